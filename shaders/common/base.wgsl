@@ -1,0 +1,68 @@
+// The base optimizers: from the corrected gradient to the new parameters and moments.
+
+// Terms of the series of expm1; on [-1/2, 0] the next one is below 2^-25 of the sum.
+const EXPM1_TERMS: f32 = 9.0;
+
+// 1 - beta^t from log(beta), without the cancellation of 1 - pow(beta, t) at small t.
+fn bias_correction(log_beta: f32, t: f32) -> f32 {
+    let x = log_beta * t;
+    if x < -0.5 {
+        return 1.0 - exp(x);
+    }
+    // x (1 + x/2 (1 + x/3 (1 + ...)))
+    var series = 1.0;
+    for (var term = EXPM1_TERMS; term > 1.0; term -= 1.0) {
+        series = fma(series, x / term, 1.0);
+    }
+    return -x * series;
+}
+
+// Factors that are the same for all elements of one step.
+struct BaseFactors {
+    // 1/(1 - beta1^t) and 1/sqrt(1 - beta2^t)
+    first: f32,
+    second: f32,
+}
+
+fn base_factors(updates: u32) -> BaseFactors {
+    var factors = BaseFactors(1.0, 1.0);
+    if ADAM {
+        let t = f32(updates);
+        factors.first = 1.0 / bias_correction(step.log_beta1, t);
+        factors.second = inverseSqrt(bias_correction(step.log_beta2, t));
+    }
+    return factors;
+}
+
+// One vec4 of the step, from the corrected gradient.
+fn update(i: u32, corrected: vec4f, factors: BaseFactors) {
+    let group = group_of(i);
+    let rate = step.learning_rate * group.learning_rate_scale;
+    var theta = params[i];
+    var g = corrected;
+    if DECOUPLED_DECAY {
+        theta = fma(vec4f(-rate * group.weight_decay), theta, theta);
+    } else if group.weight_decay != 0.0 {
+        g = fma(vec4f(group.weight_decay), theta, g);
+    }
+    if ADAM {
+        let m = fma(vec4f(step.beta1_complement), g - first_moment[i], first_moment[i]);
+        let v = fma(vec4f(step.beta2), second_moment[i], step.beta2_complement * (g * g));
+        first_moment[i] = m;
+        second_moment[i] = v;
+        let root = fma(sqrt(v), vec4f(factors.second), vec4f(step.epsilon));
+        theta = fma(vec4f(-rate * factors.first), m / root, theta);
+    } else if MOMENTUM {
+        let m = fma(vec4f(step.momentum), first_moment[i], g);
+        first_moment[i] = m;
+        if NESTEROV {
+            g = fma(vec4f(step.momentum), m, g);
+        } else {
+            g = m;
+        }
+        theta = fma(vec4f(-rate), g, theta);
+    } else {
+        theta = fma(vec4f(-rate), g, theta);
+    }
+    params[i] = theta;
+}

@@ -1,0 +1,121 @@
+// From the sums over (g1, g2, N) to everything that the element-wise pass needs.
+
+// The constant that PyTorch adds to the norm in `clip_grad_norm_`.
+const CLIP_EPSILON: f32 = 1e-6;
+// Automatic rate times the largest |HN|.
+const AUTOMATIC_RATE: f32 = 0.5;
+
+struct Outcome {
+    record: Record,
+    // N' = keep N + turn d
+    keep: f32,
+    turn: f32,
+    // g = clip g1 - correction N'
+    clip: f32,
+    correction: f32,
+}
+
+fn outcome(sums: Partial) -> Outcome {
+    var result = Outcome();
+    let previous = scalars.previous;
+    result.record = previous;
+    result.record.index = step.index;
+    result.record.status = WRITTEN;
+    result.record.loss = scalars.loss;
+    result.record.angle = 0.0;
+    result.record.projection = 0.0;
+
+    let gradient_norm = norm_of(sums.small.x, sums.large.x);
+    result.clip = 1.0;
+    if step.max_gradient_norm > 0.0 {
+        result.clip = min(1.0, step.max_gradient_norm / (gradient_norm + CLIP_EPSILON));
+    }
+    result.record.gradient_norm = gradient_norm;
+    result.record.clip = result.clip;
+    // A NaN or an infinity in either gradient survives in these two sums of squares.
+    var valid = is_finite(sums.large.x) && is_finite(sums.large.y);
+    if ADAM {
+        let clipped = result.clip * gradient_norm;
+        valid = valid && is_finite(clipped * clipped);
+    }
+
+    result.keep = 1.0;
+    var projection = sums.plain.z;
+    if ROTATION {
+        projection = rotation(sums, &result);
+        valid = valid && is_finite(result.keep) && is_finite(result.turn);
+    }
+    if DIMER {
+        let applies = step.only_negative_curvature == 0u || result.record.curvature < 0.0;
+        result.correction = select(0.0, result.clip * step.alpha * projection, applies);
+        result.record.projection = projection;
+        valid = valid && is_finite(result.correction);
+    }
+
+    if valid {
+        result.record.updates += u32(TRANSLATION);
+    } else {
+        // Nothing of a skipped step may reach the state: keep the record of before it.
+        let loss = result.record.loss;
+        let status = result.record.status;
+        result.record = previous;
+        result.record.index = step.index;
+        result.record.loss = loss;
+        result.record.gradient_norm = gradient_norm;
+        result.record.angle = 0.0;
+        result.record.projection = 0.0;
+        result.record.status = status | SKIPPED;
+        result.record.skipped += 1u;
+    }
+    return result;
+}
+
+// The rotation N' = normalize(n - rate F), for n = N/|N| and F = Hn - C n, as N' = keep N + turn d.
+// Fills the record and returns g1 . N'.
+fn rotation(sums: Partial, result: ptr<function, Outcome>) -> f32 {
+    let distance = scalars.displacement;
+    let norm = sqrt(sums.plain.x);
+    let along = sums.plain.y / norm;
+    let curvature = along / (norm * distance);
+    // |d|^2 - (n.d)^2 at the scale at which |d|^2 was summed; rounding may take it below 0.
+    let scale = chosen_scale(sums.small.y);
+    let squares = select(sums.large.y, sums.small.y, is_finite(sums.small.y));
+    let scaled = along * scale;
+    let across = sqrt(max(0.0, fma(-scaled, scaled, squares))) / scale;
+    let residual = across / (norm * distance);
+    let product_norm = norm_of(sums.small.y, sums.large.y) / (norm * distance);
+    let curvature_scale = max((*result).record.curvature_scale, product_norm);
+    var rate = step.rotation_rate;
+    if rate == 0.0 && curvature_scale > 0.0 {
+        rate = AUTOMATIC_RATE / curvature_scale;
+    }
+    let turn = rate * residual;
+    let stretch = norm * sqrt(fma(turn, turn, 1.0));
+    (*result).keep = fma(rate, curvature, 1.0) / stretch;
+    (*result).turn = -rate / (distance * stretch);
+
+    (*result).record.status |= EVENT;
+    (*result).record.rotations += 1u;
+    (*result).record.curvature = curvature;
+    (*result).record.residual = residual;
+    (*result).record.angle = atan(turn);
+    (*result).record.displacement = distance;
+    (*result).record.curvature_scale = curvature_scale;
+    (*result).record.orientation_norm = norm;
+    let cross_scale = chosen_scale(sums.small.z);
+    let cross = select(sums.large.z, sums.small.z, is_finite(sums.small.z));
+    return fma((*result).turn, cross / cross_scale / cross_scale, (*result).keep * sums.plain.z);
+}
+
+// True in every thread when the step must leave the state untouched.
+fn is_skipped(result: Outcome) -> bool {
+    return (result.record.status & SKIPPED) != 0u;
+}
+
+// The record is written by one thread of the first workgroup of the whole vector.
+fn publish(result: Outcome, workgroup: u32, lane: u32) {
+    if shard.first_tile + workgroup == 0u && lane == 0u {
+        scalars.latest = result.record;
+        scalars.records[step.index % RING] = result.record;
+    }
+}

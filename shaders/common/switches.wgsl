@@ -1,0 +1,16 @@
+// What tells one pipeline of a kernel from another; set by src/kernels/mod.rs.
+
+// Threads of one workgroup; the square of RADIX in reduction.wgsl.
+override WORKGROUP_SIZE: u32 = 256u;
+// Whether N is used at all, and whether the dispatch belongs to an event that turns it.
+override DIMER: bool = false;
+override ROTATION: bool = false;
+// Whether the dispatch moves the parameters.
+override TRANSLATION: bool = false;
+// The base optimizer: Adam and AdamW, or SGD.
+override ADAM: bool = false;
+override DECOUPLED_DECAY: bool = false;
+override MOMENTUM: bool = false;
+override NESTEROV: bool = false;
+// Whether the displacement is a fraction of the norm of the parameters.
+override RELATIVE: bool = false;

@@ -1,0 +1,117 @@
+// Structures and constants that every fused kernel shares; src/state.rs has their twins.
+
+// Records in the ring of step results.
+const RING: u32 = 1024u;
+// vec4 of one block: the unit in which elements are assigned to a group.
+const BLOCK_VECTORS: u32 = 16u;
+// Entries of the group table.
+const MAX_GROUPS: u32 = 256u;
+// Squares are summed at two scales, of vectors times 2^48 and times 2^-48, so that elements from
+// 1e-30 to 1e30 neither vanish nor overflow.
+const SMALL_SCALE: f32 = 281474976710656.0;
+const LARGE_SCALE: f32 = 3.552713678800501e-15;
+// Bits of `Record.status`.
+const EVENT: u32 = 1u;
+const SKIPPED: u32 = 2u;
+const WRITTEN: u32 = 4u;
+
+// The hyperparameters of one step; rounded from f64 by the host.
+struct Step {
+    index: u32,
+    tiles: u32,
+    learning_rate: f32,
+    momentum: f32,
+    beta1_complement: f32,
+    beta2: f32,
+    beta2_complement: f32,
+    log_beta1: f32,
+    log_beta2: f32,
+    epsilon: f32,
+    // 0 when the gradient is not clipped.
+    max_gradient_norm: f32,
+    // 0 when the rate is automatic.
+    rotation_rate: f32,
+    alpha: f32,
+    only_negative_curvature: u32,
+    // The distance, or its least value when it is a fraction of the norm of the parameters.
+    displacement: f32,
+    displacement_factor: f32,
+}
+
+// The part of the vectors that one dispatch covers.
+struct Shard {
+    // Index of its first tile in the whole vector.
+    first_tile: u32,
+    // vec4 of one tile.
+    tile_vectors: u32,
+    // vec4 of the shard.
+    vectors: u32,
+    padding: u32,
+}
+
+struct Group {
+    learning_rate_scale: f32,
+    weight_decay: f32,
+    // 1 where the dimer acts, else 0.
+    dimer: u32,
+    padding: u32,
+}
+
+// What one step found and did, and the counters that the next one starts from.
+struct Record {
+    index: u32,
+    // Steps applied, and steps skipped for a non-finite gradient, since the start.
+    updates: u32,
+    skipped: u32,
+    // Rotations since the start.
+    rotations: u32,
+    status: u32,
+    loss: f32,
+    curvature: f32,
+    residual: f32,
+    // Radians by which N turned.
+    angle: f32,
+    // g1 . N, with the N of after the rotation.
+    projection: f32,
+    gradient_norm: f32,
+    clip: f32,
+    displacement: f32,
+    // The largest |HN| so far.
+    curvature_scale: f32,
+    orientation_norm: f32,
+    padding: u32,
+}
+
+// The sums over one tile, with d = g2 - g1.
+struct Partial {
+    // N.N, N.d, g1.N, 0
+    plain: vec4f,
+    // g1.g1, d.d, g1.d, 0 of vectors times SMALL_SCALE
+    small: vec4f,
+    // the same of vectors times LARGE_SCALE
+    large: vec4f,
+}
+
+struct Scalars {
+    // Written by the objective, if it supplies its loss.
+    loss: f32,
+    // Distance of the probe in the current event.
+    displacement: f32,
+    padding: vec2u,
+    // The last record, and its copy of before the current step: gram makes the copy, so that no
+    // workgroup of the update can read what another one writes.
+    latest: Record,
+    previous: Record,
+    records: array<Record, RING>,
+    partials: array<Partial>,
+}
+
+// Tests the bits: a compiler may assume that a float is never NaN.
+fn is_finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+// The sum of the products of the lanes, in a fixed order.
+fn dot_lanes(a: vec4f, b: vec4f) -> f32 {
+    return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, a.x * b.x)));
+}

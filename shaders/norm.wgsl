@@ -1,0 +1,22 @@
+// norm: the sum of squares of the parameters over one tile, for a displacement relative to it.
+//
+// in:  params (their padding is zero)
+// out: one `Partial` a tile, of which only small.x and large.x are used
+// 4 bytes an element.
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let begin = workgroup.x * shard.tile_vectors;
+    let end = min(begin + shard.tile_vectors, shard.vectors);
+    var total = Partial();
+    for (var i = begin + lane; i < end; i += WORKGROUP_SIZE) {
+        let small = params[i] * SMALL_SCALE;
+        let large = params[i] * LARGE_SCALE;
+        total.small.x += dot_lanes(small, small);
+        total.large.x += dot_lanes(large, large);
+    }
+    let sums = reduce_workgroup(lane, total);
+    if lane == 0u {
+        scalars.partials[shard.first_tile + workgroup.x] = sums;
+    }
+}

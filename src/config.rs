@@ -1,0 +1,290 @@
+//! [`Config`] and its parts: every setting of the optimizer, and its validation.
+//!
+//! Settings are f64, so that complements such as 1 − β₂ are exact before they are rounded to the
+//! f32 of the kernels.
+
+use crate::error::{Error, Result};
+
+/// Settings of an [`Optimizer`](crate::Optimizer).
+///
+/// ```
+/// use dimer::{Base, Config, Dimer};
+///
+/// let config = Config {
+///     base: Base::AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 },
+///     learning_rate: 3e-3,
+///     dimer: Some(Dimer { interval: 20, ..Dimer::default() }),
+///     ..Config::default()
+/// };
+/// config.validate()?;
+/// # Ok::<(), dimer::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The optimizer that makes the step; default [`Base::AdamW`] with PyTorch's defaults.
+    pub base: Base,
+    /// Learning rate until [`Optimizer::set_learning_rate`] says otherwise, per step, finite and
+    /// ≥ 0; default 10⁻³.
+    ///
+    /// [`Optimizer::set_learning_rate`]: crate::Optimizer::set_learning_rate
+    pub learning_rate: f64,
+    /// Weight decay of the groups that set none, per step, finite and ≥ 0; default 10⁻².
+    /// Decoupled in [`Base::AdamW`], added to the gradient in the others.
+    pub weight_decay: f64,
+    /// Scales the gradient so that ‖g₁‖ is at most this, in units of the gradient, > 0;
+    /// default none. The factor is that of PyTorch's `clip_grad_norm_`, and g₁, g₂ enter the
+    /// dimer unclipped.
+    pub max_gradient_norm: Option<f64>,
+    /// The dimer; with `None` the optimizer is its base alone. Default [`Dimer::default`].
+    pub dimer: Option<Dimer>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            base: Base::default(),
+            learning_rate: 1e-3,
+            weight_decay: 1e-2,
+            max_gradient_norm: None,
+            dimer: Some(Dimer::default()),
+        }
+    }
+}
+
+/// The optimizer that turns the corrected gradient into a step, as in PyTorch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Base {
+    /// Stochastic gradient descent.
+    Sgd {
+        /// Factor on the running sum of gradients, in [0, 1); 0 keeps no such sum.
+        momentum: f64,
+        /// Whether to look ahead along the momentum (Nesterov); needs a momentum above 0.
+        nesterov: bool,
+    },
+    /// Adam (Kingma, Ba 2014, arXiv 1412.6980), weight decay added to the gradient.
+    Adam {
+        /// Decay of the first moment, in [0, 1).
+        beta1: f64,
+        /// Decay of the second moment, in [0, 1).
+        beta2: f64,
+        /// Added to the root of the second moment, in units of the gradient, > 0.
+        epsilon: f64,
+    },
+    /// AdamW (Loshchilov, Hutter 2017, arXiv 1711.05101): Adam with decoupled weight decay.
+    AdamW {
+        /// Decay of the first moment, in [0, 1).
+        beta1: f64,
+        /// Decay of the second moment, in [0, 1).
+        beta2: f64,
+        /// Added to the root of the second moment, in units of the gradient, > 0.
+        epsilon: f64,
+    },
+}
+
+impl Default for Base {
+    fn default() -> Self {
+        Self::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
+    }
+}
+
+/// How the dimer senses curvature and what it does to the step.
+///
+/// An *event* is a step in which the objective is called twice: at θ and at the probe
+/// θ + ΔR·N. Such a step costs 2 gradients, any other costs 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dimer {
+    /// How N turns in an event.
+    pub rotation: Rotation,
+    /// K: one event every K steps, the first step included; ≥ 1, default 10.
+    pub interval: u32,
+    /// ΔR, the distance of the probe from θ.
+    pub displacement: Displacement,
+    /// How the gradient is corrected along N.
+    pub translation: Translation,
+    /// Which steps are corrected.
+    pub correction: Correction,
+    /// Seed of the random first N; default 0.
+    pub seed: u64,
+}
+
+impl Default for Dimer {
+    fn default() -> Self {
+        Self {
+            rotation: Rotation::Gradient { rate: Rate::Automatic },
+            interval: 10,
+            displacement: Displacement::default(),
+            translation: Translation::Project { alpha: 1.0, only_negative_curvature: false },
+            correction: Correction::EventsOnly,
+            seed: 0,
+        }
+    }
+}
+
+/// How N turns towards the softest direction of the loss.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rotation {
+    /// Steepest descent on the curvature: N ← normalize(N − η F) with the rotational force
+    /// F = HN − C N (arXiv 2507.19968; there with forces, so with the other sign). One gradient
+    /// an event. Simple and faithful to the paper, but it takes hundreds of events.
+    Gradient {
+        /// η.
+        rate: Rate,
+    },
+}
+
+/// η, the rate of [`Rotation::Gradient`], in units of 1/curvature.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rate {
+    /// This number, > 0. Above 2/(λmax + λmin − 2C) it runs to the stiffest mode instead.
+    Fixed(f64),
+    /// 1/(2κ), with κ the largest ‖HN‖ seen so far. A rate that is too large turns N to stiffer
+    /// modes, where ‖HN‖ and so κ grow, until it is small enough.
+    Automatic,
+}
+
+/// ΔR, in units of the parameters.
+///
+/// Too small a distance drowns in the rounding of the gradients, too large a one leaves the
+/// region where the gradient is linear.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Displacement {
+    /// This distance, > 0.
+    Absolute(f64),
+    /// max(factor · ‖θ‖, minimum), measured on the GPU in each event, at one more pass over θ.
+    Relative {
+        /// Fraction of ‖θ‖, dimensionless, > 0.
+        factor: f64,
+        /// Least distance, > 0, for parameters that start at zero.
+        minimum: f64,
+    },
+}
+
+impl Default for Displacement {
+    fn default() -> Self {
+        Self::Relative { factor: 3e-5, minimum: 1e-6 }
+    }
+}
+
+/// How the gradient is corrected along N before the base optimizer sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Translation {
+    /// g ← g₁ − α (g₁·N) N, the projection of arXiv 2507.19968 for α = 1.
+    ///
+    /// At a strict saddle this removes the way out; it is here for fidelity to the paper.
+    Project {
+        /// α, finite: 0 leaves the base optimizer bit for bit, 1 projects, 2 reflects.
+        alpha: f64,
+        /// Correct only while the measured curvature C is negative.
+        only_negative_curvature: bool,
+    },
+}
+
+/// Which steps the translation corrects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Correction {
+    /// Steps with an event; the others are those of the base optimizer, at its traffic.
+    EventsOnly,
+    /// Every step, along the last N.
+    EveryStep,
+}
+
+impl Config {
+    /// Checks every number against its range.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`], which names the field, its value and the range.
+    pub fn validate(&self) -> Result<()> {
+        not_negative("learning_rate", self.learning_rate)?;
+        not_negative("weight_decay", self.weight_decay)?;
+        if let Some(norm) = self.max_gradient_norm {
+            positive("max_gradient_norm", norm)?;
+        }
+        match self.base {
+            Base::Sgd { momentum, nesterov } => {
+                fraction("base.momentum", momentum)?;
+                if nesterov && momentum == 0.0 {
+                    return invalid("base.momentum", momentum, "above 0 with nesterov");
+                }
+            }
+            Base::Adam { beta1, beta2, epsilon } | Base::AdamW { beta1, beta2, epsilon } => {
+                fraction("base.beta1", beta1)?;
+                fraction("base.beta2", beta2)?;
+                positive("base.epsilon", epsilon)?;
+            }
+        }
+        self.dimer.as_ref().map_or(Ok(()), Dimer::validate)
+    }
+}
+
+impl Dimer {
+    fn validate(&self) -> Result<()> {
+        let Rotation::Gradient { rate } = self.rotation;
+        if let Rate::Fixed(rate) = rate {
+            positive("dimer.rotation.rate", rate)?;
+        }
+        if self.interval == 0 {
+            return invalid("dimer.interval", self.interval, "at least 1");
+        }
+        match self.displacement {
+            Displacement::Absolute(distance) => positive("dimer.displacement", distance)?,
+            Displacement::Relative { factor, minimum } => {
+                positive("dimer.displacement.factor", factor)?;
+                positive("dimer.displacement.minimum", minimum)?;
+            }
+        }
+        let Translation::Project { alpha, .. } = self.translation;
+        if !alpha.is_finite() {
+            return invalid("dimer.translation.alpha", alpha, "finite");
+        }
+        Ok(())
+    }
+}
+
+/// The learning rate after `step` steps of a linear warm-up and a cosine decay.
+///
+/// It rises from `peak / warm_up` to `peak` over the first `warm_up` steps, then falls along half
+/// a cosine to `floor` at step `total`, and stays there.
+///
+/// ```
+/// let rate = |step| dimer::cosine_with_warm_up(step, 10, 110, 1e-3, 1e-4);
+/// assert_eq!(rate(9), 1e-3);
+/// assert!((rate(60) - 5.5e-4).abs() < 1e-9);
+/// assert_eq!(rate(500), 1e-4);
+/// ```
+pub fn cosine_with_warm_up(step: u64, warm_up: u64, total: u64, peak: f64, floor: f64) -> f64 {
+    if step < warm_up {
+        return peak * (step + 1) as f64 / warm_up as f64;
+    }
+    if step >= total {
+        return floor;
+    }
+    let progress = (step - warm_up) as f64 / (total - warm_up) as f64;
+    let cosine = (std::f64::consts::PI * progress).cos();
+    floor + 0.5 * (1.0 + cosine) * (peak - floor)
+}
+
+/// Checks a number that the user sets later, in the words of [`Config::validate`].
+pub(crate) fn not_negative(field: &'static str, value: f64) -> Result<()> {
+    if value.is_finite() && value >= 0.0 {
+        return Ok(());
+    }
+    invalid(field, value, "finite and not negative")
+}
+
+fn positive(field: &'static str, value: f64) -> Result<()> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    invalid(field, value, "finite and above 0")
+}
+
+fn fraction(field: &'static str, value: f64) -> Result<()> {
+    if (0.0..1.0).contains(&value) {
+        return Ok(());
+    }
+    invalid(field, value, "in [0, 1)")
+}
+
+fn invalid(field: &'static str, value: impl ToString, expected: &'static str) -> Result<()> {
+    Err(Error::InvalidConfig { field, value: value.to_string(), expected })
+}

@@ -1,0 +1,140 @@
+//! [`Error`] and [`Result`]: what went wrong, with which value, and what to do about it.
+
+/// The result of every fallible call in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong, one variant a kind.
+///
+/// An error never leaves the optimizer half updated: parameters, orientation,
+/// moments and counters are as they were before the failing call.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No usable adapter was found.
+    #[error(
+        "no usable GPU adapter ({found}); install a Vulkan driver (Debian/Ubuntu: `apt-get install \
+         mesa-vulkan-drivers` gives a software one), or check WGPU_BACKEND and WGPU_ADAPTER_NAME"
+    )]
+    NoAdapter {
+        /// The adapters that were seen, each with the reason why it was not taken.
+        found: String,
+    },
+    /// The device has a limit below what the kernels need.
+    #[error(
+        "the device limit `{limit}` is {found}, but the kernels need {needed}; request the device \
+         with the adapter's own limits (`adapter.limits()`) or take another adapter"
+    )]
+    LimitTooSmall {
+        /// Name of the field of [`wgpu::Limits`].
+        limit: &'static str,
+        /// Smallest value that works.
+        needed: u64,
+        /// Value of the device at hand.
+        found: u64,
+    },
+    /// The adapter refused to give a device.
+    #[error("adapter {adapter} gave no device: {source}")]
+    NoDevice {
+        /// Name of the adapter.
+        adapter: String,
+        /// The refusal of wgpu.
+        source: wgpu::RequestDeviceError,
+    },
+    /// A hyperparameter is out of its range.
+    #[error("`{field}` is {value}, but must be {expected}")]
+    InvalidConfig {
+        /// Path of the field in [`Config`](crate::Config) or [`Group`](crate::Group).
+        field: &'static str,
+        /// The value that was given.
+        value: String,
+        /// The range that is valid.
+        expected: &'static str,
+    },
+    /// The layout cannot be built.
+    #[error("invalid layout: {reason}")]
+    InvalidLayout {
+        /// What is wrong, with the tensor's name.
+        reason: String,
+    },
+    /// A vector has the wrong number of elements.
+    #[error("{what} has {found} elements, but the layout has {expected}")]
+    LengthMismatch {
+        /// The vector.
+        what: &'static str,
+        /// Number of elements that the layout wants.
+        expected: usize,
+        /// Number of elements that were given.
+        found: usize,
+    },
+    /// A value that must be finite is not.
+    #[error("{what}[{index}] is {value}; it must be finite")]
+    NonFinite {
+        /// The vector.
+        what: &'static str,
+        /// Index of the first such element.
+        index: usize,
+        /// That element.
+        value: f32,
+    },
+    /// A buffer slice given by the user cannot be used.
+    #[error("the {what} buffer cannot be used: {reason}")]
+    InvalidBuffer {
+        /// Which of the optimizer's buffers.
+        what: &'static str,
+        /// Why, and what would be right.
+        reason: String,
+    },
+    /// The device could not allocate a buffer.
+    #[error(
+        "out of device memory while allocating {bytes} bytes for {what}; use a smaller layout or \
+         free other buffers"
+    )]
+    OutOfMemory {
+        /// The buffer.
+        what: String,
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// The device is gone; a new [`Gpu`](crate::Gpu) and optimizer are needed.
+    #[error("the device was lost ({reason}); create a new Gpu and optimizer")]
+    DeviceLost {
+        /// What the driver said.
+        reason: String,
+    },
+    /// wgpu refused recorded work, usually that of an objective.
+    #[error("wgpu refused the work recorded for {what}: {message}")]
+    Rejected {
+        /// The call in which it happened.
+        what: &'static str,
+        /// wgpu's message.
+        message: String,
+    },
+    /// The objective itself failed.
+    #[error("the objective failed: {0}")]
+    Objective(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Two gradients of one step at the same point differ.
+    #[error(
+        "two gradients at the same point of the same step differ by {relative_difference:e} of \
+         their norm: the minibatch moved or randomness (dropout) is live; fix both in `begin_step`"
+    )]
+    InconsistentObjective {
+        /// ‖g − g′‖ / ‖g‖, dimensionless.
+        relative_difference: f64,
+    },
+    /// Too many steps were recorded without a submission.
+    #[error(
+        "{pending} recorded steps have not finished; submit their encoder and let the device \
+         catch up before recording more"
+    )]
+    TooManyPendingSteps {
+        /// Number of steps that are recorded and not known to be finished.
+        pending: u32,
+    },
+}
+
+impl Error {
+    /// Wraps the failure of an objective, so that `step` passes it through.
+    pub fn objective(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Objective(source.into())
+    }
+}

@@ -1,0 +1,21 @@
+//! `gram.wgsl`: the sums from which every scalar of a step follows.
+
+use super::{At, Builder, Mode, Over, PerMode};
+
+const SOURCE: &str = include_str!("../../shaders/gram.wgsl");
+
+/// Reads only the vectors that the mode of the step uses.
+#[derive(Debug)]
+pub(crate) struct Gram(PerMode);
+
+impl Gram {
+    pub(super) fn new(builder: &Builder<'_>) -> Self {
+        let kernel = |mode| builder.kernel("gram", Over::Vectors, &[SOURCE], mode, false);
+        Self(PerMode::new(builder.config, kernel))
+    }
+
+    /// Leaves one partial a tile in the scalars.
+    pub(crate) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>, mode: Mode) {
+        self.0.encode(pass, at, mode);
+    }
+}

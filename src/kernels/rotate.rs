@@ -1,0 +1,20 @@
+//! `rotate.wgsl`: turns the dimer without a step.
+
+use super::{At, Builder, Kernel, Mode, OUTCOME, Over};
+
+const SOURCE: &str = include_str!("../../shaders/rotate.wgsl");
+
+/// The rotation alone.
+#[derive(Debug)]
+pub(crate) struct Rotate(Kernel);
+
+impl Rotate {
+    pub(super) fn new(builder: &Builder<'_>) -> Self {
+        Self(builder.kernel("rotate", Over::Vectors, &[OUTCOME, SOURCE], Mode::Event, false))
+    }
+
+    /// Follows a gram of [`Mode::Event`].
+    pub(crate) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>) {
+        self.0.encode(pass, at);
+    }
+}

@@ -1,0 +1,288 @@
+//! [`Layout`]: named tensors packed into one flat vector, their groups, tiles and shards.
+
+use crate::error::{Error, Result};
+
+/// Elements of one block; every tensor's slot starts on a block, so a block has one group.
+pub(crate) const BLOCK: usize = 64;
+
+/// Elements of the smallest tile; a tile is what one workgroup reduces to one partial.
+pub(crate) const MIN_TILE: usize = 4096;
+
+/// Most tiles of a layout: what a later kernel has to re-reduce.
+pub(crate) const MAX_TILES: usize = 1024;
+
+/// Most groups of a layout: the length of the group table in the kernels.
+pub(crate) const MAX_GROUPS: usize = 256;
+
+/// Most elements of a layout.
+const MAX_LEN: usize = 1 << 34;
+
+/// Settings shared by some of the tensors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Factor on the learning rate of the step, dimensionless, finite and ≥ 0; default 1.
+    pub learning_rate_scale: f64,
+    /// Weight decay of these tensors in place of [`Config::weight_decay`], finite and ≥ 0.
+    ///
+    /// [`Config::weight_decay`]: crate::Config::weight_decay
+    pub weight_decay: Option<f64>,
+    /// Whether the dimer reaches into these tensors; without it, N is zero there. Default true.
+    pub dimer: bool,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self { learning_rate_scale: 1.0, weight_decay: None, dimer: true }
+    }
+}
+
+/// Names a group of one [`LayoutBuilder`]; the default one is the group of all defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupId(usize);
+
+/// One tensor of a [`Layout`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// Unique name.
+    pub name: String,
+    /// Extents, slowest first; an empty shape is a scalar.
+    pub shape: Vec<usize>,
+    /// Index of its first element in the padded vector, a multiple of 64.
+    pub offset: usize,
+    /// Number of elements.
+    pub len: usize,
+    group: GroupId,
+}
+
+/// Builds a [`Layout`]; see there.
+#[derive(Clone, Debug)]
+pub struct LayoutBuilder {
+    groups: Vec<Group>,
+    tensors: Vec<(String, Vec<usize>, GroupId)>,
+}
+
+impl LayoutBuilder {
+    /// Adds a group and returns its name.
+    pub fn group(&mut self, group: Group) -> GroupId {
+        self.groups.push(group);
+        GroupId(self.groups.len() - 1)
+    }
+
+    /// Appends a tensor of the default group.
+    pub fn tensor(&mut self, name: impl Into<String>, shape: &[usize]) -> &mut Self {
+        self.tensor_in(GroupId::default(), name, shape)
+    }
+
+    /// Appends a tensor of `group`.
+    pub fn tensor_in(
+        &mut self,
+        group: GroupId,
+        name: impl Into<String>,
+        shape: &[usize],
+    ) -> &mut Self {
+        self.tensors.push((name.into(), shape.to_vec(), group));
+        self
+    }
+
+    /// Packs the tensors in the order in which they were added.
+    ///
+    /// # Errors
+    /// [`Error::InvalidLayout`] if there is no tensor, one has no elements or a name that another
+    /// has, a group is not of this builder, there are more than 256 groups, or the vector has
+    /// more than 2³⁴ elements. [`Error::InvalidConfig`] if a group's number is out of range.
+    pub fn build(&self) -> Result<Layout> {
+        let invalid = |reason: String| Err(Error::InvalidLayout { reason });
+        if self.tensors.is_empty() {
+            return invalid("it has no tensors".into());
+        }
+        if self.groups.len() > MAX_GROUPS {
+            return invalid(format!("{} groups, at most {MAX_GROUPS}", self.groups.len()));
+        }
+        for group in &self.groups {
+            group.validate()?;
+        }
+        let mut names = std::collections::HashSet::new();
+        let mut tensors = Vec::with_capacity(self.tensors.len());
+        let (mut offset, mut len) = (0_usize, 0_usize);
+        for (name, shape, group) in &self.tensors {
+            if !names.insert(name) {
+                return invalid(format!("two tensors are named \"{name}\""));
+            }
+            if group.0 >= self.groups.len() {
+                return invalid(format!("the group of \"{name}\" is of another builder"));
+            }
+            let elements = shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
+            let elements = match elements {
+                Some(0) => {
+                    return invalid(format!("\"{name}\" of shape {shape:?} has no elements"));
+                }
+                // Indices of vec4 are u32 in the kernels.
+                Some(n) if n <= MAX_LEN.saturating_sub(offset) => n,
+                _ => return invalid(format!("with \"{name}\" it has more than 2^34 elements")),
+            };
+            tensors.push(Tensor {
+                name: name.clone(),
+                shape: shape.clone(),
+                offset,
+                len: elements,
+                group: *group,
+            });
+            offset += elements.next_multiple_of(BLOCK);
+            len += elements;
+        }
+        Ok(Layout { groups: self.groups.clone(), tensors, len, padded_len: offset })
+    }
+}
+
+/// Named tensors packed into one flat vector of f32.
+///
+/// Each tensor's slot starts on a multiple of 64 elements (256 bytes, so that it can be bound by
+/// itself); the gap behind it is zero and counts in no norm.
+///
+/// ```
+/// use dimer::{Group, Layout};
+///
+/// let mut builder = Layout::builder();
+/// let biases = builder.group(Group { weight_decay: Some(0.0), ..Group::default() });
+/// builder.tensor("weight", &[10, 20]).tensor_in(biases, "bias", &[20]);
+/// let layout = builder.build()?;
+/// assert_eq!(layout.len(), 220);
+/// assert_eq!(layout.tensors()[1].offset, 256);
+/// # Ok::<(), dimer::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    groups: Vec<Group>,
+    tensors: Vec<Tensor>,
+    len: usize,
+    padded_len: usize,
+}
+
+impl Layout {
+    /// Starts an empty layout.
+    pub fn builder() -> LayoutBuilder {
+        LayoutBuilder { groups: vec![Group::default()], tensors: Vec::new() }
+    }
+
+    /// One tensor named `params`, of `len` elements.
+    ///
+    /// # Errors
+    /// As [`LayoutBuilder::build`].
+    pub fn flat(len: usize) -> Result<Self> {
+        Self::builder().tensor("params", &[len]).build()
+    }
+
+    /// The tensors, in order.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// The groups, in order; the first is the default one.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// The group of `tensor`.
+    pub fn group(&self, tensor: &Tensor) -> &Group {
+        &self.groups[tensor.group.0]
+    }
+
+    /// Number of elements without padding: the length of every vector on the host.
+    #[expect(clippy::len_without_is_empty, reason = "a layout is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Number of elements with padding: a vector on the GPU has 4 times as many bytes.
+    pub fn padded_len(&self) -> usize {
+        self.padded_len
+    }
+
+    /// Bytes of one vector on the GPU.
+    pub fn bytes(&self) -> u64 {
+        4 * self.padded_len as u64
+    }
+
+    /// Spreads a packed host vector over its slots, the padding zero.
+    pub(crate) fn pad(&self, what: &'static str, packed: &[f32]) -> Result<Vec<f32>> {
+        if packed.len() != self.len {
+            return Err(Error::LengthMismatch { what, expected: self.len, found: packed.len() });
+        }
+        let mut padded = vec![0.0; self.padded_len];
+        let mut rest = packed;
+        for tensor in &self.tensors {
+            let (values, after) = rest.split_at(tensor.len);
+            padded[tensor.offset..tensor.offset + tensor.len].copy_from_slice(values);
+            rest = after;
+        }
+        Ok(padded)
+    }
+
+    /// Gathers the slots of a padded vector into a packed one.
+    pub(crate) fn unpad(&self, padded: &[f32]) -> Vec<f32> {
+        let slots = self.tensors.iter().map(|t| &padded[t.offset..t.offset + t.len]);
+        let mut packed = Vec::with_capacity(self.len);
+        slots.for_each(|slot| packed.extend_from_slice(slot));
+        packed
+    }
+
+    /// One word a block: the group in the upper 24 bits, the number of valid elements below.
+    pub(crate) fn blocks(&self) -> Vec<u32> {
+        let mut blocks = Vec::with_capacity(self.padded_len / BLOCK);
+        for tensor in &self.tensors {
+            for first in (0..tensor.len).step_by(BLOCK) {
+                let valid = (tensor.len - first).min(BLOCK);
+                blocks.push((tensor.group.0 as u32) << 8 | valid as u32);
+            }
+        }
+        blocks
+    }
+
+    /// Elements of one tile. It depends on the length alone, never on the device, so that a
+    /// reduction has the same order, and the same bits, however the vector is sharded.
+    pub(crate) fn tile(&self) -> usize {
+        self.padded_len.div_ceil(MAX_TILES).next_multiple_of(MIN_TILE)
+    }
+
+    /// Number of tiles.
+    pub(crate) fn tiles(&self) -> usize {
+        self.padded_len.div_ceil(self.tile())
+    }
+
+    /// Cuts the vector into ranges of whole tiles that one binding can hold.
+    pub(crate) fn shards(&self, limits: &wgpu::Limits) -> Result<Vec<std::ops::Range<usize>>> {
+        let tile_bytes = 4 * self.tile() as u64;
+        let binding = limits.max_storage_buffer_binding_size;
+        let tiles = (binding / tile_bytes) as usize;
+        if tiles == 0 {
+            return Err(Error::LimitTooSmall {
+                limit: "max_storage_buffer_binding_size",
+                needed: tile_bytes,
+                found: binding,
+            });
+        }
+        let shard = tiles * self.tile();
+        let starts = (0..self.padded_len).step_by(shard);
+        Ok(starts.map(|start| start..(start + shard).min(self.padded_len)).collect())
+    }
+}
+
+impl Group {
+    fn validate(&self) -> Result<()> {
+        let in_range = |value: f64| value.is_finite() && value >= 0.0;
+        let fields = [
+            ("group.learning_rate_scale", self.learning_rate_scale),
+            ("group.weight_decay", self.weight_decay.unwrap_or(0.0)),
+        ];
+        for (field, value) in fields {
+            if !in_range(value) {
+                return Err(Error::InvalidConfig {
+                    field,
+                    value: value.to_string(),
+                    expected: "finite and not negative",
+                });
+            }
+        }
+        Ok(())
+    }
+}

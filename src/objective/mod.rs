@@ -1,0 +1,134 @@
+//! [`Objective`] and [`Evaluation`]: how a user hands gradients over.
+
+mod host;
+
+pub use host::HostObjective;
+
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, GpuSlice};
+use crate::layout::Layout;
+
+/// A loss whose gradient the optimizer asks for, once or twice a step.
+///
+/// Both gradients of one step must belong to the same function: the same minibatch, the same
+/// dropout masks, the same everything. [`Optimizer::check_objective`] tests it.
+///
+/// An objective that records its work into [`Evaluation::encoder`] makes the whole step one
+/// submission without a host wait. One that needs values on the host calls
+/// [`Evaluation::read_params`], or is written as a closure; see [`HostObjective`].
+///
+/// Gradient accumulation belongs inside `gradient`: sum over the same micro-batches each time
+/// it is called in a step, at whichever point.
+///
+/// [`Optimizer::check_objective`]: crate::Optimizer::check_objective
+pub trait Objective {
+    /// Fixes the minibatch, and any randomness, for every evaluation of this step.
+    ///
+    /// # Errors
+    /// What the objective returns ends the step before anything has changed.
+    fn begin_step(&mut self, step: u64) -> Result<()> {
+        let _ = step;
+        Ok(())
+    }
+
+    /// Records, or runs, the work that writes ∇L(`at.params`) into `at.gradient`.
+    ///
+    /// Every element of every tensor must be written; what lies in the padding is ignored.
+    ///
+    /// # Errors
+    /// What the objective returns, for instance by [`Error::objective`], is what `step` returns;
+    /// parameters, moments, orientation and counters are as they were.
+    fn gradient(&mut self, at: Evaluation<'_>) -> Result<()>;
+
+    /// Whether the objective writes its loss into [`Evaluation::loss`]; default no.
+    fn supplies_loss(&self) -> bool {
+        false
+    }
+}
+
+/// The two points of a dimer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// θ.
+    Centre,
+    /// θ + ΔR·N; running statistics, as of batch normalisation, should not learn from it.
+    Probe,
+}
+
+/// One evaluation of an objective: where to record, what to read and what to write.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Evaluation<'a> {
+    /// The device, for objectives that run work of their own.
+    pub gpu: &'a Gpu,
+    /// How tensors lie in `params` and `gradient`.
+    pub layout: &'a Layout,
+    /// Takes the objective's work; submitted by the optimizer.
+    pub encoder: &'a mut wgpu::CommandEncoder,
+    /// Which point `params` is.
+    pub point: Point,
+    /// The parameters, padded; read only.
+    pub params: &'a GpuSlice,
+    /// Where ∇L(`params`) belongs, padded.
+    pub gradient: &'a GpuSlice,
+    /// One f32 for the loss at the centre; see [`Objective::supplies_loss`].
+    pub loss: &'a wgpu::Buffer,
+}
+
+impl Evaluation<'_> {
+    /// Submits what is recorded so far and goes on with an empty encoder.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] or [`Error::DeviceLost`].
+    pub fn submit(&mut self) -> Result<()> {
+        let recorded = std::mem::replace(self.encoder, self.gpu.encoder("evaluation"));
+        self.gpu.submit("an evaluation", recorded)
+    }
+
+    /// Submits, waits, and returns the parameters without padding.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    pub fn read_params(&mut self) -> Result<Vec<f32>> {
+        self.submit()?;
+        let bytes = self.gpu.read_blocking(self.params)?;
+        Ok(self.layout.unpad(&bytemuck::pod_collect_to_vec(&bytes)))
+    }
+
+    /// Writes a gradient from the host, without padding.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`].
+    pub fn write_gradient(&mut self, gradient: &[f32]) -> Result<()> {
+        let padded = self.layout.pad("gradient", gradient)?;
+        let bytes = bytemuck::cast_slice(&padded);
+        self.gpu.queue().write_buffer(&self.gradient.buffer, self.gradient.offset, bytes);
+        Ok(())
+    }
+
+    /// Writes the loss from the host.
+    pub fn write_loss(&mut self, loss: f32) {
+        self.gpu.queue().write_buffer(self.loss, 0, bytemuck::bytes_of(&loss));
+    }
+}
+
+/// ‖a − b‖ / ‖a‖ of two gradients; 0 where both vanish or are equal to the bit.
+pub(crate) fn relative_difference(a: &[f32], b: &[f32]) -> f64 {
+    let sum = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    let pairs = || a.iter().zip(b).map(|(&a, &b)| (f64::from(a), f64::from(b)));
+    let difference = sum(&mut pairs().map(|(a, b)| a - b));
+    let norm = sum(&mut pairs().map(|(a, _)| a));
+    if difference == 0.0 { 0.0 } else { difference / norm }
+}
+
+/// Largest relative difference that two evaluations of a sound objective may show: a sum in an
+/// order that changes from run to run differs by rounding, a moved minibatch by orders more.
+pub(crate) const CONSISTENT: f64 = 1e-4;
+
+/// The error of an objective whose two gradients differ by `relative_difference`.
+pub(crate) fn check_consistent(relative_difference: f64) -> Result<()> {
+    if relative_difference <= CONSISTENT {
+        return Ok(());
+    }
+    Err(Error::InconsistentObjective { relative_difference })
+}

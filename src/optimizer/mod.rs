@@ -1,0 +1,332 @@
+//! [`Optimizer`]: the public face of the crate.
+
+mod manual;
+mod read;
+
+pub use manual::{ManualStep, PointBuffers};
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::config::{Config, Dimer, not_negative};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, GpuSlice};
+use crate::kernels::{Kernels, Mode};
+use crate::layout::Layout;
+use crate::objective::{Objective, Point, check_consistent, relative_difference};
+use crate::orientation;
+use crate::state::{Buffers, STEP_SLOTS, STEP_STRIDE, State, Step};
+use crate::step::{Parts, Schedule};
+use crate::telemetry::Reader;
+
+/// Minimises an [`Objective`] on the GPU, sensing its curvature with a dimer.
+///
+/// Parameters, gradients, orientation and moments stay on the GPU. One step records two
+/// dispatches of this crate, and one or two more in an event, around the work of the objective,
+/// and decides nothing on the host.
+///
+/// A step whose gradient has a NaN or an infinity changes nothing, and is counted in
+/// [`Telemetry::skipped_steps`](crate::Telemetry::skipped_steps).
+#[derive(Debug)]
+pub struct Optimizer {
+    gpu: Gpu,
+    layout: Layout,
+    config: Config,
+    state: State,
+    kernels: Kernels,
+    schedule: Schedule,
+    /// The hyperparameters of the next step.
+    hyperparameters: Step,
+    index: u64,
+    gradient_evaluations: u64,
+    supplies_loss: bool,
+    telemetry: Reader,
+    /// Steps recorded into encoders of the user that have not finished.
+    pending: Arc<AtomicU32>,
+}
+
+impl Optimizer {
+    /// Allocates an optimizer whose parameters start at `params`, in the order of `layout` and
+    /// without padding.
+    ///
+    /// ```
+    /// use dimer::{Config, Gpu, Layout, Optimizer};
+    ///
+    /// let layout = Layout::flat(1000)?;
+    /// let optimizer = Optimizer::new(&Gpu::new()?, layout, Config::default(), &[0.5; 1000])?;
+    /// assert_eq!(optimizer.read_params_blocking()?, [0.5; 1000]);
+    /// # Ok::<(), dimer::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`], [`Error::LengthMismatch`] or [`Error::NonFinite`] for `params`,
+    /// [`Error::LimitTooSmall`], [`Error::OutOfMemory`].
+    pub fn new(gpu: &Gpu, layout: Layout, config: Config, params: &[f32]) -> Result<Self> {
+        let optimizer = Self::with_buffers(gpu, layout, config, Buffers::default())?;
+        optimizer.write_params(params)?;
+        Ok(optimizer)
+    }
+
+    /// Works in buffers of the user, who has put the parameters there, each tensor at its
+    /// [`offset`](crate::Tensor::offset). The gaps between tensors are zeroed.
+    ///
+    /// # Errors
+    /// As [`Optimizer::new`], and [`Error::InvalidBuffer`] for a slice that is too short, not
+    /// aligned, of another device, without the usages, or that shares a buffer which must be
+    /// its own.
+    pub fn with_buffers(
+        gpu: &Gpu,
+        layout: Layout,
+        config: Config,
+        buffers: Buffers,
+    ) -> Result<Self> {
+        config.validate()?;
+        if config.dimer.is_some() && !layout.tensors().iter().any(|t| layout.group(t).dimer) {
+            return Err(Error::InvalidConfig {
+                field: "dimer",
+                value: "set".into(),
+                expected: "None, since every tensor is in a group without dimer",
+            });
+        }
+        let state = State::new(gpu, &layout, &config, buffers)?;
+        let kernels = Kernels::new(gpu, &layout, &config, &state)?;
+        let optimizer = Self {
+            gpu: gpu.clone(),
+            schedule: Schedule::new(&config),
+            hyperparameters: Step {
+                learning_rate: config.learning_rate as f32,
+                ..Step::new(&config, &layout)
+            },
+            layout,
+            config,
+            state,
+            kernels,
+            index: 0,
+            gradient_evaluations: 0,
+            supplies_loss: false,
+            telemetry: Reader::default(),
+            pending: Arc::default(),
+        };
+        if let Some(Dimer { seed, .. }) = optimizer.config.dimer {
+            let orientation = orientation::random(&optimizer.layout, seed);
+            optimizer.write(&optimizer.state.orientation, &orientation);
+        }
+        Ok(optimizer)
+    }
+
+    /// Takes one step: one submission, unless the objective itself submits.
+    ///
+    /// # Errors
+    /// What the objective returns, [`Error::Rejected`] if it recorded invalid work, or
+    /// [`Error::DeviceLost`]. Nothing has changed then, and the step can be taken again.
+    pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
+        let mut encoder = self.gpu.encoder("step");
+        let mode = self.record(&mut encoder, objective)?;
+        self.gpu.submit("a step", encoder)?;
+        self.advance(mode);
+        Ok(())
+    }
+
+    /// Records one step into an encoder of the user, who submits it to [`Gpu::queue`] later.
+    ///
+    /// Several steps can be recorded before a submission, up to 256 of them. An encoder that is
+    /// dropped instead leaves the state as it was.
+    ///
+    /// # Errors
+    /// What the objective returns, or [`Error::TooManyPendingSteps`].
+    pub fn record_step(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        objective: &mut (impl Objective + ?Sized),
+    ) -> Result<()> {
+        if self.pending.load(Ordering::Acquire) >= STEP_SLOTS {
+            // Those that were submitted finish now; the others keep their slots.
+            self.gpu.wait()?;
+        }
+        let pending = self.pending.load(Ordering::Acquire);
+        if pending >= STEP_SLOTS {
+            return Err(Error::TooManyPendingSteps { pending });
+        }
+        let mode = self.record(encoder, objective)?;
+        let slot = PendingSlot::new(&self.pending);
+        encoder.on_submitted_work_done(move || drop(slot));
+        self.advance(mode);
+        Ok(())
+    }
+
+    /// Turns the dimer once at the current parameters without moving them: for following the
+    /// curvature of a training that another optimizer does. Costs 2 gradients.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] without a dimer; else as [`Optimizer::step`].
+    pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
+        if self.config.dimer.is_none() {
+            return Err(Error::InvalidConfig {
+                field: "dimer",
+                value: "None".into(),
+                expected: "set, to rotate it",
+            });
+        }
+        let mut encoder = self.gpu.encoder("rotation");
+        self.write_hyperparameters();
+        self.parts().gradients(&mut encoder, objective, self.index, Mode::Event)?;
+        self.parts().rotate(&mut encoder, self.index);
+        self.supplies_loss = objective.supplies_loss();
+        self.gpu.submit("a rotation", encoder)?;
+        self.advance(Mode::Event);
+        Ok(())
+    }
+
+    /// Evaluates the objective twice at the same point of one step and compares the gradients.
+    /// Waits for the GPU; takes no step.
+    ///
+    /// # Errors
+    /// [`Error::InconsistentObjective`] if they differ by more than 10⁻⁴ of their norm;
+    /// [`Error::NonFinite`] if one is not finite; what the objective returns.
+    pub fn check_objective(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
+        objective.begin_step(self.index)?;
+        let mut evaluate = || {
+            let mut encoder = self.gpu.encoder("check");
+            objective.gradient(self.parts().evaluation(&mut encoder, Point::Centre))?;
+            self.gpu.submit("a check of the objective", encoder)?;
+            self.read_vector_blocking(&self.state.gradient)
+        };
+        let gradients = [evaluate()?, evaluate()?];
+        for gradient in &gradients {
+            check_finite("gradient", gradient)?;
+        }
+        let [first, second] = gradients;
+        check_consistent(relative_difference(&first, &second))
+    }
+
+    /// Sets the learning rate of the next steps; schedules belong to the user.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] if it is negative or not finite.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+        not_negative("learning_rate", learning_rate)?;
+        self.hyperparameters.learning_rate = learning_rate as f32;
+        Ok(())
+    }
+
+    /// Replaces the parameters, in the order of the layout and without padding. Moments,
+    /// orientation and counters stay.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`] or [`Error::NonFinite`].
+    pub fn write_params(&self, params: &[f32]) -> Result<()> {
+        let padded = self.layout.pad("params", params)?;
+        check_finite("params", params)?;
+        self.write(&self.state.params, &padded);
+        Ok(())
+    }
+
+    /// θ on the GPU, padded; read only while a step is recorded or runs.
+    pub fn params(&self) -> &GpuSlice {
+        &self.state.params
+    }
+
+    /// The probe θ + ΔR·N of the last event, padded; without a dimer, a stub.
+    pub fn probe(&self) -> &GpuSlice {
+        &self.state.probe
+    }
+
+    /// Where the gradient at θ belongs.
+    pub fn gradient(&self) -> &GpuSlice {
+        &self.state.gradient
+    }
+
+    /// Where the gradient at the probe belongs; without a dimer, a stub.
+    pub fn probe_gradient(&self) -> &GpuSlice {
+        &self.state.probe_gradient
+    }
+
+    /// N, a unit vector, padded; zero in groups without dimer. Without a dimer, a stub.
+    pub fn orientation(&self) -> &GpuSlice {
+        &self.state.orientation
+    }
+
+    /// The device that the optimizer runs on.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// How the parameters are packed.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The settings it was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Steps and rotations recorded so far, skipped ones included.
+    pub fn steps(&self) -> u64 {
+        self.index
+    }
+
+    /// Gradients asked of objectives so far: the cost to compare optimizers by.
+    pub fn gradient_evaluations(&self) -> u64 {
+        self.gradient_evaluations
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        Parts { gpu: &self.gpu, layout: &self.layout, state: &self.state, kernels: &self.kernels }
+    }
+
+    /// Records a whole step; nothing of `self` that a later step sees has changed until
+    /// [`Self::advance`].
+    fn record(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        objective: &mut (impl Objective + ?Sized),
+    ) -> Result<Mode> {
+        let mode = self.schedule.mode(self.index);
+        self.write_hyperparameters();
+        self.parts().gradients(encoder, objective, self.index, mode)?;
+        self.parts().update(encoder, self.index, mode);
+        self.supplies_loss = objective.supplies_loss();
+        Ok(mode)
+    }
+
+    fn write_hyperparameters(&mut self) {
+        self.hyperparameters.index = self.index as u32;
+        let slot = self.index % u64::from(STEP_SLOTS);
+        let bytes = bytemuck::bytes_of(&self.hyperparameters);
+        self.gpu.queue().write_buffer(&self.state.steps, slot * STEP_STRIDE, bytes);
+    }
+
+    fn advance(&mut self, mode: Mode) {
+        self.index += 1;
+        self.gradient_evaluations += if mode == Mode::Event { 2 } else { 1 };
+    }
+
+    fn write(&self, slice: &GpuSlice, values: &[f32]) {
+        let bytes = bytemuck::cast_slice(values);
+        self.gpu.queue().write_buffer(&slice.buffer, slice.offset, bytes);
+    }
+}
+
+/// One slot of hyperparameters, given back when its step has finished or its encoder is dropped.
+struct PendingSlot(Arc<AtomicU32>);
+
+impl PendingSlot {
+    fn new(pending: &Arc<AtomicU32>) -> Self {
+        pending.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(pending))
+    }
+}
+
+impl Drop for PendingSlot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn check_finite(what: &'static str, values: &[f32]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(Error::NonFinite { what, index, value: values[index] }),
+        None => Ok(()),
+    }
+}

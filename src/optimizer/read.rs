@@ -1,0 +1,98 @@
+//! Reading an [`Optimizer`]: parameters, orientation, curvature and telemetry.
+
+use super::Optimizer;
+use crate::error::Result;
+use crate::gpu::GpuSlice;
+use crate::state::Record;
+use crate::telemetry::Telemetry;
+
+impl Optimizer {
+    /// The parameters, in the order of the layout and without padding.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory) or
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
+    pub async fn read_params(&self) -> Result<Vec<f32>> {
+        self.read_vector(&self.state.params).await
+    }
+
+    /// The blocking twin of [`Optimizer::read_params`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_params_blocking(&self) -> Result<Vec<f32>> {
+        self.read_vector_blocking(&self.state.params)
+    }
+
+    /// N, in the order of the layout and without padding; empty without a dimer.
+    ///
+    /// # Errors
+    /// As [`Optimizer::read_params`].
+    pub async fn read_orientation(&self) -> Result<Vec<f32>> {
+        self.read_vector(&self.state.orientation).await
+    }
+
+    /// The blocking twin of [`Optimizer::read_orientation`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_orientation_blocking(&self) -> Result<Vec<f32>> {
+        self.read_vector_blocking(&self.state.orientation)
+    }
+
+    /// C = N·HN as the last event measured it, in loss per parameter²; 0 before the first.
+    ///
+    /// # Errors
+    /// As [`Optimizer::read_params`].
+    pub async fn read_curvature(&self) -> Result<f32> {
+        Ok(curvature(&self.gpu.read(&self.state.latest()).await?))
+    }
+
+    /// The blocking twin of [`Optimizer::read_curvature`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_curvature_blocking(&self) -> Result<f32> {
+        Ok(curvature(&self.gpu.read_blocking(&self.state.latest())?))
+    }
+
+    /// The telemetry that has arrived since the last call, in order; never waits.
+    ///
+    /// Steps are on the GPU for a while, so this is a few steps behind. Asking more often than
+    /// every 1024 steps loses none; it costs one small submission, and nothing if it is never
+    /// called.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
+    pub fn telemetry(&mut self) -> Result<Vec<Telemetry>> {
+        self.telemetry.poll(&self.gpu, &self.state, self.index, self.supplies_loss)
+    }
+
+    /// The telemetry of all steps so far that was not returned yet, at most the last 1024.
+    ///
+    /// # Errors
+    /// As [`Optimizer::telemetry`].
+    pub fn telemetry_blocking(&mut self) -> Result<Vec<Telemetry>> {
+        self.telemetry.finish(&self.gpu, &self.state, self.index, self.supplies_loss)
+    }
+
+    async fn read_vector(&self, slice: &GpuSlice) -> Result<Vec<f32>> {
+        Ok(self.unpad(&self.gpu.read(slice).await?))
+    }
+
+    pub(super) fn read_vector_blocking(&self, slice: &GpuSlice) -> Result<Vec<f32>> {
+        Ok(self.unpad(&self.gpu.read_blocking(slice)?))
+    }
+
+    fn unpad(&self, bytes: &[u8]) -> Vec<f32> {
+        // A stub stands for a vector that the configuration does not have.
+        if (bytes.len() as u64) < self.layout.bytes() {
+            return Vec::new();
+        }
+        self.layout.unpad(&bytemuck::pod_collect_to_vec(bytes))
+    }
+}
+
+fn curvature(bytes: &[u8]) -> f32 {
+    bytemuck::pod_read_unaligned::<Record>(bytes).curvature
+}

@@ -1,0 +1,347 @@
+//! [`State`]: the GPU buffers of one optimizer, and the host twins of the structs in
+//! `shaders/common/types.wgsl`.
+
+use bytemuck::{Pod, Zeroable};
+use wgpu::BufferUsages;
+
+use crate::config::{Base, Config, Dimer, Displacement, Rate, Rotation, Translation};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, GpuSlice};
+use crate::layout::{Layout, MAX_GROUPS};
+
+/// Records in the ring of step results.
+pub(crate) const RING: u32 = 1024;
+
+/// Steps whose hyperparameters can wait on the GPU at the same time.
+pub(crate) const STEP_SLOTS: u32 = 256;
+
+/// Bytes from one slot to the next: the largest alignment that uniform offsets can need.
+pub(crate) const STEP_STRIDE: u64 = 256;
+
+/// `Record.status`: the step was an event.
+pub(crate) const EVENT: u32 = 1;
+
+/// `Record.status`: the step was skipped.
+pub(crate) const SKIPPED: u32 = 2;
+
+/// `Record.status`: the slot of the ring was written.
+pub(crate) const WRITTEN: u32 = 4;
+
+/// Bytes of `Scalars` before its latest record, and of one record.
+const SCALARS_HEADER: u64 = 16;
+const RECORD: u64 = size_of::<Record>() as u64;
+
+/// Bytes of `Scalars` before the ring.
+const RING_OFFSET: u64 = SCALARS_HEADER + 2 * RECORD;
+
+/// Bytes of one `Partial`.
+const PARTIAL: u64 = 48;
+
+/// Twin of `Step`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Step {
+    pub index: u32,
+    pub tiles: u32,
+    pub learning_rate: f32,
+    pub momentum: f32,
+    pub beta1_complement: f32,
+    pub beta2: f32,
+    pub beta2_complement: f32,
+    pub log_beta1: f32,
+    pub log_beta2: f32,
+    pub epsilon: f32,
+    pub max_gradient_norm: f32,
+    pub rotation_rate: f32,
+    pub alpha: f32,
+    pub only_negative_curvature: u32,
+    pub displacement: f32,
+    pub displacement_factor: f32,
+}
+
+impl Step {
+    /// The hyperparameters that no step changes; index and learning rate are zero.
+    pub(crate) fn new(config: &Config, layout: &Layout) -> Self {
+        let mut step = Self { tiles: layout.tiles() as u32, ..Self::zeroed() };
+        step.max_gradient_norm = config.max_gradient_norm.unwrap_or(0.0) as f32;
+        match config.base {
+            Base::Sgd { momentum, .. } => step.momentum = momentum as f32,
+            Base::Adam { beta1, beta2, epsilon } | Base::AdamW { beta1, beta2, epsilon } => {
+                step.beta1_complement = (1.0 - beta1) as f32;
+                step.beta2 = beta2 as f32;
+                step.beta2_complement = (1.0 - beta2) as f32;
+                step.log_beta1 = log_decay(beta1);
+                step.log_beta2 = log_decay(beta2);
+                step.epsilon = epsilon as f32;
+            }
+        }
+        if let Some(dimer) = &config.dimer {
+            step.set_dimer(dimer);
+        }
+        step
+    }
+
+    fn set_dimer(&mut self, dimer: &Dimer) {
+        let Rotation::Gradient { rate } = dimer.rotation;
+        self.rotation_rate = match rate {
+            Rate::Fixed(rate) => rate as f32,
+            Rate::Automatic => 0.0,
+        };
+        let Translation::Project { alpha, only_negative_curvature } = dimer.translation;
+        self.alpha = alpha as f32;
+        self.only_negative_curvature = u32::from(only_negative_curvature);
+        (self.displacement, self.displacement_factor) = match dimer.displacement {
+            Displacement::Absolute(distance) => (distance as f32, 0.0),
+            Displacement::Relative { factor, minimum } => (minimum as f32, factor as f32),
+        };
+    }
+}
+
+/// ln β for the bias correction 1 − βᵗ; β = 0 needs no infinity to make βᵗ vanish.
+fn log_decay(beta: f64) -> f32 {
+    beta.ln().max(-1e9) as f32
+}
+
+/// Twin of `Shard`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Shard {
+    pub first_tile: u32,
+    pub tile_vectors: u32,
+    pub vectors: u32,
+    pub padding: u32,
+}
+
+/// Twin of `Group`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct GroupEntry {
+    pub learning_rate_scale: f32,
+    pub weight_decay: f32,
+    pub dimer: u32,
+    pub padding: u32,
+}
+
+/// Twin of `Record`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+pub(crate) struct Record {
+    pub index: u32,
+    pub updates: u32,
+    pub skipped: u32,
+    pub rotations: u32,
+    pub status: u32,
+    pub loss: f32,
+    pub curvature: f32,
+    pub residual: f32,
+    pub angle: f32,
+    pub projection: f32,
+    pub gradient_norm: f32,
+    pub clip: f32,
+    pub displacement: f32,
+    pub curvature_scale: f32,
+    pub orientation_norm: f32,
+    pub padding: u32,
+}
+
+/// Buffers of the user that the optimizer is to work in; see
+/// [`Optimizer::with_buffers`](crate::Optimizer::with_buffers).
+///
+/// Each needs the usages `STORAGE`, `COPY_SRC` and `COPY_DST`, and at least [`Layout::bytes`]
+/// bytes at an offset aligned for storage bindings. `params` and `probe` must lie in buffers of
+/// their own; the two gradients may share one.
+#[derive(Clone, Debug, Default)]
+pub struct Buffers {
+    /// θ; the optimizer reads and writes it in place. Allocated if `None`.
+    pub params: Option<GpuSlice>,
+    /// The probe θ + ΔR·N. Allocated if `None` and a dimer is configured.
+    pub probe: Option<GpuSlice>,
+    /// g₁, written by the objective. Allocated if `None`.
+    pub gradient: Option<GpuSlice>,
+    /// g₂, written by the objective. Allocated if `None` and a dimer is configured.
+    pub probe_gradient: Option<GpuSlice>,
+}
+
+/// The GPU buffers of one optimizer. Vectors that the configuration does not use are stubs.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub params: GpuSlice,
+    pub probe: GpuSlice,
+    pub gradient: GpuSlice,
+    pub probe_gradient: GpuSlice,
+    pub orientation: GpuSlice,
+    pub first_moment: GpuSlice,
+    pub second_moment: GpuSlice,
+    /// Loss, displacement, ring of records, partials.
+    pub scalars: wgpu::Buffer,
+    /// Four bytes into which an objective writes its loss.
+    pub loss: wgpu::Buffer,
+    pub blocks: wgpu::Buffer,
+    pub groups: wgpu::Buffer,
+    pub steps: wgpu::Buffer,
+}
+
+/// Bytes of a vector that is bound but never touched.
+const STUB: u64 = 16;
+
+/// Usages of every vector.
+const VECTOR: BufferUsages =
+    BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
+
+impl State {
+    /// Allocates what the user did not bring. Everything is zero but the tables.
+    pub(crate) fn new(
+        gpu: &Gpu,
+        layout: &Layout,
+        config: &Config,
+        buffers: Buffers,
+    ) -> Result<Self> {
+        check_separate(&buffers)?;
+        let bytes = layout.bytes();
+        let vector = |what, given: Option<GpuSlice>, used: bool| match given {
+            Some(slice) => check_slice(gpu, what, slice, bytes),
+            None => {
+                gpu.allocate(what, if used { bytes } else { STUB }, VECTOR).map(GpuSlice::whole)
+            }
+        };
+        let dimer = config.dimer.is_some();
+        let momentum = !matches!(config.base, Base::Sgd { momentum: 0.0, .. });
+        let adam = !matches!(config.base, Base::Sgd { .. });
+        let scalars = RING_OFFSET + u64::from(RING) * RECORD + layout.tiles() as u64 * PARTIAL;
+        let state = Self {
+            params: vector("params", buffers.params, true)?,
+            probe: vector("probe", buffers.probe, dimer)?,
+            gradient: vector("gradient", buffers.gradient, true)?,
+            probe_gradient: vector("probe_gradient", buffers.probe_gradient, dimer)?,
+            orientation: vector("orientation", None, dimer)?,
+            first_moment: vector("first_moment", None, momentum)?,
+            second_moment: vector("second_moment", None, adam)?,
+            scalars: gpu.allocate("scalars", scalars, VECTOR)?,
+            loss: gpu.allocate("loss", 4, VECTOR)?,
+            blocks: gpu.allocate("blocks", layout.blocks().len() as u64 * 4, VECTOR)?,
+            groups: gpu.allocate(
+                "groups",
+                (MAX_GROUPS * size_of::<GroupEntry>()) as u64,
+                BufferUsages::UNIFORM | BufferUsages::COPY_DST,
+            )?,
+            steps: gpu.allocate(
+                "steps",
+                u64::from(STEP_SLOTS) * STEP_STRIDE,
+                BufferUsages::UNIFORM | BufferUsages::COPY_DST,
+            )?,
+        };
+        let queue = gpu.queue();
+        queue.write_buffer(&state.blocks, 0, bytemuck::cast_slice(&layout.blocks()));
+        queue.write_buffer(&state.groups, 0, bytemuck::cast_slice(&group_table(layout, config)));
+        state.clear_padding(gpu, layout)?;
+        Ok(state)
+    }
+
+    /// Zeroes the gaps between the tensors of θ, on which norms rely.
+    fn clear_padding(&self, gpu: &Gpu, layout: &Layout) -> Result<()> {
+        let ends = layout.tensors().iter().skip(1).map(|t| t.offset).chain([layout.padded_len()]);
+        let mut encoder = gpu.encoder("padding");
+        for (tensor, end) in layout.tensors().iter().zip(ends) {
+            let begin = tensor.offset + tensor.len;
+            if begin < end {
+                let offset = self.params.offset + 4 * begin as u64;
+                let size = 4 * (end - begin) as u64;
+                encoder.clear_buffer(&self.params.buffer, offset, Some(size));
+            }
+        }
+        gpu.submit("the padding of params", encoder)
+    }
+}
+
+impl State {
+    /// The latest record.
+    pub(crate) fn latest(&self) -> GpuSlice {
+        GpuSlice { buffer: self.scalars.clone(), offset: SCALARS_HEADER, size: RECORD }
+    }
+
+    /// The records of the steps `first..end`, at most a ring of them: one slice, or two where
+    /// the ring wraps.
+    pub(crate) fn records(&self, first: u64, end: u64) -> Vec<GpuSlice> {
+        let ring = u64::from(RING);
+        let slice = |slot: u64, count: u64| GpuSlice {
+            buffer: self.scalars.clone(),
+            offset: RING_OFFSET + slot * RECORD,
+            size: count * RECORD,
+        };
+        let (slot, count) = (first % ring, end - first);
+        let before_wrap = count.min(ring - slot);
+        let mut slices = vec![slice(slot, before_wrap)];
+        if before_wrap < count {
+            slices.push(slice(0, count - before_wrap));
+        }
+        slices
+    }
+}
+
+fn group_table(layout: &Layout, config: &Config) -> Vec<GroupEntry> {
+    let entries = layout.groups().iter().map(|group| GroupEntry {
+        learning_rate_scale: group.learning_rate_scale as f32,
+        weight_decay: group.weight_decay.unwrap_or(config.weight_decay) as f32,
+        dimer: u32::from(group.dimer),
+        padding: 0,
+    });
+    entries.collect()
+}
+
+/// A kernel that writes one of these buffers reads another, which wgpu forbids within one buffer.
+fn check_separate(buffers: &Buffers) -> Result<()> {
+    let Buffers { params, probe, gradient, probe_gradient } = buffers;
+    let pairs = [
+        ("probe", probe, "params", params),
+        ("gradient", gradient, "params", params),
+        ("probe_gradient", probe_gradient, "params", params),
+        ("gradient", gradient, "probe", probe),
+        ("probe_gradient", probe_gradient, "probe", probe),
+    ];
+    for (what, slice, other, written) in pairs {
+        if let (Some(slice), Some(written)) = (slice, written)
+            && slice.buffer == written.buffer
+        {
+            return Err(Error::InvalidBuffer {
+                what,
+                reason: format!("it shares a buffer with {other}; give each a buffer of its own"),
+            });
+        }
+    }
+    if let (Some(one), Some(two)) = (gradient, probe_gradient)
+        && one.buffer == two.buffer
+        && one.offset < two.offset + two.size
+        && two.offset < one.offset + one.size
+    {
+        return Err(Error::InvalidBuffer {
+            what: "probe_gradient",
+            reason: "it overlaps gradient; both are needed at the same time".into(),
+        });
+    }
+    Ok(())
+}
+
+fn check_slice(gpu: &Gpu, what: &'static str, slice: GpuSlice, bytes: u64) -> Result<GpuSlice> {
+    let refuse = |reason| Err(Error::InvalidBuffer { what, reason });
+    let alignment = u64::from(gpu.device().limits().min_storage_buffer_offset_alignment);
+    if !slice.offset.is_multiple_of(alignment) {
+        return refuse(format!("offset {} is not a multiple of {alignment}", slice.offset));
+    }
+    let missing = VECTOR - slice.buffer.usage();
+    if !missing.is_empty() {
+        return refuse(format!("it lacks the usages {missing:?}"));
+    }
+    let end = slice.offset.checked_add(slice.size);
+    if end.is_none_or(|end| end > slice.buffer.size()) {
+        return refuse(format!(
+            "bytes {} + {} reach past its {} bytes",
+            slice.offset,
+            slice.size,
+            slice.buffer.size()
+        ));
+    }
+    if slice.size < bytes {
+        return refuse(format!("it has {} bytes, the padded layout needs {bytes}", slice.size));
+    }
+    Ok(GpuSlice { size: bytes, ..slice })
+}

@@ -1,0 +1,122 @@
+//! [`Telemetry`]: what each step found, read from a ring on the GPU without a wait.
+
+use crate::error::Result;
+use crate::gpu::{Gpu, PendingRead};
+use crate::state::{EVENT, RING, Record, SKIPPED, State, WRITTEN};
+
+/// What one step found and did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Telemetry {
+    /// Index of the step, from 0, skipped ones included.
+    pub step: u64,
+    /// Whether the objective was also called at the probe.
+    pub event: bool,
+    /// Whether the step changed nothing, because a gradient was not finite.
+    pub skipped: bool,
+    /// Loss at the centre, where the objective supplies it.
+    pub loss: Option<f32>,
+    /// C = N·HN, in loss per parameter², of the N that the last event started with.
+    pub curvature: f32,
+    /// ‖F‖ = ‖HN − C N‖ of the last event, in the unit of `curvature`; how far N is from an
+    /// eigenvector. Below about 10⁻³ ‖HN‖ it is rounding.
+    pub residual: f32,
+    /// Radians by which N turned in this step.
+    pub angle: f32,
+    /// g₁·N with the N of after the rotation; 0 in a step that does not use N.
+    pub projection: f32,
+    /// ‖g₁‖, unclipped.
+    pub gradient_norm: f32,
+    /// Factor of the norm clip, 1 where it did not act.
+    pub clip: f32,
+    /// ΔR of the last event.
+    pub displacement: f32,
+    /// Steps applied since the start.
+    pub updates: u32,
+    /// Steps skipped since the start.
+    pub skipped_steps: u32,
+    /// Rotations since the start.
+    pub rotations: u32,
+}
+
+impl Telemetry {
+    pub(crate) fn new(step: u64, record: &Record, loss: bool) -> Self {
+        Self {
+            step,
+            event: record.status & EVENT != 0,
+            skipped: record.status & SKIPPED != 0,
+            loss: loss.then_some(record.loss),
+            curvature: record.curvature,
+            residual: record.residual,
+            angle: record.angle,
+            projection: record.projection,
+            gradient_norm: record.gradient_norm,
+            clip: record.clip,
+            displacement: record.displacement,
+            updates: record.updates,
+            skipped_steps: record.skipped,
+            rotations: record.rotations,
+        }
+    }
+}
+
+/// Reads the ring in snapshots, at most one of them under way.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    /// First step that has not been asked for.
+    next: u64,
+    pending: Option<Snapshot>,
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    first: u64,
+    read: PendingRead,
+}
+
+impl Reader {
+    /// What has arrived; asks for the steps before `end` if nothing is under way.
+    pub(crate) fn poll(
+        &mut self,
+        gpu: &Gpu,
+        state: &State,
+        end: u64,
+        loss: bool,
+    ) -> Result<Vec<Telemetry>> {
+        let mut arrived = Vec::new();
+        if let Some(snapshot) = &self.pending
+            && let Some(bytes) = gpu.try_read(&snapshot.read)?
+        {
+            let records: Vec<Record> = bytemuck::pod_collect_to_vec(&bytes);
+            // A slot with another index belongs to a step whose encoder was never submitted.
+            let written = (snapshot.first..).zip(&records).filter(|(step, record)| {
+                record.index == *step as u32 && record.status & WRITTEN != 0
+            });
+            arrived.extend(written.map(|(step, record)| Telemetry::new(step, record, loss)));
+            self.pending = None;
+        }
+        if self.pending.is_none() && self.next < end {
+            let first = self.next.max(end.saturating_sub(u64::from(RING)));
+            let read = gpu.start_read(&state.records(first, end))?;
+            self.pending = Some(Snapshot { first, read });
+            self.next = end;
+        }
+        Ok(arrived)
+    }
+
+    /// Everything before `end`, waiting for it.
+    pub(crate) fn finish(
+        &mut self,
+        gpu: &Gpu,
+        state: &State,
+        end: u64,
+        loss: bool,
+    ) -> Result<Vec<Telemetry>> {
+        let mut all = Vec::new();
+        while self.pending.is_some() || self.next < end {
+            gpu.wait()?;
+            all.extend(self.poll(gpu, state, end, loss)?);
+        }
+        Ok(all)
+    }
+}
