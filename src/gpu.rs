@@ -180,22 +180,31 @@ impl Gpu {
         let received = pin!(pending.receiver.receive());
         match received.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => self.check_lost().map(|()| None),
-            Poll::Ready(Some(Ok(()))) => {
-                let view = pending.staging.get_mapped_range(..).map_err(|error| {
-                    Error::Rejected { what: "a read-back", message: error.to_string() }
-                })?;
-                Ok(Some(view.to_vec()))
-            }
-            Poll::Ready(_) => Err(self.lost_error("a read-back was abandoned")),
+            Poll::Ready(mapped) => self.take(pending, mapped).map(Some),
         }
+    }
+
+    /// The bytes of `pending`, waiting for them.
+    pub(crate) fn finish_read(&self, pending: &PendingRead) -> Result<Vec<u8>> {
+        self.wait()?;
+        // Another thread that polls may still be on its way to the callback.
+        self.take(pending, pollster::block_on(pending.receiver.receive()))
+    }
+
+    fn take(&self, pending: &PendingRead, mapped: Option<Mapped>) -> Result<Vec<u8>> {
+        if !matches!(mapped, Some(Ok(()))) {
+            return Err(self.lost_error("a read-back was abandoned"));
+        }
+        let view = pending
+            .staging
+            .get_mapped_range(..)
+            .map_err(|error| Error::Rejected { what: "a read-back", message: error.to_string() })?;
+        Ok(view.to_vec())
     }
 
     /// Copies `slice` to the host, waiting for it.
     pub(crate) fn read_blocking(&self, slice: &GpuSlice) -> Result<Vec<u8>> {
-        let pending = self.start_read(std::slice::from_ref(slice))?;
-        self.wait()?;
-        let bytes = self.try_read(&pending)?;
-        bytes.ok_or_else(|| self.lost_error("a read-back did not arrive"))
+        self.finish_read(&self.start_read(std::slice::from_ref(slice))?)
     }
 
     /// Copies `slice` to the host, yielding to other tasks until it arrives.
@@ -258,11 +267,14 @@ impl GpuSlice {
     }
 }
 
+/// What wgpu says when a buffer is mapped.
+type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
+
 /// A copy to the host that is under way.
 #[derive(Debug)]
 pub(crate) struct PendingRead {
     staging: wgpu::Buffer,
-    receiver: OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+    receiver: OneshotReceiver<Mapped>,
 }
 
 /// Lets the other tasks of the executor run once.

@@ -87,20 +87,10 @@ impl Reader {
         if let Some(snapshot) = &self.pending
             && let Some(bytes) = gpu.try_read(&snapshot.read)?
         {
-            let records: Vec<Record> = bytemuck::pod_collect_to_vec(&bytes);
-            // A slot with another index belongs to a step whose encoder was never submitted.
-            let written = (snapshot.first..).zip(&records).filter(|(step, record)| {
-                record.index == *step as u32 && record.status & WRITTEN != 0
-            });
-            arrived.extend(written.map(|(step, record)| Telemetry::new(step, record, loss)));
+            arrived = snapshot.telemetry(&bytes, loss);
             self.pending = None;
         }
-        if self.pending.is_none() && self.next < end {
-            let first = self.next.max(end.saturating_sub(u64::from(RING)));
-            let read = gpu.start_read(&state.records(first, end))?;
-            self.pending = Some(Snapshot { first, read });
-            self.next = end;
-        }
+        self.request(gpu, state, end)?;
         Ok(arrived)
     }
 
@@ -113,10 +103,33 @@ impl Reader {
         loss: bool,
     ) -> Result<Vec<Telemetry>> {
         let mut all = Vec::new();
-        while self.pending.is_some() || self.next < end {
-            gpu.wait()?;
-            all.extend(self.poll(gpu, state, end, loss)?);
+        self.request(gpu, state, end)?;
+        while let Some(snapshot) = self.pending.take() {
+            all.extend(snapshot.telemetry(&gpu.finish_read(&snapshot.read)?, loss));
+            self.request(gpu, state, end)?;
         }
         Ok(all)
+    }
+
+    /// Asks for the steps before `end`, unless a snapshot is under way.
+    fn request(&mut self, gpu: &Gpu, state: &State, end: u64) -> Result<()> {
+        if self.pending.is_none() && self.next < end {
+            let first = self.next.max(end.saturating_sub(u64::from(RING)));
+            let read = gpu.start_read(&state.records(first, end))?;
+            self.pending = Some(Snapshot { first, read });
+            self.next = end;
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    fn telemetry(&self, bytes: &[u8], loss: bool) -> Vec<Telemetry> {
+        let records: Vec<Record> = bytemuck::pod_collect_to_vec(bytes);
+        // A slot with another index belongs to a step whose encoder was never submitted.
+        let written = (self.first..)
+            .zip(&records)
+            .filter(|(step, record)| record.index == *step as u32 && record.status & WRITTEN != 0);
+        written.map(|(step, record)| Telemetry::new(step, record, loss)).collect()
     }
 }

@@ -2,18 +2,22 @@
 //!
 //! [`unfused`] holds the same mathematics as chains of textbook operations.
 
+mod bindings;
 mod displace;
 mod gram;
 mod rotate;
+#[cfg(test)]
+mod tests;
 mod translate;
-pub mod unfused;
+pub(crate) mod unfused;
 
 use crate::config::{Base, Config, Dimer, Displacement};
 use crate::error::Result;
-use crate::gpu::{Gpu, GpuSlice, WORKGROUP_SIZE};
-use crate::layout::{BLOCK, Layout};
-use crate::state::{STEP_SLOTS, STEP_STRIDE, Shard, State};
+use crate::gpu::{Gpu, WORKGROUP_SIZE};
+use crate::layout::Layout;
+use crate::state::{STEP_SLOTS, STEP_STRIDE, State};
 
+use bindings::Bindings;
 use displace::Displace;
 use gram::Gram;
 use rotate::Rotate;
@@ -211,195 +215,5 @@ fn pipeline(
             zero_initialize_workgroup_memory: false,
         },
         cache: None,
-    })
-}
-
-/// The bind groups of one optimizer, made once.
-#[derive(Debug)]
-struct Bindings {
-    vectors_layout: wgpu::PipelineLayout,
-    probe_layout: wgpu::PipelineLayout,
-    step: wgpu::BindGroup,
-    shards: Vec<ShardBindings>,
-}
-
-#[derive(Debug)]
-struct ShardBindings {
-    vectors: wgpu::BindGroup,
-    probe: wgpu::BindGroup,
-    tiles: u32,
-}
-
-/// How a kernel uses one entry of a bind group.
-#[derive(Clone, Copy)]
-enum Entry {
-    Uniform,
-    /// A uniform whose offset is given with each dispatch.
-    Slot,
-    Read,
-    Write,
-}
-
-/// In the order of `vector_bindings.wgsl`.
-const VECTOR_ENTRIES: [Entry; 9] = [
-    Entry::Uniform,
-    Entry::Write,
-    Entry::Read,
-    Entry::Read,
-    Entry::Read,
-    Entry::Write,
-    Entry::Write,
-    Entry::Write,
-    Entry::Write,
-];
-
-/// In the order of `probe_bindings.wgsl`.
-const PROBE_ENTRIES: [Entry; 5] =
-    [Entry::Uniform, Entry::Write, Entry::Read, Entry::Read, Entry::Write];
-
-impl Bindings {
-    fn new(gpu: &Gpu, layout: &Layout, state: &State, shards: &[std::ops::Range<usize>]) -> Self {
-        let vectors = group_layout(gpu, "vectors", &VECTOR_ENTRIES);
-        let probe = group_layout(gpu, "probe", &PROBE_ENTRIES);
-        let step = group_layout(gpu, "step", &[Entry::Slot, Entry::Uniform]);
-        let slot = wgpu::BufferBinding {
-            buffer: &state.steps,
-            offset: 0,
-            size: wgpu::BufferSize::new(size_of::<crate::state::Step>() as u64),
-        };
-        Self {
-            vectors_layout: pipeline_layout(gpu, &[&vectors, &step]),
-            probe_layout: pipeline_layout(gpu, &[&probe, &step]),
-            step: bind_group(
-                gpu,
-                &step,
-                &[wgpu::BindingResource::Buffer(slot), state.groups.as_entire_binding()],
-            ),
-            shards: shards
-                .iter()
-                .map(|shard| ShardBindings::new(gpu, layout, state, shard, &vectors, &probe))
-                .collect(),
-        }
-    }
-}
-
-impl ShardBindings {
-    fn new(
-        gpu: &Gpu,
-        layout: &Layout,
-        state: &State,
-        shard: &std::ops::Range<usize>,
-        vectors: &wgpu::BindGroupLayout,
-        probe: &wgpu::BindGroupLayout,
-    ) -> Self {
-        let tile = layout.tile();
-        let twin = Shard {
-            first_tile: (shard.start / tile) as u32,
-            tile_vectors: (tile / 4) as u32,
-            vectors: (shard.len() / 4) as u32,
-            padding: 0,
-        };
-        let uniform = gpu.device().create_buffer(&wgpu::BufferDescriptor {
-            label: Some("shard"),
-            size: size_of::<Shard>() as u64,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        gpu.queue().write_buffer(&uniform, 0, bytemuck::bytes_of(&twin));
-        let part = |slice| part_binding(slice, shard);
-        let blocks = GpuSlice::whole(state.blocks.clone());
-        let block_range = shard.start / BLOCK..shard.end / BLOCK;
-        let vectors = bind_group(
-            gpu,
-            vectors,
-            &[
-                uniform.as_entire_binding(),
-                state.scalars.as_entire_binding(),
-                part_binding(&blocks, &block_range),
-                part(&state.gradient),
-                part(&state.probe_gradient),
-                part(&state.orientation),
-                part(&state.params),
-                part(&state.first_moment),
-                part(&state.second_moment),
-            ],
-        );
-        let probe = bind_group(
-            gpu,
-            probe,
-            &[
-                uniform.as_entire_binding(),
-                state.scalars.as_entire_binding(),
-                part(&state.params),
-                part(&state.orientation),
-                part(&state.probe),
-            ],
-        );
-        Self { vectors, probe, tiles: shard.len().div_ceil(tile) as u32 }
-    }
-}
-
-/// The words `range` of `slice`, or all of it where it is a stub that no kernel touches.
-fn part_binding<'a>(
-    slice: &'a GpuSlice,
-    range: &std::ops::Range<usize>,
-) -> wgpu::BindingResource<'a> {
-    let (begin, end) = (4 * range.start as u64, 4 * range.end as u64);
-    if end > slice.size {
-        return slice.as_binding();
-    }
-    wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-        buffer: &slice.buffer,
-        offset: slice.offset + begin,
-        size: wgpu::BufferSize::new(end - begin),
-    })
-}
-
-fn group_layout(gpu: &Gpu, label: &str, entries: &[Entry]) -> wgpu::BindGroupLayout {
-    let entries: Vec<_> = (0..)
-        .zip(entries)
-        .map(|(binding, entry)| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty: match entry {
-                    Entry::Uniform | Entry::Slot => wgpu::BufferBindingType::Uniform,
-                    Entry::Read => wgpu::BufferBindingType::Storage { read_only: true },
-                    Entry::Write => wgpu::BufferBindingType::Storage { read_only: false },
-                },
-                has_dynamic_offset: matches!(entry, Entry::Slot),
-                min_binding_size: None,
-            },
-            count: None,
-        })
-        .collect();
-    gpu.device().create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-        label: Some(label),
-        entries: &entries,
-    })
-}
-
-fn pipeline_layout(gpu: &Gpu, groups: &[&wgpu::BindGroupLayout]) -> wgpu::PipelineLayout {
-    let groups: Vec<_> = groups.iter().copied().map(Some).collect();
-    gpu.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: None,
-        bind_group_layouts: &groups,
-        immediate_size: 0,
-    })
-}
-
-fn bind_group(
-    gpu: &Gpu,
-    layout: &wgpu::BindGroupLayout,
-    resources: &[wgpu::BindingResource<'_>],
-) -> wgpu::BindGroup {
-    let entries: Vec<_> = (0..)
-        .zip(resources)
-        .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource: resource.clone() })
-        .collect();
-    gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-        label: None,
-        layout,
-        entries: &entries,
     })
 }

@@ -1,0 +1,13 @@
+// scale: BLAS level 1.
+//
+//   out <- alpha out
+//
+// 8 bytes an element.
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
+    let alpha = slots[op.alpha];
+    for (var i = id.x; i < op.vectors; i += workgroups.x * WORKGROUP_SIZE) {
+        out[i] = alpha * out[i];
+    }
+}

@@ -1,0 +1,206 @@
+//! The sums and the probe of the fused kernels against f64, with buffers in hand.
+
+use super::{At, Kernels};
+use crate::gpu::{Gpu, GpuSlice};
+use crate::kernels::Mode;
+use crate::state::{Buffers, STEP_STRIDE, State, Step};
+use crate::{Config, Dimer, Displacement, Layout};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+const LENGTHS: [usize; 9] = [1, 3, 63, 64, 65, 255, 1023, 4099, 1_000_003];
+const SCALES: [(&str, f32); 3] = [("plain", 1.0), ("tiny", 1e-20), ("huge", 1e15)];
+
+/// Everything that a dispatch needs, without an optimizer around it.
+struct Bench {
+    gpu: Gpu,
+    layout: Layout,
+    state: State,
+    kernels: Kernels,
+}
+
+impl Bench {
+    fn new(gpu: &Gpu, len: usize, displacement: Displacement) -> Self {
+        let layout = Layout::flat(len).unwrap();
+        let dimer = Dimer { displacement, ..Dimer::default() };
+        let config = Config { dimer: Some(dimer), ..Config::default() };
+        let state = State::new(gpu, &layout, &config, Buffers::default()).unwrap();
+        let kernels = Kernels::new(gpu, &layout, &config, &state).unwrap();
+        let step = Step::new(&config, &layout);
+        gpu.queue().write_buffer(&state.steps, 0, bytemuck::bytes_of(&step));
+        Self { gpu: gpu.clone(), layout, state, kernels }
+    }
+
+    /// Writes `values`, and garbage into the padding where `poison` says so.
+    fn write(&self, slice: &GpuSlice, values: &[f32], poison: bool) {
+        let fill = if poison { f32::NAN } else { 0.0 };
+        let mut padded = vec![fill; self.layout.padded_len()];
+        padded[..values.len()].copy_from_slice(values);
+        self.gpu.queue().write_buffer(&slice.buffer, slice.offset, bytemuck::cast_slice(&padded));
+    }
+
+    fn run(&self, record: impl FnOnce(&Kernels, &mut wgpu::ComputePass<'_>, At<'_>)) {
+        let mut encoder = self.gpu.encoder("test");
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        record(&self.kernels, &mut pass, self.kernels.at(0));
+        drop(pass);
+        self.gpu.submit("test", encoder).unwrap();
+    }
+
+    /// The partials, added in f64: plain, small and large, four of each.
+    fn sums(&self) -> [f64; 12] {
+        let scalars = &self.state.scalars;
+        let size = self.layout.tiles() as u64 * 48;
+        let offset = scalars.size() - size;
+        let slice = GpuSlice { buffer: scalars.clone(), offset, size };
+        let partials: Vec<f32> =
+            bytemuck::pod_collect_to_vec(&self.gpu.read_blocking(&slice).unwrap());
+        let mut sums = [0.0; 12];
+        for partial in partials.chunks_exact(12) {
+            sums.iter_mut().zip(partial).for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+        sums
+    }
+}
+
+fn random(rng: &mut StdRng, len: usize, scale: f32) -> Vec<f32> {
+    (0..len).map(|_| scale * rng.random_range(-1.0_f32..1.0)).collect()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> (f64, f64) {
+    let products = || a.iter().zip(b).map(|(a, b)| a * b);
+    (products().sum(), products().map(f64::abs).sum())
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
+}
+
+#[track_caller]
+fn assert_within(what: &str, found: f64, expected: f64, bound: f64) {
+    assert!((found - expected).abs() <= bound, "{what}: {found:e}, {expected:e}, {bound:e}");
+}
+
+/// One of the sums at two scales, as the kernels choose it.
+fn chosen(small: f64, large: f64) -> f64 {
+    let scale = 2_f64.powi(96);
+    if small.is_finite() { small / scale } else { large * scale }
+}
+
+/// Every dot to 1e-6 of the sum of the products' magnitudes, whatever the scale of the gradients,
+/// with NaN in the padding of both gradients.
+#[test]
+fn gram_matches_f64() {
+    let gpu = Gpu::new().unwrap_or_else(|error| panic!("{error}"));
+    for (seed, len) in (1..).zip(LENGTHS) {
+        let bench = Bench::new(&gpu, len, Displacement::Absolute(1.0));
+        for (name, scale) in SCALES {
+            println!("seed {seed}, length {len}, {name}");
+            let mut rng = StdRng::seed_from_u64(seed);
+            let g1 = random(&mut rng, len, scale);
+            // Differences of f32 that round: compare with the rounded ones, which the sums see.
+            let g2 = random(&mut rng, len, scale);
+            let norm = (len as f32).sqrt();
+            let n = random(&mut rng, len, 1.0 / norm);
+            bench.write(&bench.state.gradient, &g1, true);
+            bench.write(&bench.state.probe_gradient, &g2, true);
+            bench.write(&bench.state.orientation, &n, false);
+            bench.run(|kernels, pass, at| kernels.gram.encode(pass, at, Mode::Event));
+            let d: Vec<f32> = g1.iter().zip(&g2).map(|(g1, g2)| g2 - g1).collect();
+            let (g1, d, n) = (wide(&g1), wide(&d), wide(&n));
+            let sums = bench.sums();
+            let plain = [("N.N", &n, &n), ("N.d", &n, &d), ("g1.N", &g1, &n)];
+            for (i, (what, a, b)) in plain.into_iter().enumerate() {
+                let (expected, magnitude) = dot(a, b);
+                assert_within(what, sums[i], expected, 1e-6 * magnitude);
+            }
+            let scaled = [("g1.g1", &g1, &g1), ("d.d", &d, &d), ("g1.d", &g1, &d)];
+            for (i, (what, a, b)) in scaled.into_iter().enumerate() {
+                let (expected, magnitude) = dot(a, b);
+                let found = chosen(sums[4 + i], sums[8 + i]);
+                assert_within(what, found, expected, 1e-6 * magnitude);
+            }
+        }
+    }
+}
+
+/// probe = θ + ΔR N to one rounding of the sum (and of the product, where fma is not fused), for
+/// both kinds of ΔR; every element is written.
+#[test]
+fn displace_matches_f64() {
+    let gpu = Gpu::new().unwrap_or_else(|error| panic!("{error}"));
+    let unit = 2_f64.powi(-24);
+    for (seed, len) in (1..).zip(LENGTHS) {
+        let kinds = [
+            Displacement::Absolute(0.125),
+            Displacement::Relative { factor: 0.03125, minimum: 1e-30 },
+        ];
+        for displacement in kinds {
+            let bench = Bench::new(&gpu, len, displacement);
+            for (name, scale) in SCALES {
+                println!("seed {seed}, length {len}, {name}, {displacement:?}");
+                let mut rng = StdRng::seed_from_u64(seed);
+                let theta = random(&mut rng, len, scale);
+                let n = random(&mut rng, len, 1.0);
+                bench.write(&bench.state.params, &theta, false);
+                bench.write(&bench.state.orientation, &n, false);
+                bench.write(&bench.state.probe, &vec![f32::NAN; len], true);
+                bench.run(|kernels, pass, at| {
+                    kernels.displace.as_ref().unwrap().encode(pass, at);
+                });
+                let (theta, n) = (wide(&theta), wide(&n));
+                let (distance, rounding) = match displacement {
+                    Displacement::Absolute(distance) => (distance, 0.0),
+                    // The norm is good to 1e-6 and four roundings of its root and scale.
+                    Displacement::Relative { factor, .. } => {
+                        (factor * dot(&theta, &theta).0.sqrt(), 1e-6 + 4.0 * unit)
+                    }
+                };
+                let bytes = gpu.read_blocking(&bench.state.probe).unwrap();
+                let probe: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
+                assert!(probe[len..].iter().all(|&x| x == 0.0), "the padding stays zero");
+                for i in 0..len {
+                    let step = distance * n[i];
+                    let bound = unit * (theta[i] + step).abs() + (unit + rounding) * step.abs();
+                    assert_within("probe", f64::from(probe[i]), theta[i] + step, bound);
+                }
+            }
+        }
+    }
+}
+
+/// Twins on host and GPU have the same size, and the tables the same length.
+#[test]
+fn structs_match_their_twins() {
+    use crate::layout::{BLOCK, MAX_GROUPS};
+    use crate::state::{EVENT, GroupEntry, RING, Record, SKIPPED, Shard, WRITTEN};
+    let source = [super::PRELUDE, super::VECTORS].concat();
+    let module = naga::front::wgsl::parse_str(&source).unwrap();
+    let size = |name: &str| {
+        let (_, ty) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)).unwrap();
+        ty.inner.size(module.to_ctx()) as usize
+    };
+    assert_eq!(size("Step"), size_of::<Step>());
+    assert_eq!(size("Shard"), size_of::<Shard>());
+    assert_eq!(size("Group"), size_of::<GroupEntry>());
+    assert_eq!(size("Record"), size_of::<Record>());
+    assert_eq!(size("Partial"), 48);
+    let constant = |name: &str| {
+        let (_, constant) =
+            module.constants.iter().find(|(_, c)| c.name.as_deref() == Some(name)).unwrap();
+        match module.global_expressions[constant.init] {
+            naga::Expression::Literal(naga::Literal::U32(value)) => value,
+            ref other => panic!("{name} is {other:?}"),
+        }
+    };
+    assert_eq!(constant("RING"), RING);
+    assert_eq!(constant("MAX_GROUPS") as usize, MAX_GROUPS);
+    assert_eq!(constant("BLOCK_VECTORS") as usize, BLOCK / 4);
+    assert_eq!(constant("EVENT"), EVENT);
+    assert_eq!(constant("SKIPPED"), SKIPPED);
+    assert_eq!(constant("WRITTEN"), WRITTEN);
+    assert!(size_of::<Step>() as u64 <= STEP_STRIDE);
+    let scalars = size("Scalars");
+    // A runtime-sized array counts with one element.
+    assert_eq!(scalars, 16 + (2 + RING as usize) * size_of::<Record>() + 48);
+}

@@ -1,0 +1,175 @@
+//! The same step on the CPU in f64: the specification of the kernels, and the oracle of the tests.
+//!
+//! Everything is written as the textbook has it, without the identities by which the kernels
+//! save passes over memory. Vectors are packed, without padding.
+
+mod base;
+
+use crate::config::{Config, Correction, Dimer, Displacement, Rate, Rotation, Translation};
+use crate::layout::{Group, Layout};
+
+pub use base::{bias_correction, clip_factor};
+
+/// One optimizer in f64, on the host.
+///
+/// ```
+/// use dimer::{Config, Layout, reference::Reference};
+///
+/// let (layout, config) = (Layout::flat(2)?, Config::default());
+/// let mut reference = Reference::new(&layout, config, &[1.0, 1.0], &[0.6, 0.8]);
+/// // L(θ) = θ₀² − θ₁²
+/// reference.step(|x| vec![2.0 * x[0], -2.0 * x[1]]);
+/// assert!((reference.curvature - (2.0 * 0.36 - 2.0 * 0.64)).abs() < 1e-9);
+/// # Ok::<(), dimer::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Reference {
+    /// θ.
+    pub params: Vec<f64>,
+    /// N, of unit length.
+    pub orientation: Vec<f64>,
+    /// First moment, or the momentum of SGD.
+    pub first_moment: Vec<f64>,
+    /// Second moment.
+    pub second_moment: Vec<f64>,
+    /// Learning rate of the next step.
+    pub learning_rate: f64,
+    /// Steps taken, skipped ones included.
+    pub index: u64,
+    /// Steps applied.
+    pub updates: u64,
+    /// Steps skipped, because a gradient was not finite.
+    pub skipped: u64,
+    /// C of the last event, along the N that it started with.
+    pub curvature: f64,
+    /// ‖F‖ of the last event.
+    pub residual: f64,
+    /// The largest ‖HN‖ so far.
+    pub curvature_scale: f64,
+    /// g₁·N in the last step that used it.
+    pub projection: f64,
+    config: Config,
+    /// The group of each element.
+    groups: Vec<Group>,
+}
+
+impl Reference {
+    /// Starts at `params` with the dimer along `orientation` (of any length without a dimer).
+    pub fn new(layout: &Layout, config: Config, params: &[f64], orientation: &[f64]) -> Self {
+        let groups = layout
+            .tensors()
+            .iter()
+            .flat_map(|tensor| std::iter::repeat_n(layout.group(tensor).clone(), tensor.len));
+        Self {
+            params: params.to_vec(),
+            orientation: orientation.to_vec(),
+            first_moment: vec![0.0; params.len()],
+            second_moment: vec![0.0; params.len()],
+            learning_rate: config.learning_rate,
+            index: 0,
+            updates: 0,
+            skipped: 0,
+            curvature: 0.0,
+            residual: 0.0,
+            curvature_scale: 0.0,
+            projection: 0.0,
+            groups: groups.collect(),
+            config,
+        }
+    }
+
+    /// Takes one step on the loss whose gradient is given.
+    pub fn step(&mut self, mut gradient: impl FnMut(&[f64]) -> Vec<f64>) {
+        let dimer = self.config.dimer.clone();
+        let event = dimer.as_ref().is_some_and(|d| self.index.is_multiple_of(d.interval.into()));
+        let g1 = gradient(&self.params);
+        let probe = dimer.as_ref().filter(|_| event).map(|dimer| {
+            let distance = self.distance(dimer);
+            (dimer, distance, gradient(&self.displaced(distance)))
+        });
+        self.index += 1;
+        let finite = |g: &[f64]| g.iter().all(|x| x.is_finite());
+        if !finite(&g1) || probe.as_ref().is_some_and(|(_, _, g2)| !finite(g2)) {
+            self.skipped += 1;
+            return;
+        }
+        self.updates += 1;
+        if let Some((dimer, distance, g2)) = &probe {
+            self.rotate(dimer, *distance, &g1, g2);
+        }
+        let clip = clip_factor(self.config.max_gradient_norm, norm(&g1));
+        let corrected = match &dimer {
+            Some(dimer) if event || dimer.correction == Correction::EveryStep => {
+                self.correct(dimer, &g1)
+            }
+            _ => g1,
+        };
+        let clipped: Vec<f64> = corrected.iter().map(|g| clip * g).collect();
+        self.base_step(&clipped);
+    }
+
+    /// ΔR.
+    pub fn distance(&self, dimer: &Dimer) -> f64 {
+        match dimer.displacement {
+            Displacement::Absolute(distance) => distance,
+            Displacement::Relative { factor, minimum } => minimum.max(factor * norm(&self.params)),
+        }
+    }
+
+    /// θ + ΔR·N.
+    pub fn displaced(&self, distance: f64) -> Vec<f64> {
+        self.params.iter().zip(&self.orientation).map(|(x, n)| x + distance * n).collect()
+    }
+
+    /// N ← normalize(N − η F), with F = HN − C N, C = N·HN and HN = (g₂ − g₁)/ΔR.
+    ///
+    /// With gradients (not forces) this sign leads to the lowest eigenvalue. A group without
+    /// dimer takes no part: its elements of HN count as zero.
+    pub fn rotate(&mut self, dimer: &Dimer, distance: f64, g1: &[f64], g2: &[f64]) {
+        let length = norm(&self.orientation);
+        let unit: Vec<f64> = self.orientation.iter().map(|n| n / length).collect();
+        let product: Vec<f64> = g1
+            .iter()
+            .zip(g2)
+            .zip(&self.groups)
+            .map(
+                |((g1, g2), group)| if group.dimer { (g2 - g1) / (distance * length) } else { 0.0 },
+            )
+            .collect();
+        self.curvature = dot(&unit, &product);
+        let force: Vec<f64> =
+            product.iter().zip(&unit).map(|(hn, n)| hn - self.curvature * n).collect();
+        self.residual = norm(&force);
+        self.curvature_scale = self.curvature_scale.max(norm(&product));
+        let Rotation::Gradient { rate } = dimer.rotation;
+        let rate = match rate {
+            Rate::Fixed(rate) => rate,
+            Rate::Automatic if self.curvature_scale > 0.0 => 0.5 / self.curvature_scale,
+            Rate::Automatic => 0.0,
+        };
+        let turned: Vec<f64> = unit.iter().zip(&force).map(|(n, f)| n - rate * f).collect();
+        let length = norm(&turned);
+        self.orientation = turned.iter().map(|n| n / length).collect();
+    }
+
+    /// g₁ − α (g₁·N) N.
+    fn correct(&mut self, dimer: &Dimer, g1: &[f64]) -> Vec<f64> {
+        self.projection = dot(g1, &self.orientation);
+        let Translation::Project { alpha, only_negative_curvature } = dimer.translation;
+        if only_negative_curvature && self.curvature >= 0.0 {
+            return g1.to_vec();
+        }
+        let along = alpha * self.projection;
+        g1.iter().zip(&self.orientation).map(|(g, n)| g - along * n).collect()
+    }
+}
+
+/// a·b.
+pub fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// ‖a‖.
+pub fn norm(a: &[f64]) -> f64 {
+    dot(a, a).sqrt()
+}

@@ -1,0 +1,181 @@
+//! Which operations make one step, in which order.
+
+use super::{Slot, Vectors};
+use crate::config::{Base, Config};
+use crate::kernels::unfused::{Dispatch, Operands, Operation, Operations};
+
+/// The chains of operations of one step.
+pub(super) struct Chains<'a> {
+    pub operations: &'a Operations,
+    pub vectors: &'a Vectors,
+}
+
+impl Chains<'_> {
+    /// probe = θ + ΔR N
+    pub(super) fn displace(&self) -> Vec<Dispatch> {
+        let Vectors { params, probe, orientation, .. } = self.vectors;
+        vec![
+            self.copy(&params.buffer, &probe.buffer),
+            self.axpy(Slot::Distance, orientation, &probe.buffer),
+        ]
+    }
+
+    /// a = (g₂ − g₁)/ΔR, C = N·a, F = a − C N, N = N − η F, N = N/‖N‖
+    pub(super) fn rotate(&self) -> Vec<Dispatch> {
+        let Vectors { gradient, probe_gradient, orientation, product, force, .. } = self.vectors;
+        let operands = Operands {
+            x: Some(&probe_gradient.buffer),
+            y: Some(&gradient.buffer),
+            out: Some(product),
+            ..Operands::default()
+        };
+        let mut chain = vec![
+            self.operations.dispatch(Operation::Subtract, operands),
+            self.scale(Slot::InverseDistance, product),
+        ];
+        chain.extend(self.dot(orientation, product, Slot::Curvature));
+        chain.extend([
+            self.multiply_scalars(Slot::MinusOne, Slot::Curvature, Slot::MinusCurvature),
+            self.copy(product, force),
+            self.axpy(Slot::MinusCurvature, orientation, force),
+            self.axpy(Slot::MinusRate, force, orientation),
+        ]);
+        chain.extend(self.dot(orientation, orientation, Slot::Squares));
+        let root = Operands {
+            left: Slot::Squares as u32,
+            result: Slot::InverseNorm as u32,
+            ..Operands::default()
+        };
+        chain.push(self.operations.dispatch(Operation::InverseSqrtScalar, root));
+        chain.push(self.scale(Slot::InverseNorm, orientation));
+        chain
+    }
+
+    /// g = g₁ − α (g₁·N) N
+    pub(super) fn correct(&self) -> Vec<Dispatch> {
+        let Vectors { gradient, orientation, corrected, .. } = self.vectors;
+        let mut chain = self.dot(&gradient.buffer, orientation, Slot::Projection);
+        chain.extend([
+            self.multiply_scalars(Slot::MinusAlpha, Slot::Projection, Slot::Correction),
+            self.copy(&gradient.buffer, corrected),
+            self.axpy(Slot::Correction, orientation, corrected),
+        ]);
+        chain
+    }
+
+    /// g = g₁
+    pub(super) fn keep_gradient(&self) -> Vec<Dispatch> {
+        vec![self.copy(&self.vectors.gradient.buffer, &self.vectors.corrected)]
+    }
+
+    /// The step from the corrected gradient.
+    pub(super) fn base(&self, config: &Config) -> Vec<Dispatch> {
+        match config.base {
+            Base::Sgd { momentum, nesterov } => self.sgd(config, momentum > 0.0, nesterov),
+            Base::Adam { .. } => self.adam(config, false),
+            Base::AdamW { .. } => self.adam(config, true),
+        }
+    }
+
+    /// g = g + λ θ, m = μ m + g, θ = θ − lr m, or with Nesterov θ = θ − lr (g + μ m)
+    fn sgd(&self, config: &Config, momentum: bool, nesterov: bool) -> Vec<Dispatch> {
+        let Vectors { params, corrected, first_moment, .. } = self.vectors;
+        let mut chain = self.coupled_decay(config);
+        let mut step = corrected;
+        if momentum {
+            chain.push(self.scale(Slot::Momentum, first_moment));
+            chain.push(self.axpy(Slot::One, corrected, first_moment));
+            step = first_moment;
+        }
+        if nesterov {
+            chain.push(self.axpy(Slot::Momentum, first_moment, corrected));
+            step = corrected;
+        }
+        chain.push(self.axpy(Slot::MinusStep, step, &params.buffer));
+        chain
+    }
+
+    /// m, v, then θ = θ − lr m̂ / (√v̂ + ε)
+    fn adam(&self, config: &Config, decoupled: bool) -> Vec<Dispatch> {
+        let Vectors { params, corrected, first_moment, second_moment, root, .. } = self.vectors;
+        let mut chain = if decoupled && config.weight_decay > 0.0 {
+            vec![self.scale(Slot::Keep, &params.buffer)]
+        } else if decoupled {
+            Vec::new()
+        } else {
+            self.coupled_decay(config)
+        };
+        let with = |x, y, out, alpha: Slot| Operands {
+            x: Some(x),
+            y,
+            out: Some(out),
+            alpha: alpha as u32,
+            ..Operands::default()
+        };
+        let op = |operation, operands| self.operations.dispatch(operation, operands);
+        chain.extend([
+            op(Operation::Lerp, with(corrected, None, first_moment, Slot::Beta1Complement)),
+            self.scale(Slot::Beta2, second_moment),
+            op(
+                Operation::MultiplyAdd,
+                with(corrected, Some(corrected), second_moment, Slot::Beta2Complement),
+            ),
+            op(
+                Operation::Sqrt,
+                Operands { x: Some(second_moment), out: Some(root), ..Operands::default() },
+            ),
+            self.scale(Slot::RootCorrection, root),
+            op(
+                Operation::AddScalar,
+                Operands { out: Some(root), alpha: Slot::Epsilon as u32, ..Operands::default() },
+            ),
+            op(
+                Operation::DivideAdd,
+                with(first_moment, Some(root), &params.buffer, Slot::MinusStep),
+            ),
+        ]);
+        chain
+    }
+
+    fn coupled_decay(&self, config: &Config) -> Vec<Dispatch> {
+        let Vectors { params, corrected, .. } = self.vectors;
+        if config.weight_decay == 0.0 {
+            return Vec::new();
+        }
+        vec![self.axpy(Slot::Decay, &params.buffer, corrected)]
+    }
+
+    fn copy(&self, x: &wgpu::Buffer, out: &wgpu::Buffer) -> Dispatch {
+        let operands = Operands { x: Some(x), out: Some(out), ..Operands::default() };
+        self.operations.dispatch(Operation::Copy, operands)
+    }
+
+    fn axpy(&self, alpha: Slot, x: &wgpu::Buffer, out: &wgpu::Buffer) -> Dispatch {
+        let operands =
+            Operands { x: Some(x), out: Some(out), alpha: alpha as u32, ..Operands::default() };
+        self.operations.dispatch(Operation::Axpy, operands)
+    }
+
+    fn scale(&self, alpha: Slot, out: &wgpu::Buffer) -> Dispatch {
+        let operands = Operands { out: Some(out), alpha: alpha as u32, ..Operands::default() };
+        self.operations.dispatch(Operation::Scale, operands)
+    }
+
+    fn dot(&self, x: &wgpu::Buffer, y: &wgpu::Buffer, result: Slot) -> Vec<Dispatch> {
+        let operands =
+            Operands { x: Some(x), y: Some(y), result: result as u32, ..Operands::default() };
+        [Operation::Dot, Operation::Sum]
+            .map(|operation| self.operations.dispatch(operation, operands))
+            .into()
+    }
+
+    fn multiply_scalars(&self, left: Slot, right: Slot, result: Slot) -> Dispatch {
+        let operands = Operands {
+            left: left as u32,
+            right: right as u32,
+            result: result as u32,
+            ..Operands::default()
+        };
+        self.operations.dispatch(Operation::MultiplyScalars, operands)
+    }
+}

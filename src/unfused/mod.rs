@@ -1,0 +1,311 @@
+//! The same step as a chain of textbook operations: the baseline that fused kernels are measured
+//! against, and a second implementation to check them by.
+//!
+//! It makes the passes over memory that eager code makes, one operation a kernel. It covers what
+//! a comparison needs and no more: one group, a fixed rotation rate, an absolute displacement,
+//! projection on every event or step, no clipping, no guard against non-finite gradients.
+
+mod chains;
+
+use crate::config::{Base, Config, Displacement, Rate, Rotation, Translation};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, GpuSlice};
+use crate::kernels::Mode;
+use crate::kernels::unfused::{Dispatch, Operations};
+use crate::layout::{Group, Layout};
+use crate::objective::{Evaluation, Objective, Point};
+use crate::orientation;
+use crate::reference::bias_correction;
+use crate::step::Schedule;
+
+use chains::Chains;
+
+/// Names the entries of the table of scalars.
+#[derive(Clone, Copy)]
+enum Slot {
+    // Written by the host before each step.
+    One,
+    MinusOne,
+    Distance,
+    InverseDistance,
+    MinusRate,
+    MinusAlpha,
+    Momentum,
+    Decay,
+    Keep,
+    Beta1Complement,
+    Beta2,
+    Beta2Complement,
+    RootCorrection,
+    Epsilon,
+    MinusStep,
+    // Computed on the GPU.
+    Curvature,
+    MinusCurvature,
+    Squares,
+    InverseNorm,
+    Projection,
+    Correction,
+}
+
+/// Number of slots that the host writes.
+const CONSTANTS: usize = Slot::Curvature as usize;
+const SLOTS: u64 = Slot::Correction as u64 + 1;
+
+/// The unfused twin of [`Optimizer`](crate::Optimizer).
+#[derive(Debug)]
+pub struct UnfusedOptimizer {
+    gpu: Gpu,
+    layout: Layout,
+    config: Config,
+    schedule: Schedule,
+    buffers: Vectors,
+    slots: wgpu::Buffer,
+    displace: Vec<Dispatch>,
+    rotate: Vec<Dispatch>,
+    correct: Vec<Dispatch>,
+    keep_gradient: Vec<Dispatch>,
+    base: Vec<Dispatch>,
+    index: u64,
+}
+
+#[derive(Debug)]
+struct Vectors {
+    params: GpuSlice,
+    probe: GpuSlice,
+    gradient: GpuSlice,
+    probe_gradient: GpuSlice,
+    orientation: wgpu::Buffer,
+    product: wgpu::Buffer,
+    force: wgpu::Buffer,
+    corrected: wgpu::Buffer,
+    first_moment: wgpu::Buffer,
+    second_moment: wgpu::Buffer,
+    root: wgpu::Buffer,
+    loss: wgpu::Buffer,
+}
+
+impl UnfusedOptimizer {
+    /// As [`Optimizer::new`](crate::Optimizer::new), for the configurations that this twin has.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] for what it does not have; else as there. One binding must hold
+    /// a whole vector.
+    pub fn new(gpu: &Gpu, layout: Layout, config: Config, params: &[f32]) -> Result<Self> {
+        config.validate()?;
+        check_supported(&layout, &config)?;
+        if layout.shards(&gpu.device().limits())?.len() > 1 {
+            return Err(Error::LimitTooSmall {
+                limit: "max_storage_buffer_binding_size",
+                needed: layout.bytes(),
+                found: gpu.device().limits().max_storage_buffer_binding_size,
+            });
+        }
+        let padded = layout.pad("params", params)?;
+        let usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::COPY_SRC
+            | wgpu::BufferUsages::COPY_DST;
+        let vector = |what| gpu.allocate(what, layout.bytes(), usage);
+        let buffers = Vectors {
+            params: GpuSlice::whole(vector("params")?),
+            probe: GpuSlice::whole(vector("probe")?),
+            gradient: GpuSlice::whole(vector("gradient")?),
+            probe_gradient: GpuSlice::whole(vector("probe_gradient")?),
+            orientation: vector("orientation")?,
+            product: vector("product")?,
+            force: vector("force")?,
+            corrected: vector("corrected")?,
+            first_moment: vector("first_moment")?,
+            second_moment: vector("second_moment")?,
+            root: vector("root")?,
+            loss: gpu.allocate("loss", 4, usage)?,
+        };
+        let slots = gpu.allocate("slots", 4 * SLOTS, usage)?;
+        gpu.queue().write_buffer(&buffers.params.buffer, 0, bytemuck::cast_slice(&padded));
+        if let Some(dimer) = &config.dimer {
+            let orientation = orientation::random(&layout, dimer.seed);
+            gpu.queue().write_buffer(&buffers.orientation, 0, bytemuck::cast_slice(&orientation));
+        }
+        let operations = Operations::new(gpu, &slots, (layout.padded_len() / 4) as u32)?;
+        let chains = Chains { operations: &operations, vectors: &buffers };
+        Ok(Self {
+            gpu: gpu.clone(),
+            schedule: Schedule::new(&config),
+            displace: chains.displace(),
+            rotate: chains.rotate(),
+            correct: chains.correct(),
+            keep_gradient: chains.keep_gradient(),
+            base: chains.base(&config),
+            layout,
+            config,
+            buffers,
+            slots,
+            index: 0,
+        })
+    }
+
+    /// As [`Optimizer::step`](crate::Optimizer::step).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
+        let mode = self.schedule.mode(self.index);
+        let mut encoder = self.begin(objective, mode)?;
+        if mode == Mode::Event {
+            encode(&mut encoder, &self.rotate);
+        }
+        let gradient = if mode == Mode::Base { &self.keep_gradient } else { &self.correct };
+        encode(&mut encoder, gradient);
+        encode(&mut encoder, &self.base);
+        self.gpu.submit("an unfused step", encoder)?;
+        self.index += 1;
+        Ok(())
+    }
+
+    /// As [`Optimizer::rotate`](crate::Optimizer::rotate).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
+        let mut encoder = self.begin(objective, Mode::Event)?;
+        encode(&mut encoder, &self.rotate);
+        self.gpu.submit("an unfused rotation", encoder)?;
+        self.index += 1;
+        Ok(())
+    }
+
+    /// θ, padded.
+    pub fn params(&self) -> &GpuSlice {
+        &self.buffers.params
+    }
+
+    /// Where the gradient at θ belongs; its padding must be zero.
+    pub fn gradient(&self) -> &GpuSlice {
+        &self.buffers.gradient
+    }
+
+    /// Where the gradient at the probe belongs; its padding must be zero.
+    pub fn probe_gradient(&self) -> &GpuSlice {
+        &self.buffers.probe_gradient
+    }
+
+    /// θ without padding.
+    ///
+    /// # Errors
+    /// As [`Optimizer::read_params_blocking`](crate::Optimizer::read_params_blocking).
+    pub fn read_params_blocking(&self) -> Result<Vec<f32>> {
+        self.read(&self.buffers.params)
+    }
+
+    /// N without padding.
+    ///
+    /// # Errors
+    /// As [`Optimizer::read_params_blocking`](crate::Optimizer::read_params_blocking).
+    pub fn read_orientation_blocking(&self) -> Result<Vec<f32>> {
+        self.read(&GpuSlice::whole(self.buffers.orientation.clone()))
+    }
+
+    fn read(&self, slice: &GpuSlice) -> Result<Vec<f32>> {
+        let bytes = self.gpu.read_blocking(slice)?;
+        Ok(self.layout.unpad(&bytemuck::pod_collect_to_vec(&bytes)))
+    }
+
+    /// Both evaluations that `mode` needs.
+    fn begin(
+        &mut self,
+        objective: &mut (impl Objective + ?Sized),
+        mode: Mode,
+    ) -> Result<wgpu::CommandEncoder> {
+        let constants = self.constants().map(|value| value as f32);
+        self.gpu.queue().write_buffer(&self.slots, 0, bytemuck::cast_slice(&constants));
+        let mut encoder = self.gpu.encoder("unfused step");
+        objective.begin_step(self.index)?;
+        objective.gradient(self.evaluation(&mut encoder, Point::Centre))?;
+        if mode == Mode::Event {
+            encode(&mut encoder, &self.displace);
+            objective.gradient(self.evaluation(&mut encoder, Point::Probe))?;
+        }
+        Ok(encoder)
+    }
+
+    fn evaluation<'a>(
+        &'a self,
+        encoder: &'a mut wgpu::CommandEncoder,
+        point: Point,
+    ) -> Evaluation<'a> {
+        let Vectors { params, probe, gradient, probe_gradient, loss, .. } = &self.buffers;
+        let (params, gradient) = match point {
+            Point::Centre => (params, gradient),
+            Point::Probe => (probe, probe_gradient),
+        };
+        let (gpu, layout) = (&self.gpu, &self.layout);
+        Evaluation { gpu, layout, encoder, point, params, gradient, loss }
+    }
+
+    /// The slots that the host writes, in the order of [`Slot`].
+    fn constants(&self) -> [f64; CONSTANTS] {
+        let Config { learning_rate, weight_decay, .. } = self.config;
+        let mut constants = [0.0; CONSTANTS];
+        let mut set = |slot: Slot, value: f64| constants[slot as usize] = value;
+        set(Slot::One, 1.0);
+        set(Slot::MinusOne, -1.0);
+        set(Slot::Decay, weight_decay);
+        set(Slot::Keep, 1.0 - learning_rate * weight_decay);
+        set(Slot::MinusStep, -learning_rate);
+        match self.config.base {
+            Base::Sgd { momentum, .. } => set(Slot::Momentum, momentum),
+            Base::Adam { beta1, beta2, epsilon } | Base::AdamW { beta1, beta2, epsilon } => {
+                let updates = self.index + 1;
+                set(Slot::Beta1Complement, 1.0 - beta1);
+                set(Slot::Beta2, beta2);
+                set(Slot::Beta2Complement, 1.0 - beta2);
+                set(Slot::RootCorrection, bias_correction(beta2, updates).sqrt().recip());
+                set(Slot::Epsilon, epsilon);
+                set(Slot::MinusStep, -learning_rate / bias_correction(beta1, updates));
+            }
+        }
+        if let Some(dimer) = &self.config.dimer {
+            let Rotation::Gradient { rate } = dimer.rotation;
+            let Translation::Project { alpha, .. } = dimer.translation;
+            set(Slot::MinusAlpha, -alpha);
+            if let (Rate::Fixed(rate), Displacement::Absolute(distance)) =
+                (rate, dimer.displacement)
+            {
+                set(Slot::MinusRate, -rate);
+                set(Slot::Distance, distance);
+                set(Slot::InverseDistance, distance.recip());
+            }
+        }
+        constants
+    }
+}
+
+fn encode(encoder: &mut wgpu::CommandEncoder, chain: &[Dispatch]) {
+    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+    chain.iter().for_each(|dispatch| dispatch.encode(&mut pass));
+}
+
+fn check_supported(layout: &Layout, config: &Config) -> Result<()> {
+    let unsupported = |field, expected| {
+        Err(Error::InvalidConfig { field, value: "set otherwise".into(), expected })
+    };
+    if layout.groups() != [Group::default()] {
+        return unsupported("group", "the default group alone in the unfused optimizer");
+    }
+    if config.max_gradient_norm.is_some() {
+        return unsupported("max_gradient_norm", "None in the unfused optimizer");
+    }
+    let Some(dimer) = &config.dimer else { return Ok(()) };
+    let Rotation::Gradient { rate } = dimer.rotation;
+    let Translation::Project { only_negative_curvature, .. } = dimer.translation;
+    if rate == Rate::Automatic {
+        return unsupported("dimer.rotation.rate", "Rate::Fixed in the unfused optimizer");
+    }
+    if matches!(dimer.displacement, Displacement::Relative { .. }) {
+        return unsupported("dimer.displacement", "Absolute in the unfused optimizer");
+    }
+    if only_negative_curvature {
+        return unsupported("dimer.translation", "unconditional in the unfused optimizer");
+    }
+    Ok(())
+}

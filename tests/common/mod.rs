@@ -1,0 +1,121 @@
+//! What the tests share: one device, seeded random vectors, comparisons in which NaN fails.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::sync::OnceLock;
+
+use dimer::{Base, Config, Dimer, Displacement, Gpu, HostObjective, Layout, Optimizer, Rate};
+use dimer::{Correction, Rotation, Translation};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// Unit roundoff of f32.
+pub const UNIT: f64 = 1.0 / (1 << 24) as f64;
+
+/// The lengths that kernels are tested at: one, odd, prime, around a block and a tile.
+pub const LENGTHS: [usize; 9] = [1, 3, 63, 64, 65, 255, 1023, 4099, 1_000_003];
+
+/// The device of this test binary. Without an adapter the test fails and says what to install.
+pub fn gpu() -> Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| Gpu::new().unwrap_or_else(|error| panic!("{error}"))).clone()
+}
+
+/// A generator whose seed is printed, so that a failure can be run again.
+pub fn rng(seed: u64) -> StdRng {
+    println!("seed {seed}");
+    StdRng::seed_from_u64(seed)
+}
+
+/// Values of the kinds that kernels meet.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// Uniform in [−1, 1].
+    Plain,
+    /// The same times 10⁻²⁰: squares are below the smallest f32.
+    Tiny,
+    /// The same times 10¹⁵: squares of long vectors are near the largest f32.
+    Huge,
+    /// Signs and magnitudes from 10⁻²⁰ to 10¹⁵.
+    Mixed,
+}
+
+pub const KINDS: [Kind; 4] = [Kind::Plain, Kind::Tiny, Kind::Huge, Kind::Mixed];
+
+pub fn vector(rng: &mut StdRng, len: usize, kind: Kind) -> Vec<f32> {
+    let element = |_| {
+        let x: f32 = rng.random_range(-1.0..1.0);
+        match kind {
+            Kind::Plain => x,
+            Kind::Tiny => x * 1e-20,
+            Kind::Huge => x * 1e15,
+            Kind::Mixed => x * 10_f32.powf(rng.random_range(-20.0..15.0)),
+        }
+    };
+    (0..len).map(element).collect()
+}
+
+pub fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
+}
+
+/// Fails unless |found − expected| ≤ bound; NaN fails.
+#[track_caller]
+pub fn assert_within(what: &str, found: f64, expected: f64, bound: f64) {
+    let within = (found - expected).abs() <= bound;
+    assert!(within, "{what}: found {found:e}, expected {expected:e}, bound {bound:e}");
+}
+
+/// Element by element, with a bound for each.
+#[track_caller]
+pub fn assert_all_within(
+    what: &str,
+    found: &[f32],
+    expected: &[f64],
+    bound: impl Fn(usize) -> f64,
+) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+        assert_within(&format!("{what}[{i}]"), f64::from(found), expected, bound(i));
+    }
+}
+
+pub fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+pub const SGD: Base = Base::Sgd { momentum: 0.0, nesterov: false };
+pub const MOMENTUM: Base = Base::Sgd { momentum: 0.9, nesterov: false };
+pub const NESTEROV: Base = Base::Sgd { momentum: 0.9, nesterov: true };
+pub const ADAM: Base = Base::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+pub const ADAMW: Base = Base::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+pub const BASES: [Base; 5] = [SGD, MOMENTUM, NESTEROV, ADAM, ADAMW];
+
+/// A dimer whose every number is fixed: rate, distance, projection.
+pub fn fixed_dimer(rate: f64, distance: f64, alpha: f64) -> Dimer {
+    Dimer {
+        rotation: Rotation::Gradient { rate: Rate::Fixed(rate) },
+        interval: 1,
+        displacement: Displacement::Absolute(distance),
+        translation: Translation::Project { alpha, only_negative_curvature: false },
+        correction: Correction::EventsOnly,
+        seed: 7,
+    }
+}
+
+/// An optimizer over one flat tensor.
+pub fn flat(config: Config, params: &[f32]) -> Optimizer {
+    let layout = Layout::flat(params.len()).expect("a layout");
+    Optimizer::new(&gpu(), layout, config, params).expect("an optimizer")
+}
+
+/// The quadratic ½ Σ hᵢ θᵢ², on the host.
+pub fn quadratic(h: Vec<f32>) -> HostObjective<impl FnMut(&[f32], &mut [f32]) -> f32> {
+    HostObjective::new(move |params: &[f32], gradient: &mut [f32]| {
+        let mut loss = 0.0;
+        for ((g, x), h) in gradient.iter_mut().zip(params).zip(&h) {
+            *g = h * x;
+            loss += 0.5 * h * x * x;
+        }
+        loss
+    })
+}
