@@ -137,8 +137,9 @@ pub enum Rotation {
 pub enum Rate {
     /// This number, > 0. Above 2/(λmax + λmin − 2C) it runs to the stiffest mode instead.
     Fixed(f64),
-    /// 1/(2κ), with κ the largest ‖HN‖ seen so far. A rate that is too large turns N to stiffer
-    /// modes, where ‖HN‖ and so κ grow, until it is small enough.
+    /// 1/(2κ), with κ the largest curvature seen of late: ‖HN‖, and the curvature along F less C,
+    /// which follows from C of two events in a row. F holds stiff modes long before N does, so κ
+    /// grows before a rate that is too large can turn N to them. Each event κ fades by 1 %.
     Automatic,
 }
 

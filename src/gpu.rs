@@ -322,11 +322,21 @@ fn check_limits(limits: &wgpu::Limits) -> Result<()> {
     Ok(())
 }
 
+/// One instance for all devices of the process: wgpu tells buffers of another device apart only
+/// within one instance.
+fn instance() -> &'static wgpu::Instance {
+    static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
+    INSTANCE.get_or_init(|| {
+        wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: wgpu::Backends::PRIMARY,
+            ..wgpu::InstanceDescriptor::new_without_display_handle_from_env()
+        })
+    })
+}
+
 async fn best_adapter() -> Result<wgpu::Adapter> {
     let backends = wgpu::Backends::from_env().unwrap_or(wgpu::Backends::PRIMARY);
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-    descriptor.backends = backends;
-    let instance = wgpu::Instance::new(descriptor);
+    let instance = instance();
     let wanted = std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default().to_lowercase();
     let mut rejected = Vec::new();
     let mut best: Option<(u32, wgpu::Adapter)> = None;

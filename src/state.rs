@@ -141,7 +141,7 @@ pub(crate) struct Record {
     pub displacement: f32,
     pub curvature_scale: f32,
     pub orientation_norm: f32,
-    pub padding: u32,
+    pub rate: f32,
 }
 
 /// Buffers of the user that the optimizer is to work in; see
@@ -343,5 +343,14 @@ fn check_slice(gpu: &Gpu, what: &'static str, slice: GpuSlice, bytes: u64) -> Re
     if slice.size < bytes {
         return refuse(format!("it has {} bytes, the padded layout needs {bytes}", slice.size));
     }
-    Ok(GpuSlice { size: bytes, ..slice })
+    // Only using a buffer tells whose it is.
+    let used = gpu.validated("a buffer", || {
+        let mut encoder = gpu.encoder("a buffer");
+        encoder.clear_buffer(&slice.buffer, 0, Some(0));
+        encoder.finish()
+    });
+    match used {
+        Ok(_) => Ok(GpuSlice { size: bytes, ..slice }),
+        Err(_) => refuse(format!("it belongs to another device than {}", gpu.name())),
+    }
 }

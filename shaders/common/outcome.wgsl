@@ -2,8 +2,11 @@
 
 // The constant that PyTorch adds to the norm in `clip_grad_norm_`.
 const CLIP_EPSILON: f32 = 1e-6;
-// Automatic rate times the largest |HN|.
+// The automatic rate times the curvature scale, and what an event leaves of that scale.
 const AUTOMATIC_RATE: f32 = 0.5;
+const SCALE_MEMORY: f32 = 0.99;
+// The least turn, squared, that tells the curvature along F from rounding.
+const LEAST_TURN: f32 = 1e-3;
 
 struct Outcome {
     record: Record,
@@ -84,7 +87,9 @@ fn rotation(sums: Partial, result: ptr<function, Outcome>) -> f32 {
     let across = sqrt(max(0.0, fma(-scaled, scaled, squares))) / scale;
     let residual = across / (norm * distance);
     let product_norm = norm_of(sums.small.y, sums.large.y) / (norm * distance);
-    let curvature_scale = max((*result).record.curvature_scale, product_norm);
+    let curvature_scale =
+        max(max(SCALE_MEMORY * (*result).record.curvature_scale, product_norm),
+            curvature_along_force((*result).record, curvature));
     var rate = step.rotation_rate;
     if rate == 0.0 && curvature_scale > 0.0 {
         rate = AUTOMATIC_RATE / curvature_scale;
@@ -102,9 +107,24 @@ fn rotation(sums: Partial, result: ptr<function, Outcome>) -> f32 {
     (*result).record.displacement = distance;
     (*result).record.curvature_scale = curvature_scale;
     (*result).record.orientation_norm = norm;
+    (*result).record.rate = rate;
     let cross_scale = chosen_scale(sums.small.z);
     let cross = select(sums.large.z, sums.small.z, is_finite(sums.small.z));
     return fma((*result).turn, cross / cross_scale / cross_scale, (*result).keep * sums.plain.z);
+}
+
+// The last event turned n to (n - rate F) / s with s^2 = 1 + t^2, t = rate |F|. The curvature there,
+// measured now, tells that of the force's direction f = F/|F|:
+//   f.Hf = (C' (1 + t^2) - C + 2 t |F|) / t^2.
+// Returns f.Hf - C, or 0 where the turn was too small to tell.
+fn curvature_along_force(last: Record, curvature: f32) -> f32 {
+    let turn = last.rate * last.residual;
+    let squared = turn * turn;
+    if !(squared > LEAST_TURN) {
+        return 0.0;
+    }
+    let change = fma(curvature, 1.0 + squared, fma(2.0 * turn, last.residual, -last.curvature));
+    return change / squared - last.curvature;
 }
 
 // True in every thread when the step must leave the state untouched.

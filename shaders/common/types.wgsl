@@ -76,10 +76,11 @@ struct Record {
     gradient_norm: f32,
     clip: f32,
     displacement: f32,
-    // The largest |HN| so far.
+    // The largest curvature seen of late.
     curvature_scale: f32,
     orientation_norm: f32,
-    padding: u32,
+    // Of the last rotation.
+    rate: f32,
 }
 
 // The sums over one tile, with d = g2 - g1.

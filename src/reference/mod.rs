@@ -44,8 +44,10 @@ pub struct Reference {
     pub curvature: f64,
     /// ‖F‖ of the last event.
     pub residual: f64,
-    /// The largest ‖HN‖ so far.
+    /// κ, the largest curvature seen of late; see [`Rate::Automatic`].
     pub curvature_scale: f64,
+    /// η of the last event.
+    pub rate: f64,
     /// g₁·N in the last step that used it.
     pub projection: f64,
     config: Config,
@@ -72,6 +74,7 @@ impl Reference {
             curvature: 0.0,
             residual: 0.0,
             curvature_scale: 0.0,
+            rate: 0.0,
             projection: 0.0,
             groups: groups.collect(),
             config,
@@ -136,20 +139,37 @@ impl Reference {
                 |((g1, g2), group)| if group.dimer { (g2 - g1) / (distance * length) } else { 0.0 },
             )
             .collect();
-        self.curvature = dot(&unit, &product);
+        let curvature = dot(&unit, &product);
+        self.curvature_scale = (0.99 * self.curvature_scale)
+            .max(norm(&product))
+            .max(self.curvature_along_force(curvature));
+        self.curvature = curvature;
         let force: Vec<f64> =
             product.iter().zip(&unit).map(|(hn, n)| hn - self.curvature * n).collect();
         self.residual = norm(&force);
-        self.curvature_scale = self.curvature_scale.max(norm(&product));
         let Rotation::Gradient { rate } = dimer.rotation;
-        let rate = match rate {
+        self.rate = match rate {
             Rate::Fixed(rate) => rate,
             Rate::Automatic if self.curvature_scale > 0.0 => 0.5 / self.curvature_scale,
             Rate::Automatic => 0.0,
         };
-        let turned: Vec<f64> = unit.iter().zip(&force).map(|(n, f)| n - rate * f).collect();
+        let turned: Vec<f64> = unit.iter().zip(&force).map(|(n, f)| n - self.rate * f).collect();
         let length = norm(&turned);
         self.orientation = turned.iter().map(|n| n / length).collect();
+    }
+
+    /// f·Hf − C for the direction f of the last rotational force, which C before and after the
+    /// last turn implies; 0 where that turn was too small to tell.
+    ///
+    /// With t = η‖F‖ the turn was N′ = (N − t f)/√(1 + t²), so that
+    /// C′ (1 + t²) = C − 2 t ‖F‖ + t² f·Hf.
+    fn curvature_along_force(&self, curvature: f64) -> f64 {
+        let turn = self.rate * self.residual;
+        if turn * turn <= 1e-3 {
+            return 0.0;
+        }
+        let change = curvature * (1.0 + turn * turn) - self.curvature + 2.0 * turn * self.residual;
+        change / (turn * turn) - self.curvature
     }
 
     /// g₁ − α (g₁·N) N.
