@@ -1,0 +1,119 @@
+//! The rules of the house: short files, imports that go one way, nothing left behind.
+
+use std::path::{Path, PathBuf};
+
+const MAX_LINES: usize = 400;
+
+fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if endings.iter().any(|ending| path.to_string_lossy().ends_with(ending)) {
+                found.push(path);
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{folder} has files");
+    found
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let folders = ["src", "shaders", "tests", "benches", "examples"];
+    let paths = folders.iter().flat_map(|folder| files(folder, &[".rs", ".wgsl", ".py", ".csv"]));
+    paths
+        .filter(|path| !path.to_string_lossy().ends_with(".csv"))
+        .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn no_file_is_long() {
+    for (path, source) in sources() {
+        let lines = source.lines().count();
+
+        assert!(lines <= MAX_LINES, "{} has {lines} lines; split it by meaning", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    let words = ["TO".to_owned() + "DO", "FIX".to_owned() + "ME", "unimplemented".to_owned() + "!"];
+    for (path, source) in sources() {
+        for word in &words {
+            assert!(!source.contains(word.as_str()), "{}: {word}", path.display());
+        }
+    }
+}
+
+/// error ← gpu ← layout ← config ← state ← kernels ← step ← optimizer, and what stands beside
+/// that line: `objective` sees devices and layouts only, `reference` numbers only.
+#[test]
+fn imports_go_one_way() {
+    let may_import: [(&str, &[&str]); 13] = [
+        ("error", &[]),
+        ("gpu", &["error"]),
+        ("layout", &["error"]),
+        ("config", &["error"]),
+        ("orientation", &["layout"]),
+        ("state", &["error", "gpu", "layout", "config"]),
+        ("kernels", &["error", "gpu", "layout", "config", "state"]),
+        ("objective", &["error", "gpu", "layout"]),
+        ("step", &["error", "gpu", "layout", "config", "state", "kernels", "objective"]),
+        ("telemetry", &["error", "gpu", "state"]),
+        ("reference", &["layout", "config"]),
+        (
+            "unfused",
+            &[
+                "error",
+                "gpu",
+                "layout",
+                "config",
+                "kernels",
+                "objective",
+                "orientation",
+                "reference",
+                "step",
+            ],
+        ),
+        (
+            "optimizer",
+            &[
+                "error",
+                "gpu",
+                "layout",
+                "config",
+                "state",
+                "kernels",
+                "objective",
+                "orientation",
+                "step",
+                "telemetry",
+            ],
+        ),
+    ];
+    for path in files("src", &[".rs"]) {
+        let relative = path.strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap();
+        if relative.ends_with("lib.rs") || relative.ends_with("tests.rs") {
+            continue;
+        }
+        let first = relative.components().next().unwrap().as_os_str().to_string_lossy();
+        let module = first.trim_end_matches(".rs");
+        let (_, allowed) = may_import
+            .iter()
+            .find(|(name, _)| *name == module)
+            .unwrap_or_else(|| panic!("{module} has no place in the order of imports"));
+        for line in std::fs::read_to_string(&path).unwrap().lines() {
+            let Some(imported) = line.trim_start().strip_prefix("use crate::") else { continue };
+            let imported = imported.split([':', ';']).next().unwrap();
+            assert!(
+                imported == module || allowed.contains(&imported),
+                "{} imports {imported}",
+                path.display()
+            );
+        }
+    }
+}
