@@ -18,9 +18,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
     if shard.first_tile + workgroup.x == 0u && lane == 0u {
         scalars.displacement = distance;
     }
-    let begin = workgroup.x * shard.tile_vectors;
-    let end = min(begin + shard.tile_vectors, shard.vectors);
-    for (var i = begin + lane; i < end; i += WORKGROUP_SIZE) {
+    let walk = walk_of(workgroup.x, lane);
+    for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         probe[i] = fma(vec4f(distance), orientation[i], params[i]);
     }
 }

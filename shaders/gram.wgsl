@@ -10,9 +10,9 @@
 // number of such runs, not with their product.
 const RUN: u32 = 16u;
 
-fn products(i: u32) -> Partial {
+fn products(i: u32, place: Place) -> Partial {
     var terms = Partial();
-    let g = load_gradient(i);
+    let g = load_gradient(i, place);
     let small = g * SMALL_SCALE;
     let large = g * LARGE_SCALE;
     terms.small.x = dot_lanes(small, small);
@@ -21,7 +21,7 @@ fn products(i: u32) -> Partial {
         let n = orientation[i];
         terms.plain.z = dot_lanes(g, n);
         if ROTATION {
-            let d = load_difference(i, g);
+            let d = load_difference(i, place, g);
             let d_small = d * SMALL_SCALE;
             let d_large = d * LARGE_SCALE;
             terms.plain.x = dot_lanes(n, n);
@@ -37,23 +37,31 @@ fn products(i: u32) -> Partial {
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let begin = workgroup.x * shard.tile_vectors;
-    let end = min(begin + shard.tile_vectors, shard.vectors);
+    let tile = tile_of(workgroup.x, lane);
     var total = Partial();
-    var i = begin + lane;
-    while i < end {
+    var i = tile.first;
+    while i < tile.alike_end {
         var run = Partial();
-        for (var term = 0u; term < RUN && i < end; term += 1u) {
-            run = add(run, products(i));
-            i += WORKGROUP_SIZE;
+        for (var term = 0u; term < RUN && i < tile.alike_end; term += 1u) {
+            run = add(run, products(i, tile.place));
+            i += STREAM_WIDTH;
+        }
+        total = add(total, run);
+    }
+    i = tile.first;
+    while i < tile.mixed_end {
+        var run = Partial();
+        for (var term = 0u; term < RUN && i < tile.mixed_end; term += 1u) {
+            run = add(run, products(i, place_of(i)));
+            i += STREAM_WIDTH;
         }
         total = add(total, run);
     }
     let sums = reduce_workgroup(lane, total);
     if lane == 0u {
-        let tile = shard.first_tile + workgroup.x;
-        scalars.partials[tile] = sums;
-        if tile == 0u {
+        let index = shard.first_tile + workgroup.x;
+        scalars.partials[index] = sums;
+        if index == 0u {
             scalars.previous = scalars.latest;
         }
     }

@@ -6,10 +6,9 @@
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let begin = workgroup.x * shard.tile_vectors;
-    let end = min(begin + shard.tile_vectors, shard.vectors);
+    let walk = walk_of(workgroup.x, lane);
     var total = Partial();
-    for (var i = begin + lane; i < end; i += WORKGROUP_SIZE) {
+    for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         let small = params[i] * SMALL_SCALE;
         let large = params[i] * LARGE_SCALE;
         total.small.x += dot_lanes(small, small);

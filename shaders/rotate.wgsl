@@ -6,6 +6,11 @@
 // out: N, the record
 // 16 bytes an element.
 
+fn rotate(i: u32, place: Place, result: Outcome) {
+    let d = load_difference(i, place, load_gradient(i, place));
+    orientation[i] = fma(vec4f(result.turn), d, result.keep * orientation[i]);
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
     let result = outcome(reduce_partials(lane));
@@ -13,10 +18,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
     if is_skipped(result) {
         return;
     }
-    let begin = workgroup.x * shard.tile_vectors;
-    let end = min(begin + shard.tile_vectors, shard.vectors);
-    for (var i = begin + lane; i < end; i += WORKGROUP_SIZE) {
-        let d = load_difference(i, load_gradient(i));
-        orientation[i] = fma(vec4f(result.turn), d, result.keep * orientation[i]);
+    let tile = tile_of(workgroup.x, lane);
+    for (var i = tile.first; i < tile.alike_end; i += STREAM_WIDTH) {
+        rotate(i, tile.place, result);
+    }
+    for (var i = tile.first; i < tile.mixed_end; i += STREAM_WIDTH) {
+        rotate(i, place_of(i), result);
     }
 }

@@ -6,6 +6,14 @@
 // out: params, moments, the record
 // Bytes an element: 12 (SGD), 20 (momentum), 28 (Adam); 4 more with DIMER.
 
+fn translate(i: u32, place: Place, result: Outcome, factors: BaseFactors) {
+    var g = result.clip * load_gradient(i, place);
+    if DIMER {
+        g = correct(g, orientation[i], result);
+    }
+    update(i, g, place.group, factors);
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
     let result = outcome(reduce_partials(lane));
@@ -14,16 +22,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
         return;
     }
     let factors = base_factors(result.record.updates);
-    let begin = workgroup.x * shard.tile_vectors;
-    let end = min(begin + shard.tile_vectors, shard.vectors);
-    for (var i = begin + lane; i < end; i += WORKGROUP_SIZE) {
-        var g = result.clip * load_gradient(i);
-        if DIMER {
-            // Without a correction the bits of g must stay, the sign of a zero included.
-            if result.correction != 0.0 {
-                g = fma(vec4f(-result.correction), orientation[i], g);
-            }
-        }
-        update(i, g, factors);
+    let tile = tile_of(workgroup.x, lane);
+    for (var i = tile.first; i < tile.alike_end; i += STREAM_WIDTH) {
+        translate(i, tile.place, result, factors);
+    }
+    for (var i = tile.first; i < tile.mixed_end; i += STREAM_WIDTH) {
+        translate(i, place_of(i), result, factors);
     }
 }

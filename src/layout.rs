@@ -9,7 +9,7 @@ pub(crate) const BLOCK: usize = 64;
 pub(crate) const MIN_TILE: usize = 4096;
 
 /// Most tiles of a layout: what a later kernel has to re-reduce.
-pub(crate) const MAX_TILES: usize = 1024;
+pub(crate) const MAX_TILES: usize = 256;
 
 /// Most groups of a layout: the length of the group table in the kernels.
 pub(crate) const MAX_GROUPS: usize = 256;

@@ -7,7 +7,7 @@ use wgpu::BufferUsages;
 use crate::config::{Base, Config, Dimer, Displacement, Rate, Rotation, Translation};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
-use crate::layout::{Layout, MAX_GROUPS};
+use crate::layout::{BLOCK, Layout, MAX_GROUPS, MAX_TILES};
 
 /// Records in the ring of step results.
 pub(crate) const RING: u32 = 1024;
@@ -122,6 +122,34 @@ pub(crate) struct GroupEntry {
     pub padding: u32,
 }
 
+/// Twin of `Tables`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Tables {
+    pub groups: [GroupEntry; MAX_GROUPS],
+    pub tiles: [u32; MAX_TILES],
+}
+
+impl Tables {
+    fn new(layout: &Layout, config: &Config) -> Self {
+        let mut tables = Self::zeroed();
+        for (entry, group) in tables.groups.iter_mut().zip(layout.groups()) {
+            *entry = GroupEntry {
+                learning_rate_scale: group.learning_rate_scale as f32,
+                weight_decay: group.weight_decay.unwrap_or(config.weight_decay) as f32,
+                dimer: u32::from(group.dimer),
+                padding: 0,
+            };
+        }
+        let blocks = layout.blocks();
+        for (entry, tile) in tables.tiles.iter_mut().zip(blocks.chunks(layout.tile() / BLOCK)) {
+            let full = tile[0] & 0xff == BLOCK as u32;
+            *entry = if full && tile.iter().all(|block| *block == tile[0]) { tile[0] } else { 0 };
+        }
+        tables
+    }
+}
+
 /// Twin of `Record`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
@@ -149,7 +177,8 @@ pub(crate) struct Record {
 ///
 /// Each needs the usages `STORAGE`, `COPY_SRC` and `COPY_DST`, and at least [`Layout::bytes`]
 /// bytes at an offset aligned for storage bindings. `params` and `probe` must lie in buffers of
-/// their own; the two gradients may share one.
+/// their own; the two gradients may share one. All must come from the [`wgpu::Instance`] of the
+/// [`Gpu`]: wgpu cannot tell, and panics, when objects of two instances meet.
 #[derive(Clone, Debug, Default)]
 pub struct Buffers {
     /// θ; the optimizer reads and writes it in place. Allocated if `None`.
@@ -177,7 +206,7 @@ pub(crate) struct State {
     /// Four bytes into which an objective writes its loss.
     pub loss: wgpu::Buffer,
     pub blocks: wgpu::Buffer,
-    pub groups: wgpu::Buffer,
+    pub tables: wgpu::Buffer,
     pub steps: wgpu::Buffer,
 }
 
@@ -219,9 +248,9 @@ impl State {
             scalars: gpu.allocate("scalars", scalars, VECTOR)?,
             loss: gpu.allocate("loss", 4, VECTOR)?,
             blocks: gpu.allocate("blocks", layout.blocks().len() as u64 * 4, VECTOR)?,
-            groups: gpu.allocate(
-                "groups",
-                (MAX_GROUPS * size_of::<GroupEntry>()) as u64,
+            tables: gpu.allocate(
+                "tables",
+                size_of::<Tables>() as u64,
                 BufferUsages::UNIFORM | BufferUsages::COPY_DST,
             )?,
             steps: gpu.allocate(
@@ -232,7 +261,8 @@ impl State {
         };
         let queue = gpu.queue();
         queue.write_buffer(&state.blocks, 0, bytemuck::cast_slice(&layout.blocks()));
-        queue.write_buffer(&state.groups, 0, bytemuck::cast_slice(&group_table(layout, config)));
+        let tables = Tables::new(layout, config);
+        queue.write_buffer(&state.tables, 0, bytemuck::bytes_of(&tables));
         state.clear_padding(gpu, layout)?;
         Ok(state)
     }
@@ -276,16 +306,6 @@ impl State {
         }
         slices
     }
-}
-
-fn group_table(layout: &Layout, config: &Config) -> Vec<GroupEntry> {
-    let entries = layout.groups().iter().map(|group| GroupEntry {
-        learning_rate_scale: group.learning_rate_scale as f32,
-        weight_decay: group.weight_decay.unwrap_or(config.weight_decay) as f32,
-        dimer: u32::from(group.dimer),
-        padding: 0,
-    });
-    entries.collect()
 }
 
 /// A kernel that writes one of these buffers reads another, which wgpu forbids within one buffer.

@@ -217,26 +217,8 @@ fn padding_stays_zero() {
         }
         optimizer.step(&mut poisoned).unwrap();
         assert_eq!(optimizer.telemetry_blocking().unwrap()[0].skipped_steps, 0);
-        let padded = read_padded(&optimizer);
+        let padded = read_slice(&optimizer, optimizer.params());
         assert!(padded[3..64].iter().chain(&padded[129..]).all(|&x| x.to_bits() == 0));
         assert!(padded[..3].iter().chain(&padded[64..129]).all(|&x| x < 1.0));
     }
-}
-
-/// θ as it lies on the GPU.
-fn read_padded(optimizer: &Optimizer) -> Vec<f32> {
-    let (device, queue) = (optimizer.gpu().device(), optimizer.gpu().queue());
-    let params = optimizer.params();
-    let staging = device.create_buffer(&wgpu::BufferDescriptor {
-        label: None,
-        size: params.size,
-        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
-    let mut encoder = device.create_command_encoder(&Default::default());
-    encoder.copy_buffer_to_buffer(&params.buffer, params.offset, &staging, 0, params.size);
-    encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., |result| result.unwrap());
-    queue.submit([encoder.finish()]);
-    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
-    bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..).unwrap())
 }

@@ -7,6 +7,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 const PRELUDE: [&str; 3] =
     ["common/switches.wgsl", "common/types.wgsl", "common/step_bindings.wgsl"];
+const STREAMS: &str = "common/streams.wgsl";
 const VECTORS: &str = "common/vector_bindings.wgsl";
 const PROBE: &str = "common/probe_bindings.wgsl";
 const REDUCTION: &str = "common/reduction.wgsl";
@@ -15,12 +16,12 @@ const BASE: &str = "common/base.wgsl";
 
 /// What is concatenated before each fused kernel.
 const FUSED: [(&str, &[&str]); 6] = [
-    ("gram.wgsl", &[VECTORS, REDUCTION]),
-    ("rotate.wgsl", &[VECTORS, REDUCTION, OUTCOME]),
-    ("translate.wgsl", &[VECTORS, REDUCTION, OUTCOME, BASE]),
-    ("rotate_translate.wgsl", &[VECTORS, REDUCTION, OUTCOME, BASE]),
-    ("norm.wgsl", &[PROBE, REDUCTION]),
-    ("displace.wgsl", &[PROBE, REDUCTION]),
+    ("gram.wgsl", &[STREAMS, VECTORS, REDUCTION]),
+    ("rotate.wgsl", &[STREAMS, VECTORS, REDUCTION, OUTCOME]),
+    ("translate.wgsl", &[STREAMS, VECTORS, REDUCTION, OUTCOME, BASE]),
+    ("rotate_translate.wgsl", &[STREAMS, VECTORS, REDUCTION, OUTCOME, BASE]),
+    ("norm.wgsl", &[STREAMS, PROBE, REDUCTION]),
+    ("displace.wgsl", &[STREAMS, PROBE, REDUCTION]),
 ];
 
 const SWITCHES: [&str; 8] = [

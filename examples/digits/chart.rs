@@ -13,7 +13,9 @@ pub struct Curves {
     pub curvature: Vec<(f32, f32)>,
 }
 
-const COLOURS: [RGBColor; 2] = [RGBColor(0x1f, 0x77, 0xb4), RGBColor(0xd6, 0x27, 0x28)];
+/// The first line is wide, so that it shows where the second one lies on it.
+const STYLES: [(RGBColor, u32); 2] =
+    [(RGBColor(0x1f, 0x77, 0xb4), 5), (RGBColor(0xd6, 0x27, 0x28), 2)];
 
 pub fn draw(path: &Path, runs: &[Curves]) -> Result<(), Box<dyn Error>> {
     let root = SVGBackend::new(path, (800, 720)).into_drawing_area();
@@ -55,15 +57,21 @@ fn panel(
         .x_label_area_size(32)
         .y_label_area_size(56)
         .build_cartesian_2d(0.0..last, low - margin..high + margin)?;
-    chart.configure_mesh().x_desc("step").y_desc(quantity).light_line_style(WHITE).draw()?;
-    for ((name, points), colour) in lines.into_iter().zip(COLOURS.iter().cycle()) {
+    chart
+        .configure_mesh()
+        .x_desc("step")
+        .y_desc(quantity)
+        .light_line_style(WHITE)
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .draw()?;
+    for ((name, points), (colour, width)) in lines.into_iter().zip(STYLES.iter().cycle()) {
         if points.is_empty() {
             continue;
         }
         chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
-            .label(name)
-            .legend(|(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
+            .draw_series(LineSeries::new(points, colour.stroke_width(*width)))?
+            .label(format!("{name}   "))
+            .legend(|(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(*width)));
     }
     chart
         .configure_series_labels()

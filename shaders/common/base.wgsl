@@ -35,15 +35,15 @@ fn base_factors(updates: u32) -> BaseFactors {
 }
 
 // One vec4 of the step, from the corrected gradient.
-fn update(i: u32, corrected: vec4f, factors: BaseFactors) {
-    let group = group_of(i);
+fn update(i: u32, corrected: vec4f, group: Group, factors: BaseFactors) {
     let rate = step.learning_rate * group.learning_rate_scale;
     var theta = params[i];
     var g = corrected;
     if DECOUPLED_DECAY {
         theta = fma(vec4f(-rate * group.weight_decay), theta, theta);
-    } else if group.weight_decay != 0.0 {
-        g = fma(vec4f(group.weight_decay), theta, g);
+    } else {
+        let decayed = fma(vec4f(group.weight_decay), theta, g);
+        g = select(g, decayed, vec4<bool>(group.weight_decay != 0.0));
     }
     if ADAM {
         let m = fma(vec4f(step.beta1_complement), g - first_moment[i], first_moment[i]);

@@ -132,6 +132,13 @@ fn is_skipped(result: Outcome) -> bool {
     return (result.record.status & SKIPPED) != 0u;
 }
 
+// g less its part along N. Without a correction the bits of g stay, the sign of a zero included;
+// a select keeps the loop over elements free of branches.
+fn correct(g: vec4f, n: vec4f, result: Outcome) -> vec4f {
+    let corrected = fma(vec4f(-result.correction), n, g);
+    return select(g, corrected, vec4<bool>(result.correction != 0.0));
+}
+
 // The record is written by one thread of the first workgroup of the whole vector.
 fn publish(result: Outcome, workgroup: u32, lane: u32) {
     if shard.first_tile + workgroup == 0u && lane == 0u {

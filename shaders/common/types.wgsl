@@ -6,6 +6,8 @@ const RING: u32 = 1024u;
 const BLOCK_VECTORS: u32 = 16u;
 // Entries of the group table.
 const MAX_GROUPS: u32 = 256u;
+// Rows of four in the tile table.
+const MAX_TILE_ROWS: u32 = 64u;
 // Squares are summed at two scales, of vectors times 2^48 and times 2^-48, so that elements from
 // 1e-30 to 1e30 neither vanish nor overflow.
 const SMALL_SCALE: f32 = 281474976710656.0;
@@ -47,6 +49,13 @@ struct Shard {
     // vec4 of the shard.
     vectors: u32,
     padding: u32,
+}
+
+// What the layout says of groups and tiles.
+struct Tables {
+    groups: array<Group, MAX_GROUPS>,
+    // For each tile, the word that all its blocks share, or 0 where they differ or are not full.
+    tiles: array<vec4u, MAX_TILE_ROWS>,
 }
 
 struct Group {

@@ -65,7 +65,7 @@ impl Bindings {
             step: bind_group(
                 gpu,
                 &step,
-                &[wgpu::BindingResource::Buffer(slot), state.groups.as_entire_binding()],
+                &[wgpu::BindingResource::Buffer(slot), state.tables.as_entire_binding()],
             ),
             shards: shards
                 .iter()

@@ -147,6 +147,7 @@ const PRELUDE: &str = concat!(
 );
 const VECTORS: &str = include_str!("../../shaders/common/vector_bindings.wgsl");
 const PROBE: &str = include_str!("../../shaders/common/probe_bindings.wgsl");
+const STREAMS: &str = include_str!("../../shaders/common/streams.wgsl");
 const REDUCTION: &str = include_str!("../../shaders/common/reduction.wgsl");
 const OUTCOME: &str = include_str!("../../shaders/common/outcome.wgsl");
 const BASE: &str = include_str!("../../shaders/common/base.wgsl");
@@ -157,7 +158,7 @@ impl Builder<'_> {
             Over::Vectors => VECTORS,
             Over::Probe => PROBE,
         };
-        let source = [PRELUDE, vectors, REDUCTION, &parts.concat()].concat();
+        let source = [PRELUDE, STREAMS, vectors, REDUCTION, &parts.concat()].concat();
         let layout = match over {
             Over::Vectors => &self.bindings.vectors_layout,
             Over::Probe => &self.bindings.probe_layout,

@@ -172,9 +172,9 @@ fn displace_matches_f64() {
 /// Twins on host and GPU have the same size, and the tables the same length.
 #[test]
 fn structs_match_their_twins() {
-    use crate::layout::{BLOCK, MAX_GROUPS};
-    use crate::state::{EVENT, GroupEntry, RING, Record, SKIPPED, Shard, WRITTEN};
-    let source = [super::PRELUDE, super::VECTORS].concat();
+    use crate::layout::{BLOCK, MAX_GROUPS, MAX_TILES};
+    use crate::state::{EVENT, GroupEntry, RING, Record, SKIPPED, Shard, Tables, WRITTEN};
+    let source = [super::PRELUDE, super::STREAMS, super::VECTORS].concat();
     let module = naga::front::wgsl::parse_str(&source).unwrap();
     let size = |name: &str| {
         let (_, ty) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)).unwrap();
@@ -196,6 +196,8 @@ fn structs_match_their_twins() {
     assert_eq!(constant("RING"), RING);
     assert_eq!(constant("MAX_GROUPS") as usize, MAX_GROUPS);
     assert_eq!(constant("BLOCK_VECTORS") as usize, BLOCK / 4);
+    assert_eq!(constant("MAX_TILE_ROWS") as usize * 4, MAX_TILES);
+    assert_eq!(size("Tables"), size_of::<Tables>());
     assert_eq!(constant("EVENT"), EVENT);
     assert_eq!(constant("SKIPPED"), SKIPPED);
     assert_eq!(constant("WRITTEN"), WRITTEN);

@@ -3,8 +3,10 @@
 
 use std::sync::OnceLock;
 
-use dimer::{Base, Config, Dimer, Displacement, Gpu, HostObjective, Layout, Optimizer, Rate};
-use dimer::{Correction, Rotation, Translation};
+use dimer::{
+    Base, Config, Correction, Dimer, Displacement, Gpu, GpuSlice, HostObjective, Layout, Optimizer,
+    Rate, Rotation, Translation,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -118,4 +120,25 @@ pub fn quadratic(h: Vec<f32>) -> HostObjective<impl FnMut(&[f32], &mut [f32]) ->
         }
         loss
     })
+}
+
+/// A vector as it lies on the GPU, padding and all.
+pub fn read_slice(optimizer: &Optimizer, slice: &GpuSlice) -> Vec<f32> {
+    let (device, queue) = (optimizer.gpu().device(), optimizer.gpu().queue());
+    let staging = device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: slice.size,
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    let mut encoder = device.create_command_encoder(&Default::default());
+    encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, &staging, 0, slice.size);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |mapped| {
+        sender.send(mapped).unwrap();
+    });
+    queue.submit([encoder.finish()]);
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    receiver.recv().unwrap().unwrap();
+    bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..).unwrap())
 }
