@@ -32,6 +32,7 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     name: String,
+    pipeline_cache: Option<wgpu::PipelineCache>,
     lost: Arc<OnceLock<String>>,
 }
 
@@ -87,7 +88,8 @@ impl Gpu {
         check_limits(&device.limits())?;
         let info = device.adapter_info();
         let name = format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend);
-        Ok(Self { device, queue, name, lost: Arc::default() })
+        let pipeline_cache = pipeline_cache(&device);
+        Ok(Self { device, queue, name, pipeline_cache, lost: Arc::default() })
     }
 
     /// The device.
@@ -103,6 +105,11 @@ impl Gpu {
     /// Name, kind and backend of the adapter, for people.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Lets the optimizers of one device share what the driver compiled, where it can.
+    pub(crate) fn pipeline_cache(&self) -> Option<&wgpu::PipelineCache> {
+        self.pipeline_cache.as_ref()
     }
 
     /// Allocates a zeroed buffer; a refusal of the device is an error, not a panic.
@@ -237,6 +244,20 @@ impl Gpu {
         let reason = self.lost.get().map_or(otherwise, String::as_str).to_owned();
         Error::DeviceLost { reason }
     }
+}
+
+#[expect(unsafe_code, reason = "wgpu marks the call unsafe for the sake of its data")]
+fn pipeline_cache(device: &wgpu::Device) -> Option<wgpu::PipelineCache> {
+    device.features().contains(wgpu::Features::PIPELINE_CACHE).then(|| {
+        // SAFETY: what must be trusted is the data of an earlier cache, and there is none.
+        unsafe {
+            device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
+                label: Some("dimer"),
+                data: None,
+                fallback: true,
+            })
+        }
+    })
 }
 
 /// A range of bytes of a GPU buffer that holds one padded vector of a [`Layout`](crate::Layout).

@@ -13,13 +13,14 @@ const PROBE: &str = "common/probe_bindings.wgsl";
 const REDUCTION: &str = "common/reduction.wgsl";
 const OUTCOME: &str = "common/outcome.wgsl";
 const BASE: &str = "common/base.wgsl";
+const STEP: &str = "common/step.wgsl";
 
 /// What is concatenated before each fused kernel.
 const FUSED: [(&str, &[&str]); 6] = [
     ("gram.wgsl", &[STREAMS, VECTORS, REDUCTION]),
     ("rotate.wgsl", &[STREAMS, VECTORS, REDUCTION, OUTCOME]),
-    ("translate.wgsl", &[STREAMS, VECTORS, REDUCTION, OUTCOME, BASE]),
-    ("rotate_translate.wgsl", &[STREAMS, VECTORS, REDUCTION, OUTCOME, BASE]),
+    ("translate.wgsl", &[STREAMS, VECTORS, REDUCTION, OUTCOME, BASE, STEP]),
+    ("rotate_translate.wgsl", &[STREAMS, VECTORS, REDUCTION, OUTCOME, BASE, STEP]),
     ("norm.wgsl", &[STREAMS, PROBE, REDUCTION]),
     ("displace.wgsl", &[STREAMS, PROBE, REDUCTION]),
 ];

@@ -5,7 +5,10 @@ mod common;
 use common::*;
 use dimer::reference::{self, Reference};
 use dimer::unfused::UnfusedOptimizer;
-use dimer::{Base, Config, Dimer, HostObjective, Layout};
+use dimer::{
+    Base, Config, Correction, Dimer, Displacement, Group, HostObjective, Layout, Optimizer, Rate,
+    Rotation,
+};
 
 const STEPS: u32 = 200;
 const LEN: usize = 67;
@@ -128,4 +131,101 @@ fn with_dimer() {
         let dimer = fixed_dimer(ROTATION, DISTANCE, 1.0);
         run(base, Some(Dimer { interval: INTERVAL, ..dimer }));
     }
+}
+
+/// Groups with their own learning rate and weight decay, one without dimer; clipping; a relative
+/// displacement; a correction in every step: 20 steps against the reference.
+#[test]
+fn every_setting() {
+    let problem = Problem::new();
+    let mut builder = Layout::builder();
+    let fast = builder.group(Group {
+        learning_rate_scale: 3.0,
+        weight_decay: Some(0.0),
+        ..Group::default()
+    });
+    let frozen =
+        builder.group(Group { learning_rate_scale: 0.5, weight_decay: Some(0.2), dimer: false });
+    builder.tensor("a", &[5, 5]).tensor_in(fast, "b", &[2]).tensor_in(frozen, "c", &[40]);
+    let layout = builder.build().unwrap();
+    assert_eq!(layout.len(), LEN);
+    for base in BASES {
+        let dimer = Dimer {
+            displacement: Displacement::Relative { factor: 0.25, minimum: 1e-6 },
+            interval: 10,
+            correction: Correction::EveryStep,
+            ..fixed_dimer(ROTATION, DISTANCE, 1.0)
+        };
+        let config = Config {
+            base,
+            learning_rate: RATE,
+            weight_decay: 0.01,
+            max_gradient_norm: Some(5.0),
+            dimer: Some(dimer),
+        };
+        let mut optimizer =
+            Optimizer::new(&gpu(), layout.clone(), config.clone(), &problem.start).unwrap();
+        let orientation = wide(&optimizer.read_orientation_blocking().unwrap());
+        let start = wide(&problem.start);
+        let mut reference = Reference::new(&layout, config, &start, &orientation);
+        let mut objective = problem.objective();
+        for _ in 0..20 {
+            optimizer.step(&mut objective).unwrap();
+            reference.step(|params| problem.gradient(params));
+        }
+        // ‖θ‖ ≥ 4 makes ΔR ≥ 1, so N is as good as in the longer run. The gradients, clipped to a
+        // norm of 5, are wrong by at most 2 · 5 of its error in each step, and the fast group
+        // goes three times as far; Adam sees gradients that the clip made 20 times smaller.
+        let sensitivity = match base {
+            Base::Sgd { momentum, .. } => 1.0 / (1.0 - momentum),
+            Base::Adam { .. } | Base::AdamW { .. } => 2.0 * 20.0,
+        };
+        let turned = 20.0 * 3.0 * RATE * sensitivity * 10.0 * orientation_bound();
+        let bound = theta_bound(base, false, 0.0) + turned;
+        println!("{base:?}: bound {bound:e}");
+        let theta = &reference.params;
+        assert!(theta.iter().zip(&start).all(|(a, b)| a != b), "every group moved");
+        assert_all_within("θ", &optimizer.read_params_blocking().unwrap(), theta, |_| bound);
+        let n = optimizer.read_orientation_blocking().unwrap();
+        assert!(n[27..].iter().all(|&n| n == 0.0) && n[..27].iter().all(|&n| n != 0.0));
+        assert_all_within("N", &n, &reference.orientation, |_| orientation_bound());
+        let record = *optimizer.telemetry_blocking().unwrap().last().unwrap();
+        assert!(record.clip < 0.2, "it clipped");
+        // The displacement is that of the last event, ten steps before.
+        assert!(record.displacement > 1.0);
+    }
+}
+
+/// The automatic rate follows the reference through a run of rotations.
+#[test]
+fn automatic_rate() {
+    let problem = Problem::new();
+    let dimer = Dimer {
+        rotation: Rotation::Gradient { rate: Rate::Automatic },
+        ..fixed_dimer(ROTATION, DISTANCE, 1.0)
+    };
+    let config = Config { dimer: Some(dimer.clone()), ..Config::default() };
+    let mut optimizer = flat(config.clone(), &problem.start);
+    let orientation = wide(&optimizer.read_orientation_blocking().unwrap());
+    let start = wide(&problem.start);
+    let layout = Layout::flat(LEN).unwrap();
+    let mut reference = Reference::new(&layout, config, &start, &orientation);
+    let mut objective = problem.objective();
+    for _ in 0..30 {
+        optimizer.rotate(&mut objective).unwrap();
+        let (g1, g2) = (problem.gradient(&start), problem.gradient(&reference.displaced(DISTANCE)));
+        reference.rotate(&dimer, DISTANCE, &g1, &g2);
+    }
+    // f·Hf is a difference of curvatures divided by t² ≥ 10⁻³, so the rate is off by at most
+    // 10³ · 4 · 10⁻⁶ of itself, and so is every turn, all of which are below one radian together.
+    let bound = 30.0 * 4e-3 * 0.1;
+    assert_all_within(
+        "N",
+        &optimizer.read_orientation_blocking().unwrap(),
+        &reference.orientation,
+        |_| bound,
+    );
+    let record = *optimizer.telemetry_blocking().unwrap().last().unwrap();
+    assert_within("C", record.curvature.into(), reference.curvature, 1e-3 * reference.curvature);
+    assert!(reference.curvature < 1.1, "it went down to the lowest, which is near 1");
 }

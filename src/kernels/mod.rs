@@ -10,6 +10,8 @@ mod rotate;
 mod tests;
 mod translate;
 pub(crate) mod unfused;
+#[cfg(test)]
+mod unfused_tests;
 
 use crate::config::{Base, Config, Dimer, Displacement};
 use crate::error::Result;
@@ -151,6 +153,7 @@ const STREAMS: &str = include_str!("../../shaders/common/streams.wgsl");
 const REDUCTION: &str = include_str!("../../shaders/common/reduction.wgsl");
 const OUTCOME: &str = include_str!("../../shaders/common/outcome.wgsl");
 const BASE: &str = include_str!("../../shaders/common/base.wgsl");
+const STEP: &str = include_str!("../../shaders/common/step.wgsl");
 
 impl Builder<'_> {
     fn kernel(&self, label: &str, over: Over, parts: &[&str], mode: Mode, moves: bool) -> Kernel {
@@ -215,6 +218,6 @@ fn pipeline(
             // Every kernel writes its workgroup memory before it reads it.
             zero_initialize_workgroup_memory: false,
         },
-        cache: None,
+        cache: gpu.pipeline_cache(),
     })
 }

@@ -1,6 +1,6 @@
 //! `translate.wgsl` and `rotate_translate.wgsl`: the step of the base optimizer.
 
-use super::{At, BASE, Builder, Mode, OUTCOME, Over, PerMode};
+use super::{At, BASE, Builder, Mode, OUTCOME, Over, PerMode, STEP};
 
 const TRANSLATE: &str = include_str!("../../shaders/translate.wgsl");
 const ROTATE_TRANSLATE: &str = include_str!("../../shaders/rotate_translate.wgsl");
@@ -16,7 +16,7 @@ impl Translate {
                 Mode::Base | Mode::Corrected => ("translate", TRANSLATE),
                 Mode::Event => ("rotate_translate", ROTATE_TRANSLATE),
             };
-            builder.kernel(label, Over::Vectors, &[OUTCOME, BASE, source], mode, true)
+            builder.kernel(label, Over::Vectors, &[OUTCOME, BASE, STEP, source], mode, true)
         };
         Self(PerMode::new(builder.config, kernel))
     }

@@ -121,7 +121,7 @@ impl Optimizer {
     /// [`Error::DeviceLost`]. Nothing has changed then, and the step can be taken again.
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.gpu.encoder("step");
-        let mode = self.record(&mut encoder, objective)?;
+        let mode = self.record(&mut encoder, objective, Work::Step)?;
         self.gpu.submit("a step", encoder)?;
         self.advance(mode);
         Ok(())
@@ -139,6 +139,15 @@ impl Optimizer {
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
     ) -> Result<()> {
+        self.record_for_user(encoder, objective, Work::Step)
+    }
+
+    fn record_for_user(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        objective: &mut (impl Objective + ?Sized),
+        work: Work,
+    ) -> Result<()> {
         if self.pending.load(Ordering::Acquire) >= STEP_SLOTS {
             // Those that were submitted finish now; the others keep their slots.
             self.gpu.wait()?;
@@ -147,7 +156,7 @@ impl Optimizer {
         if pending >= STEP_SLOTS {
             return Err(Error::TooManyPendingSteps { pending });
         }
-        let mode = self.record(encoder, objective)?;
+        let mode = self.record(encoder, objective, work)?;
         let slot = PendingSlot::new(&self.pending);
         encoder.on_submitted_work_done(move || drop(slot));
         self.advance(mode);
@@ -160,21 +169,24 @@ impl Optimizer {
     /// # Errors
     /// [`Error::InvalidConfig`] without a dimer; else as [`Optimizer::step`].
     pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        if self.config.dimer.is_none() {
-            return Err(Error::InvalidConfig {
-                field: "dimer",
-                value: "None".into(),
-                expected: "set, to rotate it",
-            });
-        }
         let mut encoder = self.gpu.encoder("rotation");
-        self.write_hyperparameters();
-        self.parts().gradients(&mut encoder, objective, self.index, Mode::Event)?;
-        self.parts().rotate(&mut encoder, self.index);
-        self.supplies_loss = objective.supplies_loss();
+        let mode = self.record(&mut encoder, objective, Work::Rotation)?;
         self.gpu.submit("a rotation", encoder)?;
-        self.advance(Mode::Event);
+        self.advance(mode);
         Ok(())
+    }
+
+    /// Records [`Optimizer::rotate`] into an encoder of the user, as
+    /// [`Optimizer::record_step`] does a step.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] without a dimer; else as [`Optimizer::record_step`].
+    pub fn record_rotation(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        objective: &mut (impl Objective + ?Sized),
+    ) -> Result<()> {
+        self.record_for_user(encoder, objective, Work::Rotation)
     }
 
     /// Evaluates the objective twice at the same point of one step and compares the gradients.
@@ -275,17 +287,31 @@ impl Optimizer {
         Parts { gpu: &self.gpu, layout: &self.layout, state: &self.state, kernels: &self.kernels }
     }
 
-    /// Records a whole step; nothing of `self` that a later step sees has changed until
-    /// [`Self::advance`].
+    /// Records a whole step or rotation; nothing of `self` that a later step sees has changed
+    /// until [`Self::advance`].
     fn record(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
+        work: Work,
     ) -> Result<Mode> {
-        let mode = self.schedule.mode(self.index);
+        let mode = match work {
+            Work::Step => self.schedule.mode(self.index),
+            Work::Rotation if self.config.dimer.is_some() => Mode::Event,
+            Work::Rotation => {
+                return Err(Error::InvalidConfig {
+                    field: "dimer",
+                    value: "None".into(),
+                    expected: "set, to rotate it",
+                });
+            }
+        };
         self.write_hyperparameters();
         self.parts().gradients(encoder, objective, self.index, mode)?;
-        self.parts().update(encoder, self.index, mode);
+        match work {
+            Work::Step => self.parts().update(encoder, self.index, mode),
+            Work::Rotation => self.parts().rotate(encoder, self.index),
+        }
         self.supplies_loss = objective.supplies_loss();
         Ok(mode)
     }
@@ -306,6 +332,13 @@ impl Optimizer {
         let bytes = bytemuck::cast_slice(values);
         self.gpu.queue().write_buffer(&slice.buffer, slice.offset, bytes);
     }
+}
+
+/// What is recorded after the gradients.
+#[derive(Clone, Copy)]
+enum Work {
+    Step,
+    Rotation,
 }
 
 /// One slot of hyperparameters, given back when its step has finished or its encoder is dropped.
