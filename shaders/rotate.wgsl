@@ -15,14 +15,17 @@ fn rotate(i: u32, place: Place, result: Outcome) {
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
     let result = outcome(reduce_partials(lane));
     publish(result, workgroup.x, lane);
-    if is_skipped(result) {
-        return;
-    }
-    let tile = tile_of(workgroup.x, lane);
-    for (var i = tile.first; i < tile.alike_end; i += STREAM_WIDTH) {
-        rotate(i, tile.place, result);
-    }
-    for (var i = tile.first; i < tile.mixed_end; i += STREAM_WIDTH) {
-        rotate(i, place_of(i), result);
+    // A locally optimal rotation has turned N already.
+    if ROTATION {
+        if is_skipped(result) {
+            return;
+        }
+        let tile = tile_of(workgroup.x, lane);
+        for (var i = tile.first; i < tile.alike_end; i += STREAM_WIDTH) {
+            rotate(i, tile.place, result);
+        }
+        for (var i = tile.first; i < tile.mixed_end; i += STREAM_WIDTH) {
+            rotate(i, place_of(i), result);
+        }
     }
 }

@@ -121,6 +121,17 @@ pub enum Error {
         /// ‖g − g′‖ / ‖g‖, dimensionless.
         relative_difference: f64,
     },
+    /// A step by hand was finished before the gradients of all its probes were there.
+    #[error(
+        "the step has {probes} probes, but only {placed} were asked for; call `next_probe` and \
+         write its gradient until it returns None, then `finish`"
+    )]
+    UnfinishedStep {
+        /// Probes that `next_probe` returned.
+        placed: u32,
+        /// Probes of the step.
+        probes: u32,
+    },
     /// Too many steps were recorded without a submission.
     #[error(
         "{pending} recorded steps have not finished; submit their encoder and let the device \

@@ -249,9 +249,13 @@ impl Layout {
         self.padded_len.div_ceil(self.tile())
     }
 
-    /// Cuts the vector into ranges of whole tiles that one binding can hold.
-    pub(crate) fn shards(&self, limits: &wgpu::Limits) -> Result<Vec<std::ops::Range<usize>>> {
-        let tile_bytes = 4 * self.tile() as u64;
+    /// Cuts the vector into ranges of whole tiles, of which one binding can hold `vectors`.
+    pub(crate) fn shards(
+        &self,
+        limits: &wgpu::Limits,
+        vectors: usize,
+    ) -> Result<Vec<std::ops::Range<usize>>> {
+        let tile_bytes = 4 * (vectors * self.tile()) as u64;
         let binding = limits.max_storage_buffer_binding_size;
         let tiles = (binding / tile_bytes) as usize;
         if tiles == 0 {

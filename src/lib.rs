@@ -39,10 +39,11 @@
 //! - [`Telemetry`]: what each step found.
 //!
 //! # What it costs
-//! An event (every [`Dimer::interval`] steps) costs one gradient more than any other step. Beside
-//! the gradients, a step moves, for AdamW and one parameter: 32 bytes (base), 40 (with a
+//! An event (every [`Dimer::interval`] steps) costs one gradient more than any other step, or as
+//! many as its [`Rotation`] says. Beside the gradients, a step moves, for AdamW and one parameter: 32 bytes (base), 40 (with a
 //! correction), 52 (with rotation and correction) and 12 more for the probe. Memory is 28 bytes a
-//! parameter for AdamW: θ, g₁, g₂, N, the probe and two moments.
+//! parameter for AdamW: θ, g₁, g₂, N, the probe and two moments; a locally optimal rotation takes
+//! 24 more.
 //!
 //! # What it does not do
 //! Projection, the translation of the paper, takes the softest direction out of the gradient. Near
@@ -65,7 +66,9 @@
 //! - `gpu`: the device. `layout`: where tensors lie. `state`: the buffers of one optimizer.
 //! - `kernels`: one file a family. Two dispatches make a step: `gram` reduces (g₁, g₂, N) to one
 //!   partial a tile, `translate` or `rotate_translate` re-reduces the partials in every workgroup
-//!   and updates N, θ and the moments in one pass. `displace` places the probe.
+//!   and updates N, θ and the moments in one pass. `displace` places the probe. The locally optimal
+//!   rotation works on a copy of N: `measure` keeps a product, `basis_gram` and `ritz` solve the
+//!   3×3 problem, `turn` places the next probe or, at last, writes N.
 //! - A tile is what one workgroup reduces. Its size depends on the length alone; a shard is a whole
 //!   number of tiles that one binding can hold. Within a tile, groups of 8 threads walk streams of
 //!   consecutive memory.
@@ -92,7 +95,8 @@ mod telemetry;
 pub mod unfused;
 
 pub use config::{
-    Base, Config, Correction, Dimer, Displacement, Rate, Rotation, Translation, cosine_with_warm_up,
+    Base, Config, Correction, Dimer, Displacement, Rate, Regime, Rotation, Translation,
+    cosine_with_warm_up,
 };
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuSlice};

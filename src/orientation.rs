@@ -1,4 +1,4 @@
-//! The random first N.
+//! N before its first rotation.
 
 use crate::layout::Layout;
 
@@ -10,10 +10,23 @@ pub(crate) fn random(layout: &Layout, seed: u64) -> Vec<f32> {
         let slot = &mut orientation[tensor.offset..tensor.offset + tensor.len];
         slot.fill_with(|| random.normal() as f32);
     }
-    let squares: f64 = orientation.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    normalized(orientation).expect("a normal number is not zero, and some tensor has a dimer")
+}
+
+/// The unit vector along a padded one, without its elements in groups without dimer; none if
+/// nothing is left.
+pub(crate) fn unit(layout: &Layout, mut padded: Vec<f32>) -> Option<Vec<f32>> {
+    for tensor in layout.tensors().iter().filter(|tensor| !layout.group(tensor).dimer) {
+        padded[tensor.offset..tensor.offset + tensor.len].fill(0.0);
+    }
+    normalized(padded)
+}
+
+fn normalized(mut vector: Vec<f32>) -> Option<Vec<f32>> {
+    let squares: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
     let scale = squares.sqrt().recip();
-    orientation.iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
-    orientation
+    vector.iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
+    (squares > 0.0).then_some(vector)
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): enough for a start direction, and the same everywhere.

@@ -32,10 +32,22 @@ const SCALARS_HEADER: u64 = 16;
 const RECORD: u64 = size_of::<Record>() as u64;
 
 /// Bytes of `Scalars` before the ring.
-const RING_OFFSET: u64 = SCALARS_HEADER + 2 * RECORD;
+const RING_OFFSET: u64 = SCALARS_HEADER + 2 * RECORD + RITZ;
+
+/// Bytes of `Scalars` before its partials.
+pub(crate) const PARTIALS_OFFSET: u64 = RING_OFFSET + RING as u64 * RECORD;
 
 /// Bytes of one `Partial`.
 const PARTIAL: u64 = 48;
+
+/// Bytes of `Ritz`.
+const RITZ: u64 = 48;
+
+/// Sets of partials that the widest reduction leaves.
+const PARTIAL_SETS: u64 = 2;
+
+/// Vectors of the workspace of the locally optimal rotation; see `basis_bindings.wgsl`.
+pub(crate) const WORKSPACE: usize = 6;
 
 /// Twin of `Step`.
 #[repr(C)]
@@ -82,10 +94,9 @@ impl Step {
     }
 
     fn set_dimer(&mut self, dimer: &Dimer) {
-        let Rotation::Gradient { rate } = dimer.rotation;
-        self.rotation_rate = match rate {
-            Rate::Fixed(rate) => rate as f32,
-            Rate::Automatic => 0.0,
+        self.rotation_rate = match dimer.rotation {
+            Rotation::Gradient { rate: Rate::Fixed(rate) } => rate as f32,
+            Rotation::Gradient { rate: Rate::Automatic } | Rotation::LocallyOptimal { .. } => 0.0,
         };
         let Translation::Project { alpha, only_negative_curvature } = dimer.translation;
         self.alpha = alpha as f32;
@@ -201,6 +212,8 @@ pub(crate) struct State {
     pub orientation: GpuSlice,
     pub first_moment: GpuSlice,
     pub second_moment: GpuSlice,
+    /// The vectors of the locally optimal rotation, shard by shard.
+    pub workspace: wgpu::Buffer,
     /// Loss, displacement, ring of records, partials.
     pub scalars: wgpu::Buffer,
     /// Four bytes into which an objective writes its loss.
@@ -236,7 +249,13 @@ impl State {
         let dimer = config.dimer.is_some();
         let momentum = !matches!(config.base, Base::Sgd { momentum: 0.0, .. });
         let adam = !matches!(config.base, Base::Sgd { .. });
-        let scalars = RING_OFFSET + u64::from(RING) * RECORD + layout.tiles() as u64 * PARTIAL;
+        let scalars = PARTIALS_OFFSET + PARTIAL_SETS * layout.tiles() as u64 * PARTIAL;
+        let workspace = match &config.dimer {
+            Some(Dimer { rotation: Rotation::LocallyOptimal { .. }, .. }) => {
+                WORKSPACE as u64 * bytes
+            }
+            _ => STUB,
+        };
         let state = Self {
             params: vector("params", buffers.params, true)?,
             probe: vector("probe", buffers.probe, dimer)?,
@@ -245,6 +264,7 @@ impl State {
             orientation: vector("orientation", None, dimer)?,
             first_moment: vector("first_moment", None, momentum)?,
             second_moment: vector("second_moment", None, adam)?,
+            workspace: gpu.allocate("workspace", workspace, VECTOR)?,
             scalars: gpu.allocate("scalars", scalars, VECTOR)?,
             loss: gpu.allocate("loss", 4, VECTOR)?,
             blocks: gpu.allocate("blocks", layout.blocks().len() as u64 * 4, VECTOR)?,

@@ -14,6 +14,8 @@ pub(crate) struct Schedule {
     /// K, or none without a dimer.
     interval: Option<u64>,
     correction: Correction,
+    /// Gradients away from θ in an event.
+    probes: u32,
 }
 
 impl Schedule {
@@ -22,6 +24,7 @@ impl Schedule {
         Self {
             interval: dimer.map(|dimer| u64::from(dimer.interval)),
             correction: dimer.map_or(Correction::EventsOnly, |dimer| dimer.correction),
+            probes: dimer.map_or(0, |dimer| dimer.rotation.probes()),
         }
     }
 
@@ -34,6 +37,13 @@ impl Schedule {
     }
 }
 
+impl Schedule {
+    /// Gradients away from θ in a step of this mode.
+    pub(crate) fn probes(&self, mode: Mode) -> u32 {
+        if mode == Mode::Event { self.probes } else { 0 }
+    }
+}
+
 /// What every recording of a step needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Parts<'a> {
@@ -41,6 +51,7 @@ pub(crate) struct Parts<'a> {
     pub layout: &'a Layout,
     pub state: &'a State,
     pub kernels: &'a Kernels,
+    pub schedule: &'a Schedule,
 }
 
 impl<'a> Parts<'a> {
@@ -54,8 +65,8 @@ impl<'a> Parts<'a> {
     ) -> Result<()> {
         objective.begin_step(index)?;
         objective.gradient(self.evaluation(encoder, Point::Centre))?;
-        if mode == Mode::Event {
-            self.displace(encoder, index);
+        for probe in 0..self.schedule.probes(mode) {
+            self.place_probe(encoder, index, probe);
             objective.gradient(self.evaluation(encoder, Point::Probe))?;
         }
         if objective.supplies_loss() {
@@ -64,10 +75,31 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// Records the probe θ + ΔR·N.
-    pub(crate) fn displace(&self, encoder: &mut wgpu::CommandEncoder, index: u64) {
+    /// Records probe `probe` of an event: the first is θ + ΔR·N, the next ones follow from the
+    /// gradient of the one before.
+    pub(crate) fn place_probe(&self, encoder: &mut wgpu::CommandEncoder, index: u64, probe: u32) {
+        let at = self.kernels.at(index);
+        if probe > 0 {
+            if let Some(locally_optimal) = &self.kernels.locally_optimal {
+                locally_optimal.encode(&mut pass(encoder, "probe"), at, probe - 1);
+            }
+            return;
+        }
+        if self.kernels.locally_optimal.is_some() {
+            self.kernels.begin_event(encoder, self.state);
+        }
         if let Some(displace) = &self.kernels.displace {
-            displace.encode(&mut pass(encoder, "displace"), self.kernels.at(index));
+            displace.encode(&mut pass(encoder, "displace"), at);
+        }
+    }
+
+    /// Records the last rotation of an event, where it is not part of the update.
+    fn finish_rotation(&self, pass: &mut wgpu::ComputePass<'_>, index: u64, mode: Mode) {
+        let probes = self.schedule.probes(mode);
+        if let Some(locally_optimal) = &self.kernels.locally_optimal
+            && probes > 0
+        {
+            locally_optimal.encode(pass, self.kernels.at(index), probes - 1);
         }
     }
 
@@ -75,6 +107,7 @@ impl<'a> Parts<'a> {
     pub(crate) fn update(&self, encoder: &mut wgpu::CommandEncoder, index: u64, mode: Mode) {
         let mut pass = pass(encoder, "update");
         let at = self.kernels.at(index);
+        self.finish_rotation(&mut pass, index, mode);
         self.kernels.gram.encode(&mut pass, at, mode);
         self.kernels.translate.encode(&mut pass, at, mode);
     }
@@ -83,6 +116,7 @@ impl<'a> Parts<'a> {
     pub(crate) fn rotate(&self, encoder: &mut wgpu::CommandEncoder, index: u64) {
         let mut pass = pass(encoder, "rotate");
         let at = self.kernels.at(index);
+        self.finish_rotation(&mut pass, index, Mode::Event);
         self.kernels.gram.encode(&mut pass, at, Mode::Event);
         if let Some(rotate) = &self.kernels.rotate {
             rotate.encode(&mut pass, at);

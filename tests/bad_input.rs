@@ -49,7 +49,7 @@ fn length_mismatch() {
     let mut optimizer = flat(Config::default(), &[0.0; 5]);
     let error = optimizer.write_params(&[0.0; 6]).unwrap_err();
     assert!(matches!(error, Error::LengthMismatch { expected: 5, found: 6, .. }), "{error}");
-    let step = optimizer.begin_step().unwrap();
+    let step = optimizer.begin_step();
     let error = step.write_gradient(Point::Centre, &[0.0; 3]).unwrap_err();
     assert!(matches!(error, Error::LengthMismatch { expected: 5, found: 3, .. }), "{error}");
 }
@@ -169,9 +169,11 @@ fn skips_once(base: Base, len: usize, bad: f32, point: Point, index: usize) {
     let mut poisoned = good.clone();
     poisoned[index] = bad;
     let take = |optimizer: &mut Optimizer, centre: &[f32], probe: &[f32]| {
-        let step = optimizer.begin_step().unwrap();
+        let mut step = optimizer.begin_step();
         step.write_gradient(Point::Centre, centre).unwrap();
-        step.write_gradient(Point::Probe, probe).unwrap();
+        while step.next_probe().unwrap().is_some() {
+            step.write_gradient(Point::Probe, probe).unwrap();
+        }
         step.finish().unwrap();
     };
     take(&mut optimizer, &good, &good);

@@ -3,7 +3,9 @@
 mod common;
 
 use common::*;
-use dimer::{Config, Correction, Dimer, Gpu, Layout, Optimizer, Rate, Rotation, Translation};
+use dimer::{
+    Config, Correction, Dimer, Gpu, Layout, Optimizer, Rate, Regime, Rotation, Translation,
+};
 use rand::RngExt;
 
 const LEN: usize = 20_011;
@@ -30,10 +32,19 @@ fn every_feature() -> Config {
     Config { max_gradient_norm: Some(50.0), dimer: Some(dimer), ..Config::default() }
 }
 
+/// The same with both regimes of the locally optimal rotation.
+fn locally_optimal() -> [Config; 2] {
+    [Regime::Stochastic, Regime::Deterministic { rotations: 3 }].map(|regime| {
+        let rotation = Rotation::LocallyOptimal { regime };
+        let dimer = Dimer { rotation, ..every_feature().dimer.unwrap() };
+        Config { dimer: Some(dimer), ..every_feature() }
+    })
+}
+
 #[test]
 fn two_runs_give_the_same_bits() {
-    for base in BASES {
-        let config = Config { base, ..every_feature() };
+    let bases = BASES.map(|base| Config { base, ..every_feature() });
+    for config in bases.into_iter().chain(locally_optimal()) {
         assert_eq!(run_on(&gpu(), config.clone()), run_on(&gpu(), config));
     }
 }
@@ -99,6 +110,10 @@ fn shards_do_not_change_the_bits() {
         let config = Config { base, ..every_feature() };
         // 80 KiB fit into one binding; three times the length needs two.
         assert_eq!(run_on(&gpu, config.clone()), run_on(&self::gpu(), config.clone()));
+    }
+    // The six vectors of the workspace share a binding, so that one tile is a shard.
+    for config in locally_optimal() {
+        assert_eq!(run_on(&gpu, config.clone()), run_on(&self::gpu(), config));
     }
     let len = 3 * LEN;
     let start = vector(&mut rng(8), len, Kind::Plain);

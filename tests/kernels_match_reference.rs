@@ -65,7 +65,7 @@ fn rotate() {
             let layout = Layout::flat(len).unwrap();
             let mut reference = Reference::new(&layout, config, &wide(&params), &wide(&before));
             let (g1, g2) = (wide(&gradients.centre), wide(&gradients.probe));
-            reference.rotate(&dimer, distance, &g1, &g2);
+            reference.rotate(&dimer, &g1, &mut |_| g2.clone());
             // |N| + η|a|: what N' is a difference of, with the rounding of g2 - g1 in it.
             let terms: Vec<f64> = (0..len)
                 .map(|i| {

@@ -201,18 +201,30 @@ fn manual_steps() {
     };
     for index in 0..20 {
         let params = optimizer.read_params_blocking().unwrap();
-        let step = optimizer.begin_step().unwrap();
-        step.write_gradient(Point::Centre, &gradient(params.clone())).unwrap();
-        assert_eq!(step.probe().is_some(), index % 3 == 0);
-        drop(step);
-        // A step that is dropped is begun anew; its probe is still where it was.
         let n = optimizer.read_orientation_blocking().unwrap();
         let probe: Vec<f32> = params.iter().zip(&n).map(|(x, n)| n.mul_add(0.5, *x)).collect();
-        let step = optimizer.begin_step().unwrap();
+        let mut step = optimizer.begin_step();
+        step.write_gradient(Point::Centre, &gradient(params)).unwrap();
+        assert_eq!(step.next_probe().unwrap().is_some(), index % 3 == 0);
         step.write_gradient(Point::Probe, &gradient(probe)).unwrap();
+        assert!(step.next_probe().unwrap().is_none());
         step.finish().unwrap();
     }
     assert_eq!(state(&optimizer), on_the_host(20));
+}
+
+/// A step that is dropped, or finished too early, changes nothing.
+#[test]
+fn manual_steps_that_are_given_up() {
+    let mut optimizer = flat(config(), &start());
+    let before = state(&optimizer);
+    let mut step = optimizer.begin_step();
+    step.next_probe().unwrap().unwrap();
+    drop(step);
+    let error = optimizer.begin_step().finish().unwrap_err();
+    assert!(matches!(error, Error::UnfinishedStep { placed: 0, probes: 1 }), "{error}");
+    assert_eq!(state(&optimizer), before);
+    assert_eq!(optimizer.steps(), 0);
 }
 
 #[test]

@@ -213,8 +213,8 @@ fn automatic_rate() {
     let mut objective = problem.objective();
     for _ in 0..30 {
         optimizer.rotate(&mut objective).unwrap();
-        let (g1, g2) = (problem.gradient(&start), problem.gradient(&reference.displaced(DISTANCE)));
-        reference.rotate(&dimer, DISTANCE, &g1, &g2);
+        let g1 = problem.gradient(&start);
+        reference.rotate(&dimer, &g1, &mut |params| problem.gradient(params));
     }
     // f·Hf is a difference of curvatures divided by t² ≥ 10⁻³, so the rate is off by at most
     // 10³ · 4 · 10⁻⁶ of itself, and so is every turn, all of which are below one radian together.

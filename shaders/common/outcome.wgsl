@@ -48,6 +48,10 @@ fn outcome(sums: Partial) -> Outcome {
         projection = rotation(sums, &result);
         valid = valid && is_finite(result.keep) && is_finite(result.turn);
     }
+    if RITZ {
+        result.record = with_ritz(result.record);
+        valid = valid && (scalars.ritz.valid != 0u);
+    }
     if DIMER {
         let applies = step.only_negative_curvature == 0u || result.record.curvature < 0.0;
         result.correction = select(0.0, result.clip * step.alpha * projection, applies);
@@ -111,6 +115,20 @@ fn rotation(sums: Partial, result: ptr<function, Outcome>) -> f32 {
     let cross_scale = chosen_scale(sums.small.z);
     let cross = select(sums.large.z, sums.small.z, is_finite(sums.small.z));
     return fma((*result).turn, cross / cross_scale / cross_scale, (*result).keep * sums.plain.z);
+}
+
+// The record of an event in which the locally optimal rotation turned N before this kernel.
+fn with_ritz(before: Record) -> Record {
+    let ritz = scalars.ritz;
+    var record = before;
+    record.status |= EVENT;
+    record.rotations += ritz.rotations;
+    record.curvature = ritz.curvature;
+    record.residual = ritz.residual;
+    record.angle = ritz.angle;
+    record.displacement = scalars.displacement;
+    record.orientation_norm = 1.0;
+    return record;
 }
 
 // The last event turned n to (n - rate F) / s with s^2 = 1 + t^2, t = rate |F|. The curvature there,

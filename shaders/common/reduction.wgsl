@@ -31,9 +31,14 @@ fn reduce_workgroup(lane: u32, value: Partial) -> Partial {
 
 // The sum of all partials, known to every thread of every workgroup, in the same order.
 fn reduce_partials(lane: u32) -> Partial {
+    return reduce_partials_from(0u, lane);
+}
+
+// The same for the partials from `first` on: a kernel with more sums leaves several sets of them.
+fn reduce_partials_from(first: u32, lane: u32) -> Partial {
     var total = Partial();
     for (var tile = lane; tile < step.tiles; tile += WORKGROUP_SIZE) {
-        total = add(total, scalars.partials[tile]);
+        total = add(total, scalars.partials[first + tile]);
     }
     return reduce_workgroup(lane, total);
 }

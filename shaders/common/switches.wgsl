@@ -12,5 +12,13 @@ override ADAM: bool = false;
 override DECOUPLED_DECAY: bool = false;
 override MOMENTUM: bool = false;
 override NESTEROV: bool = false;
+// The locally optimal rotation: whether the step is one of its events, and within one, whether the
+// basis holds more than n, whether it holds p too, and whether this is the event's last rotation.
+override RITZ: bool = false;
+override FORCE: bool = false;
+override DIRECTION: bool = false;
+override LAST: bool = false;
+// The workspace vector that measure writes.
+override SLOT: u32 = 0u;
 // Whether the displacement is a fraction of the norm of the parameters.
 override RELATIVE: bool = false;

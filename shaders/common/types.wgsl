@@ -102,6 +102,23 @@ struct Partial {
     large: vec4f,
 }
 
+// What ritz found in the basis (n, u, p).
+struct Ritz {
+    // n' = combination . (n, u, p)
+    combination: vec3f,
+    curvature: f32,
+    // p' = direction . (n, u, p)
+    direction: vec3f,
+    residual: f32,
+    // 1 / residual, or 0 where there is no force.
+    inverse_residual: f32,
+    // Radians by which n turned in this event, and by how many rotations.
+    angle: f32,
+    rotations: u32,
+    // 0 once a gradient of this event was not finite.
+    valid: u32,
+}
+
 struct Scalars {
     // Written by the objective, if it supplies its loss.
     loss: f32,
@@ -112,6 +129,7 @@ struct Scalars {
     // workgroup of the update can read what another one writes.
     latest: Record,
     previous: Record,
+    ritz: Ritz,
     records: array<Record, RING>,
     partials: array<Partial>,
 }

@@ -4,13 +4,14 @@ use std::ops::Range;
 
 use crate::gpu::{Gpu, GpuSlice};
 use crate::layout::{BLOCK, Layout};
-use crate::state::{Shard, State, Step};
+use crate::state::{Shard, State, Step, WORKSPACE};
 
 /// The bind groups of one optimizer, made once.
 #[derive(Debug)]
 pub(super) struct Bindings {
     pub vectors_layout: wgpu::PipelineLayout,
     pub probe_layout: wgpu::PipelineLayout,
+    pub basis_layout: wgpu::PipelineLayout,
     pub step: wgpu::BindGroup,
     pub shards: Vec<ShardBindings>,
 }
@@ -19,6 +20,7 @@ pub(super) struct Bindings {
 pub(super) struct ShardBindings {
     pub vectors: wgpu::BindGroup,
     pub probe: wgpu::BindGroup,
+    pub basis: wgpu::BindGroup,
     pub tiles: u32,
 }
 
@@ -49,10 +51,24 @@ const VECTOR_ENTRIES: [Entry; 9] = [
 const PROBE_ENTRIES: [Entry; 5] =
     [Entry::Uniform, Entry::Write, Entry::Read, Entry::Read, Entry::Write];
 
+/// In the order of `basis_bindings.wgsl`.
+const BASIS_ENTRIES: [Entry; 9] = [
+    Entry::Uniform,
+    Entry::Write,
+    Entry::Read,
+    Entry::Read,
+    Entry::Read,
+    Entry::Read,
+    Entry::Write,
+    Entry::Write,
+    Entry::Write,
+];
+
 impl Bindings {
     pub(super) fn new(gpu: &Gpu, layout: &Layout, state: &State, shards: &[Range<usize>]) -> Self {
         let vectors = group_layout(gpu, "vectors", &VECTOR_ENTRIES);
         let probe = group_layout(gpu, "probe", &PROBE_ENTRIES);
+        let basis = group_layout(gpu, "basis", &BASIS_ENTRIES);
         let step = group_layout(gpu, "step", &[Entry::Slot, Entry::Uniform]);
         let slot = wgpu::BufferBinding {
             buffer: &state.steps,
@@ -62,6 +78,7 @@ impl Bindings {
         Self {
             vectors_layout: pipeline_layout(gpu, &[&vectors, &step]),
             probe_layout: pipeline_layout(gpu, &[&probe, &step]),
+            basis_layout: pipeline_layout(gpu, &[&basis, &step]),
             step: bind_group(
                 gpu,
                 &step,
@@ -69,7 +86,9 @@ impl Bindings {
             ),
             shards: shards
                 .iter()
-                .map(|shard| ShardBindings::new(gpu, layout, state, shard, &vectors, &probe))
+                .map(|shard| {
+                    ShardBindings::new(gpu, layout, state, shard, [&vectors, &probe, &basis])
+                })
                 .collect(),
         }
     }
@@ -81,8 +100,7 @@ impl ShardBindings {
         layout: &Layout,
         state: &State,
         shard: &Range<usize>,
-        vectors: &wgpu::BindGroupLayout,
-        probe: &wgpu::BindGroupLayout,
+        [vectors, probe, basis]: [&wgpu::BindGroupLayout; 3],
     ) -> Self {
         let tile = layout.tile();
         let twin = Shard {
@@ -127,8 +145,29 @@ impl ShardBindings {
                 part(&state.probe),
             ],
         );
-        Self { vectors, probe, tiles: shard.len().div_ceil(tile) as u32 }
+        let workspace = GpuSlice::whole(state.workspace.clone());
+        let basis = bind_group(
+            gpu,
+            basis,
+            &[
+                uniform.as_entire_binding(),
+                state.scalars.as_entire_binding(),
+                part_binding(&blocks, &block_range),
+                part(&state.gradient),
+                part(&state.probe_gradient),
+                part(&state.params),
+                part(&state.orientation),
+                part(&state.probe),
+                part_binding(&workspace, &workspace_range(shard)),
+            ],
+        );
+        Self { vectors, probe, basis, tiles: shard.len().div_ceil(tile) as u32 }
     }
+}
+
+/// The words of the workspace that belong to `shard`.
+pub(super) fn workspace_range(shard: &Range<usize>) -> Range<usize> {
+    WORKSPACE * shard.start..WORKSPACE * shard.end
 }
 
 /// The words `range` of `slice`, or all of it where it is a stub that no kernel touches.

@@ -1,6 +1,6 @@
 //! `norm.wgsl` and `displace.wgsl`: places the probe.
 
-use super::{At, Builder, Kernel, Mode, Over};
+use super::{At, Builder, Kernel, Mode, Over, Switches};
 use crate::config::{Dimer, Displacement};
 
 const NORM: &str = include_str!("../../shaders/norm.wgsl");
@@ -15,8 +15,8 @@ pub(crate) struct Displace {
 
 impl Displace {
     pub(super) fn new(builder: &Builder<'_>, dimer: &Dimer) -> Self {
-        let kernel =
-            |label, source| builder.kernel(label, Over::Probe, &[source], Mode::Event, false);
+        let switches = Switches::of(Mode::Event);
+        let kernel = |label, source| builder.kernel(label, Over::Probe, &[source], &switches);
         let relative = matches!(dimer.displacement, Displacement::Relative { .. });
         Self {
             norm: relative.then(|| kernel("norm", NORM)),

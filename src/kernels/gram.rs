@@ -1,6 +1,6 @@
 //! `gram.wgsl`: the sums from which every scalar of a step follows.
 
-use super::{At, Builder, Mode, Over, PerMode};
+use super::{At, Builder, Mode, Over, PerMode, Switches};
 
 const SOURCE: &str = include_str!("../../shaders/gram.wgsl");
 
@@ -10,7 +10,7 @@ pub(crate) struct Gram(PerMode);
 
 impl Gram {
     pub(super) fn new(builder: &Builder<'_>) -> Self {
-        let kernel = |mode| builder.kernel("gram", Over::Vectors, &[SOURCE], mode, false);
+        let kernel = |mode| builder.kernel("gram", Over::Vectors, &[SOURCE], &Switches::of(mode));
         Self(PerMode::new(builder.config, kernel))
     }
 

@@ -5,6 +5,7 @@
 mod bindings;
 mod displace;
 mod gram;
+mod locally_optimal;
 mod rotate;
 #[cfg(test)]
 mod tests;
@@ -13,15 +14,16 @@ pub(crate) mod unfused;
 #[cfg(test)]
 mod unfused_tests;
 
-use crate::config::{Base, Config, Dimer, Displacement};
+use crate::config::{Base, Config, Dimer, Displacement, Regime, Rotation};
 use crate::error::Result;
 use crate::gpu::{Gpu, WORKGROUP_SIZE};
 use crate::layout::Layout;
-use crate::state::{STEP_SLOTS, STEP_STRIDE, State};
+use crate::state::{STEP_SLOTS, STEP_STRIDE, State, WORKSPACE};
 
-use bindings::Bindings;
+use bindings::{Bindings, ShardBindings, workspace_range};
 use displace::Displace;
 use gram::Gram;
+use locally_optimal::LocallyOptimal;
 use rotate::Rotate;
 use translate::Translate;
 
@@ -41,14 +43,18 @@ pub(crate) enum Mode {
 pub(crate) struct Kernels {
     pub displace: Option<Displace>,
     pub gram: Gram,
+    pub locally_optimal: Option<LocallyOptimal>,
     pub rotate: Option<Rotate>,
     pub translate: Translate,
     bindings: Bindings,
+    shards: Vec<std::ops::Range<usize>>,
 }
 
 impl Kernels {
     pub(crate) fn new(gpu: &Gpu, layout: &Layout, config: &Config, state: &State) -> Result<Self> {
-        let shards = layout.shards(&gpu.device().limits())?;
+        let regime = regime(config);
+        let widest = if regime.is_some() { WORKSPACE } else { 1 };
+        let shards = layout.shards(&gpu.device().limits(), widest)?;
         gpu.validated("the kernels", || {
             let bindings = Bindings::new(gpu, layout, state, &shards);
             let builder = Builder { gpu, config, bindings: &bindings };
@@ -56,11 +62,27 @@ impl Kernels {
             Self {
                 displace: dimer.map(|dimer| Displace::new(&builder, dimer)),
                 gram: Gram::new(&builder),
+                locally_optimal: regime.map(|regime| LocallyOptimal::new(&builder, regime)),
                 rotate: dimer.map(|_| Rotate::new(&builder)),
                 translate: Translate::new(&builder),
                 bindings,
+                shards: shards.clone(),
             }
         })
+    }
+
+    /// Copies N into the workspace, where an event turns it: N itself changes only when every
+    /// gradient of the event was finite.
+    pub(crate) fn begin_event(&self, encoder: &mut wgpu::CommandEncoder, state: &State) {
+        for shard in &self.shards {
+            encoder.copy_buffer_to_buffer(
+                &state.orientation.buffer,
+                4 * shard.start as u64,
+                &state.workspace,
+                4 * workspace_range(shard).start as u64,
+                4 * shard.len() as u64,
+            );
+        }
     }
 
     /// Where a dispatch of step `index` finds its vectors and hyperparameters.
@@ -90,19 +112,35 @@ enum Over {
     Vectors,
     /// `probe_bindings.wgsl`
     Probe,
+    /// `basis_bindings.wgsl`
+    Basis,
+}
+
+impl Over {
+    fn of(self, shard: &ShardBindings) -> &wgpu::BindGroup {
+        match self {
+            Self::Vectors => &shard.vectors,
+            Self::Probe => &shard.probe,
+            Self::Basis => &shard.basis,
+        }
+    }
 }
 
 impl Kernel {
+    /// One workgroup, with the bindings of the first shard.
+    fn encode_once(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(1, &at.bindings.step, &[at.slot * STEP_STRIDE as u32]);
+        pass.set_bind_group(0, self.over.of(&at.bindings.shards[0]), &[]);
+        pass.dispatch_workgroups(1, 1, 1);
+    }
+
     /// One dispatch a shard, one workgroup a tile.
     fn encode(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>) {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(1, &at.bindings.step, &[at.slot * STEP_STRIDE as u32]);
         for shard in &at.bindings.shards {
-            let vectors = match self.over {
-                Over::Vectors => &shard.vectors,
-                Over::Probe => &shard.probe,
-            };
-            pass.set_bind_group(0, vectors, &[]);
+            pass.set_bind_group(0, self.over.of(shard), &[]);
             pass.dispatch_workgroups(shard.tiles, 1, 1);
         }
     }
@@ -149,6 +187,8 @@ const PRELUDE: &str = concat!(
 );
 const VECTORS: &str = include_str!("../../shaders/common/vector_bindings.wgsl");
 const PROBE: &str = include_str!("../../shaders/common/probe_bindings.wgsl");
+const BASIS: &str = include_str!("../../shaders/common/basis_bindings.wgsl");
+const PLACES: &str = include_str!("../../shaders/common/places.wgsl");
 const STREAMS: &str = include_str!("../../shaders/common/streams.wgsl");
 const REDUCTION: &str = include_str!("../../shaders/common/reduction.wgsl");
 const OUTCOME: &str = include_str!("../../shaders/common/outcome.wgsl");
@@ -156,22 +196,19 @@ const BASE: &str = include_str!("../../shaders/common/base.wgsl");
 const STEP: &str = include_str!("../../shaders/common/step.wgsl");
 
 impl Builder<'_> {
-    fn kernel(&self, label: &str, over: Over, parts: &[&str], mode: Mode, moves: bool) -> Kernel {
-        let vectors = match over {
-            Over::Vectors => VECTORS,
-            Over::Probe => PROBE,
+    fn kernel(&self, label: &str, over: Over, parts: &[&str], switches: &Switches) -> Kernel {
+        let (vectors, layout) = match over {
+            Over::Vectors => ([VECTORS, PLACES].concat(), &self.bindings.vectors_layout),
+            Over::Probe => (PROBE.to_owned(), &self.bindings.probe_layout),
+            Over::Basis => ([BASIS, PLACES].concat(), &self.bindings.basis_layout),
         };
-        let source = [PRELUDE, STREAMS, vectors, REDUCTION, &parts.concat()].concat();
-        let layout = match over {
-            Over::Vectors => &self.bindings.vectors_layout,
-            Over::Probe => &self.bindings.probe_layout,
-        };
-        let constants = self.switches(mode, moves);
+        let source = [PRELUDE, STREAMS, &vectors, REDUCTION, &parts.concat()].concat();
+        let constants = self.constants(switches);
         Kernel { pipeline: pipeline(self.gpu, label, Some(layout), &source, &constants), over }
     }
 
     /// The overrides of `switches.wgsl`.
-    fn switches(&self, mode: Mode, moves: bool) -> [(&'static str, f64); 9] {
+    fn constants(&self, switches: &Switches) -> [(&'static str, f64); 14] {
         let (adam, decoupled, momentum, nesterov) = match self.config.base {
             Base::Sgd { momentum, nesterov } => (false, false, momentum > 0.0, nesterov),
             Base::Adam { .. } => (true, false, false, false),
@@ -181,18 +218,50 @@ impl Builder<'_> {
             self.config.dimer,
             Some(Dimer { displacement: Displacement::Relative { .. }, .. })
         );
+        let event = switches.mode == Mode::Event;
+        let ritz = event && regime(self.config).is_some();
         let switch = |on: bool| f64::from(u8::from(on));
         [
             ("WORKGROUP_SIZE", f64::from(WORKGROUP_SIZE)),
-            ("DIMER", switch(mode != Mode::Base)),
-            ("ROTATION", switch(mode == Mode::Event)),
-            ("TRANSLATION", switch(moves)),
+            ("DIMER", switch(switches.mode != Mode::Base)),
+            ("ROTATION", switch(event && !ritz)),
+            ("TRANSLATION", switch(switches.moves)),
             ("ADAM", switch(adam)),
             ("DECOUPLED_DECAY", switch(decoupled)),
             ("MOMENTUM", switch(momentum)),
             ("NESTEROV", switch(nesterov)),
+            ("RITZ", switch(ritz)),
+            ("FORCE", switch(switches.force)),
+            ("DIRECTION", switch(switches.direction)),
+            ("LAST", switch(switches.last)),
+            ("SLOT", f64::from(switches.slot)),
             ("RELATIVE", switch(relative)),
         ]
+    }
+}
+
+/// What tells the pipelines of one kernel apart, beside the configuration.
+#[derive(Clone, Copy, Debug)]
+struct Switches {
+    mode: Mode,
+    moves: bool,
+    force: bool,
+    direction: bool,
+    last: bool,
+    slot: u32,
+}
+
+impl Switches {
+    fn of(mode: Mode) -> Self {
+        Self { mode, moves: false, force: false, direction: false, last: false, slot: 0 }
+    }
+}
+
+/// The regime of the locally optimal rotation, where it is configured.
+fn regime(config: &Config) -> Option<Regime> {
+    match config.dimer.as_ref()?.rotation {
+        Rotation::LocallyOptimal { regime } => Some(regime),
+        Rotation::Gradient { .. } => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `rotate.wgsl`: turns the dimer without a step.
 
-use super::{At, Builder, Kernel, Mode, OUTCOME, Over};
+use super::{At, Builder, Kernel, Mode, OUTCOME, Over, Switches};
 
 const SOURCE: &str = include_str!("../../shaders/rotate.wgsl");
 
@@ -10,7 +10,8 @@ pub(crate) struct Rotate(Kernel);
 
 impl Rotate {
     pub(super) fn new(builder: &Builder<'_>) -> Self {
-        Self(builder.kernel("rotate", Over::Vectors, &[OUTCOME, SOURCE], Mode::Event, false))
+        let switches = Switches::of(Mode::Event);
+        Self(builder.kernel("rotate", Over::Vectors, &[OUTCOME, SOURCE], &switches))
     }
 
     /// Follows a gram of [`Mode::Event`].

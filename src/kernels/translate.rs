@@ -1,6 +1,6 @@
 //! `translate.wgsl` and `rotate_translate.wgsl`: the step of the base optimizer.
 
-use super::{At, BASE, Builder, Mode, OUTCOME, Over, PerMode, STEP};
+use super::{At, BASE, Builder, Mode, OUTCOME, Over, PerMode, STEP, Switches, regime};
 
 const TRANSLATE: &str = include_str!("../../shaders/translate.wgsl");
 const ROTATE_TRANSLATE: &str = include_str!("../../shaders/rotate_translate.wgsl");
@@ -13,10 +13,13 @@ impl Translate {
     pub(super) fn new(builder: &Builder<'_>) -> Self {
         let kernel = |mode| {
             let (label, source) = match mode {
-                Mode::Base | Mode::Corrected => ("translate", TRANSLATE),
-                Mode::Event => ("rotate_translate", ROTATE_TRANSLATE),
+                Mode::Event if regime(builder.config).is_none() => {
+                    ("rotate_translate", ROTATE_TRANSLATE)
+                }
+                _ => ("translate", TRANSLATE),
             };
-            builder.kernel(label, Over::Vectors, &[OUTCOME, BASE, STEP, source], mode, true)
+            let switches = Switches { moves: true, ..Switches::of(mode) };
+            builder.kernel(label, Over::Vectors, &[OUTCOME, BASE, STEP, source], &switches)
         };
         Self(PerMode::new(builder.config, kernel))
     }

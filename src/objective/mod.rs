@@ -8,9 +8,9 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::layout::Layout;
 
-/// A loss whose gradient the optimizer asks for, once or twice a step.
+/// A loss whose gradient the optimizer asks for: once a step, and more often in an event.
 ///
-/// Both gradients of one step must belong to the same function: the same minibatch, the same
+/// All gradients of one step must belong to the same function: the same minibatch, the same
 /// dropout masks, the same everything. [`Optimizer::check_objective`] tests it.
 ///
 /// An objective that records its work into [`Evaluation::encoder`] makes the whole step one
@@ -51,7 +51,7 @@ pub trait Objective {
 pub enum Point {
     /// θ.
     Centre,
-    /// θ + ΔR·N; running statistics, as of batch normalisation, should not learn from it.
+    /// θ + ΔR·N, or another direction that the rotation probes; running statistics, as of batch normalisation, should not learn from it.
     Probe,
 }
 

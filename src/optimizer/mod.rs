@@ -164,7 +164,7 @@ impl Optimizer {
     }
 
     /// Turns the dimer once at the current parameters without moving them: for following the
-    /// curvature of a training that another optimizer does. Costs 2 gradients.
+    /// curvature of a training that another optimizer does. Costs the gradients of one event.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] without a dimer; else as [`Optimizer::step`].
@@ -233,6 +233,27 @@ impl Optimizer {
         Ok(())
     }
 
+    /// Points the dimer along `orientation`, of any length above 0, in the order of the layout and
+    /// without padding. Elements in groups without dimer count as 0.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`], [`Error::NonFinite`], or [`Error::InvalidConfig`] without a
+    /// dimer and for a vector that is zero where the dimer acts.
+    pub fn write_orientation(&self, orientation: &[f32]) -> Result<()> {
+        let padded = self.layout.pad("orientation", orientation)?;
+        check_finite("orientation", orientation)?;
+        if self.config.dimer.is_none() {
+            return Err(no_dimer("set, to point it somewhere"));
+        }
+        let unit = orientation::unit(&self.layout, padded).ok_or(Error::InvalidConfig {
+            field: "orientation",
+            value: "zero".into(),
+            expected: "a vector that is not zero where the dimer acts",
+        })?;
+        self.write(&self.state.orientation, &unit);
+        Ok(())
+    }
+
     /// θ on the GPU, padded; read only while a step is recorded or runs.
     pub fn params(&self) -> &GpuSlice {
         &self.state.params
@@ -284,7 +305,13 @@ impl Optimizer {
     }
 
     fn parts(&self) -> Parts<'_> {
-        Parts { gpu: &self.gpu, layout: &self.layout, state: &self.state, kernels: &self.kernels }
+        Parts {
+            gpu: &self.gpu,
+            layout: &self.layout,
+            state: &self.state,
+            kernels: &self.kernels,
+            schedule: &self.schedule,
+        }
     }
 
     /// Records a whole step or rotation; nothing of `self` that a later step sees has changed
@@ -298,13 +325,7 @@ impl Optimizer {
         let mode = match work {
             Work::Step => self.schedule.mode(self.index),
             Work::Rotation if self.config.dimer.is_some() => Mode::Event,
-            Work::Rotation => {
-                return Err(Error::InvalidConfig {
-                    field: "dimer",
-                    value: "None".into(),
-                    expected: "set, to rotate it",
-                });
-            }
+            Work::Rotation => return Err(no_dimer("set, to rotate it")),
         };
         self.write_hyperparameters();
         self.parts().gradients(encoder, objective, self.index, mode)?;
@@ -325,7 +346,7 @@ impl Optimizer {
 
     fn advance(&mut self, mode: Mode) {
         self.index += 1;
-        self.gradient_evaluations += if mode == Mode::Event { 2 } else { 1 };
+        self.gradient_evaluations += 1 + u64::from(self.schedule.probes(mode));
     }
 
     fn write(&self, slice: &GpuSlice, values: &[f32]) {
@@ -355,6 +376,10 @@ impl Drop for PendingSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
+}
+
+fn no_dimer(expected: &'static str) -> Error {
+    Error::InvalidConfig { field: "dimer", value: "None".into(), expected }
 }
 
 fn check_finite(what: &'static str, values: &[f32]) -> Result<()> {

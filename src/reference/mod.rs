@@ -4,6 +4,7 @@
 //! save passes over memory. Vectors are packed, without padding.
 
 mod base;
+mod locally_optimal;
 
 use crate::config::{Config, Correction, Dimer, Displacement, Rate, Rotation, Translation};
 use crate::layout::{Group, Layout};
@@ -48,6 +49,8 @@ pub struct Reference {
     pub curvature_scale: f64,
     /// η of the last event.
     pub rate: f64,
+    /// P, the last search direction of a locally optimal rotation, of unit length or zero.
+    pub direction: Vec<f64>,
     /// g₁·N in the last step that used it.
     pub projection: f64,
     config: Config,
@@ -75,6 +78,7 @@ impl Reference {
             residual: 0.0,
             curvature_scale: 0.0,
             rate: 0.0,
+            direction: vec![0.0; params.len()],
             projection: 0.0,
             groups: groups.collect(),
             config,
@@ -86,20 +90,17 @@ impl Reference {
         let dimer = self.config.dimer.clone();
         let event = dimer.as_ref().is_some_and(|d| self.index.is_multiple_of(d.interval.into()));
         let g1 = gradient(&self.params);
-        let probe = dimer.as_ref().filter(|_| event).map(|dimer| {
-            let distance = self.distance(dimer);
-            (dimer, distance, gradient(&self.displaced(distance)))
-        });
-        self.index += 1;
-        let finite = |g: &[f64]| g.iter().all(|x| x.is_finite());
-        if !finite(&g1) || probe.as_ref().is_some_and(|(_, _, g2)| !finite(g2)) {
-            self.skipped += 1;
+        let before = self.clone();
+        if let Some(dimer) = dimer.as_ref().filter(|_| event) {
+            self.rotate(dimer, &g1, &mut gradient);
+        }
+        let finite = |v: &[f64]| v.iter().all(|x| x.is_finite());
+        if !finite(&g1) || !finite(&self.orientation) {
+            *self = Self { index: before.index + 1, skipped: before.skipped + 1, ..before };
             return;
         }
+        self.index += 1;
         self.updates += 1;
-        if let Some((dimer, distance, g2)) = &probe {
-            self.rotate(dimer, *distance, &g1, g2);
-        }
         let clip = clip_factor(self.config.max_gradient_norm, norm(&g1));
         let corrected = match &dimer {
             Some(dimer) if event || dimer.correction == Correction::EveryStep => {
@@ -124,21 +125,49 @@ impl Reference {
         self.params.iter().zip(&self.orientation).map(|(x, n)| x + distance * n).collect()
     }
 
+    /// One event's rotation: g₁ and the function that gives gradients elsewhere.
+    pub fn rotate(
+        &mut self,
+        dimer: &Dimer,
+        g1: &[f64],
+        gradient: &mut impl FnMut(&[f64]) -> Vec<f64>,
+    ) {
+        let distance = self.distance(dimer);
+        match dimer.rotation {
+            Rotation::Gradient { rate } => {
+                let g2 = gradient(&self.displaced(distance));
+                self.rotate_by_gradient(rate, distance, g1, &g2);
+            }
+            Rotation::LocallyOptimal { regime } => {
+                let mut product = |reference: &Self, direction: &[f64]| {
+                    let theta = &reference.params;
+                    let probe: Vec<f64> =
+                        theta.iter().zip(direction).map(|(x, d)| x + distance * d).collect();
+                    reference.product(distance, g1, &gradient(&probe))
+                };
+                self.rotate_locally_optimally(regime, &mut product);
+            }
+        }
+    }
+
+    /// Hd = (g₂ − g₁)/ΔR; zero in groups without dimer.
+    pub(super) fn product(&self, distance: f64, g1: &[f64], g2: &[f64]) -> Vec<f64> {
+        g1.iter()
+            .zip(g2)
+            .zip(&self.groups)
+            .map(|((g1, g2), group)| if group.dimer { (g2 - g1) / distance } else { 0.0 })
+            .collect()
+    }
+
     /// N ← normalize(N − η F), with F = HN − C N, C = N·HN and HN = (g₂ − g₁)/ΔR.
     ///
     /// With gradients (not forces) this sign leads to the lowest eigenvalue. A group without
     /// dimer takes no part: its elements of HN count as zero.
-    pub fn rotate(&mut self, dimer: &Dimer, distance: f64, g1: &[f64], g2: &[f64]) {
+    pub fn rotate_by_gradient(&mut self, rate: Rate, distance: f64, g1: &[f64], g2: &[f64]) {
         let length = norm(&self.orientation);
         let unit: Vec<f64> = self.orientation.iter().map(|n| n / length).collect();
-        let product: Vec<f64> = g1
-            .iter()
-            .zip(g2)
-            .zip(&self.groups)
-            .map(
-                |((g1, g2), group)| if group.dimer { (g2 - g1) / (distance * length) } else { 0.0 },
-            )
-            .collect();
+        let product: Vec<f64> =
+            self.product(distance, g1, g2).iter().map(|product| product / length).collect();
         let curvature = dot(&unit, &product);
         self.curvature_scale = (0.99 * self.curvature_scale)
             .max(norm(&product))
@@ -147,7 +176,6 @@ impl Reference {
         let force: Vec<f64> =
             product.iter().zip(&unit).map(|(hn, n)| hn - self.curvature * n).collect();
         self.residual = norm(&force);
-        let Rotation::Gradient { rate } = dimer.rotation;
         self.rate = match rate {
             Rate::Fixed(rate) => rate,
             Rate::Automatic if self.curvature_scale > 0.0 => 0.5 / self.curvature_scale,

@@ -94,7 +94,7 @@ impl UnfusedOptimizer {
     pub fn new(gpu: &Gpu, layout: Layout, config: Config, params: &[f32]) -> Result<Self> {
         config.validate()?;
         check_supported(&layout, &config)?;
-        if layout.shards(&gpu.device().limits())?.len() > 1 {
+        if layout.shards(&gpu.device().limits(), 1)?.len() > 1 {
             return Err(Error::LimitTooSmall {
                 limit: "max_storage_buffer_binding_size",
                 needed: layout.bytes(),
@@ -265,11 +265,10 @@ impl UnfusedOptimizer {
             }
         }
         if let Some(dimer) = &self.config.dimer {
-            let Rotation::Gradient { rate } = dimer.rotation;
             let Translation::Project { alpha, .. } = dimer.translation;
             set(Slot::MinusAlpha, -alpha);
-            if let (Rate::Fixed(rate), Displacement::Absolute(distance)) =
-                (rate, dimer.displacement)
+            if let Rotation::Gradient { rate: Rate::Fixed(rate) } = dimer.rotation
+                && let Displacement::Absolute(distance) = dimer.displacement
             {
                 set(Slot::MinusRate, -rate);
                 set(Slot::Distance, distance);
@@ -296,10 +295,9 @@ fn check_supported(layout: &Layout, config: &Config) -> Result<()> {
         return unsupported("max_gradient_norm", "None in the unfused optimizer");
     }
     let Some(dimer) = &config.dimer else { return Ok(()) };
-    let Rotation::Gradient { rate } = dimer.rotation;
     let Translation::Project { only_negative_curvature, .. } = dimer.translation;
-    if rate == Rate::Automatic {
-        return unsupported("dimer.rotation.rate", "Rate::Fixed in the unfused optimizer");
+    if !matches!(dimer.rotation, Rotation::Gradient { rate: Rate::Fixed(_) }) {
+        return unsupported("dimer.rotation", "Gradient at a fixed rate in the unfused optimizer");
     }
     if matches!(dimer.displacement, Displacement::Relative { .. }) {
         return unsupported("dimer.displacement", "Absolute in the unfused optimizer");

@@ -1,0 +1,78 @@
+// basis_gram: the inner products of the basis S = (n, u, p) and its products HS over one tile.
+//
+//   S.S (6)   S.HS, symmetrised (6)   HS.HS (6)
+//
+// in:  n, Hn, and with FORCE u, Hu, and with DIRECTION p, Hp
+// out: two `Partial` a tile
+// 8, 16 or 24 bytes an element.
+
+// Additions in a row before a running sum is put aside; see gram.wgsl.
+const RUN: u32 = 16u;
+
+struct Sums {
+    // nn nu np up | uu pp n.Hn n.Hu | n.Hp u.Hu u.Hp p.Hp
+    first: Partial,
+    // HnHn HnHu HnHp HuHu | HuHp HpHp 0 0 | 0
+    second: Partial,
+}
+
+fn symmetric(a: vec4f, hb: vec4f, b: vec4f, ha: vec4f) -> f32 {
+    return 0.5 * (dot_lanes(a, hb) + dot_lanes(b, ha));
+}
+
+fn products(i: u32) -> Sums {
+    var sums = Sums();
+    let n = workspace[slot(N, i)];
+    let hn = workspace[slot(HN, i)];
+    sums.first.plain.x = dot_lanes(n, n);
+    sums.first.small.z = dot_lanes(n, hn);
+    sums.second.plain.x = dot_lanes(hn, hn);
+    if FORCE {
+        let u = workspace[slot(U, i)];
+        let hu = workspace[slot(HU, i)];
+        sums.first.plain.y = dot_lanes(n, u);
+        sums.first.small.x = dot_lanes(u, u);
+        sums.first.small.w = symmetric(n, hu, u, hn);
+        sums.first.large.y = dot_lanes(u, hu);
+        sums.second.plain.y = dot_lanes(hn, hu);
+        sums.second.plain.w = dot_lanes(hu, hu);
+        if DIRECTION {
+            let p = workspace[slot(P, i)];
+            let hp = workspace[slot(HP, i)];
+            sums.first.plain.z = dot_lanes(n, p);
+            sums.first.plain.w = dot_lanes(u, p);
+            sums.first.small.y = dot_lanes(p, p);
+            sums.first.large.x = symmetric(n, hp, p, hn);
+            sums.first.large.z = symmetric(u, hp, p, hu);
+            sums.first.large.w = dot_lanes(p, hp);
+            sums.second.plain.z = dot_lanes(hn, hp);
+            sums.second.small.x = dot_lanes(hu, hp);
+            sums.second.small.y = dot_lanes(hp, hp);
+        }
+    }
+    return sums;
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let walk = walk_of(workgroup.x, lane);
+    var total = Sums();
+    var i = walk.first;
+    while i < walk.end {
+        var run = Sums();
+        for (var term = 0u; term < RUN && i < walk.end; term += 1u) {
+            let terms = products(i);
+            run = Sums(add(run.first, terms.first), add(run.second, terms.second));
+            i += STREAM_WIDTH;
+        }
+        total = Sums(add(total.first, run.first), add(total.second, run.second));
+    }
+    let first = reduce_workgroup(lane, total.first);
+    workgroupBarrier();
+    let second = reduce_workgroup(lane, total.second);
+    if lane == 0u {
+        let index = shard.first_tile + workgroup.x;
+        scalars.partials[index] = first;
+        scalars.partials[step.tiles + index] = second;
+    }
+}

@@ -1,0 +1,43 @@
+// Groups and padding of what a workgroup walks.
+
+// What a kernel has to know of one vec4: its group, and which lanes hold elements. The others are
+// padding, whatever a gradient has there.
+struct Place {
+    group: Group,
+    valid: vec4<bool>,
+}
+
+// One workgroup's share of a shard, as the ends of two loops: a tile whose blocks are all full and
+// of one group takes the first, where the place of every vec4 is known before the loop.
+struct Tile {
+    first: u32,
+    alike_end: u32,
+    mixed_end: u32,
+    place: Place,
+}
+
+fn tile_of(workgroup: u32, lane: u32) -> Tile {
+    let index = shard.first_tile + workgroup;
+    let block = tables.tiles[index / 4u][index % 4u];
+    let walk = walk_of(workgroup, lane);
+    let alike = block != 0u;
+    let place = Place(tables.groups[block >> 8u], vec4<bool>(true));
+    return Tile(walk.first, select(0u, walk.end, alike), select(walk.end, 0u, alike), place);
+}
+
+fn place_of(i: u32) -> Place {
+    let block = blocks[i / BLOCK_VECTORS];
+    let first = (i % BLOCK_VECTORS) * 4u;
+    let lanes = vec4u(first, first + 1u, first + 2u, first + 3u);
+    return Place(tables.groups[block >> 8u], lanes < vec4u(block & 0xffu));
+}
+
+fn load_gradient(i: u32, place: Place) -> vec4f {
+    return select(vec4f(), gradient[i], place.valid);
+}
+
+// g2 - g1 where the dimer acts, else 0.
+fn load_difference(i: u32, place: Place, g1: vec4f) -> vec4f {
+    let acts = place.valid & vec4<bool>(place.group.dimer != 0u);
+    return select(vec4f(), probe_gradient[i] - g1, acts);
+}

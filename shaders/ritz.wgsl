@@ -1,0 +1,144 @@
+// ritz: the lowest Ritz pair in span{n, u, p}, by one thread.
+//
+//   B = orthonormal basis of the span, in coefficients; dependent vectors are dropped
+//   y = lowest eigenvector of B'(S.HS)B,  n' = S B y,  p' = its part outside n, of unit length
+//
+// in:  the partials of basis_gram
+// out: scalars.ritz
+// Knyazev 2001, SIAM J. Sci. Comput. 23, 517: the Rayleigh-Ritz step of LOBPCG.
+
+// A vector is dropped when less than this of its square lies outside those before it: what is left
+// would be rounding, 2^-24 of the whole, magnified.
+const DEPENDENT: f32 = 1e-4;
+// Cyclic Jacobi sweeps; three by three converges to f32 in four.
+const SWEEPS: u32 = 6u;
+
+struct Matrices {
+    overlap: mat3x3f,
+    hessian: mat3x3f,
+    square: mat3x3f,
+}
+
+fn matrices(first: Partial, second: Partial) -> Matrices {
+    let a = first.plain;
+    let b = first.small;
+    let c = first.large;
+    let d = second.plain;
+    let e = second.small;
+    return Matrices(
+        mat3x3f(a.x, a.y, a.z, a.y, b.x, a.w, a.z, a.w, b.y),
+        mat3x3f(b.z, b.w, c.x, b.w, c.y, c.z, c.x, c.z, c.w),
+        mat3x3f(d.x, d.y, d.z, d.y, d.w, e.x, d.z, e.x, e.y),
+    );
+}
+
+// Columns of unit length in the metric of the overlap, or zero where they were dropped.
+fn orthonormal(overlap: mat3x3f) -> array<vec3f, 3> {
+    var metric = overlap;
+    var basis: array<vec3f, 3>;
+    for (var i = 0u; i < 3u; i += 1u) {
+        var vector = vec3f();
+        vector[i] = 1.0;
+        let whole = metric[i][i];
+        // Twice: the first round leaves the rounding of what it took away.
+        for (var round = 0u; round < 2u; round += 1u) {
+            for (var j = 0u; j < i; j += 1u) {
+                vector -= dot(basis[j], metric * vector) * basis[j];
+            }
+        }
+        let left = dot(vector, metric * vector);
+        basis[i] = vec3f();
+        if left > DEPENDENT * whole {
+            basis[i] = vector / sqrt(left);
+        }
+    }
+    return basis;
+}
+
+// The coefficients of the lowest eigenvector in the basis that `orthonormal` kept.
+fn lowest(hessian: mat3x3f, overlap: mat3x3f) -> vec3f {
+    let basis = orthonormal(overlap);
+    var b = basis;
+    var h = mat3x3f();
+    for (var i = 0u; i < 3u; i += 1u) {
+        for (var j = 0u; j < 3u; j += 1u) {
+            h[i][j] = dot(b[i], hessian * b[j]);
+        }
+    }
+    var vectors = mat3x3f(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0);
+    for (var sweep = 0u; sweep < SWEEPS; sweep += 1u) {
+        for (var pair = 0u; pair < 3u; pair += 1u) {
+            let p = select(0u, 1u, pair == 2u);
+            let q = select(1u, 2u, pair > 0u);
+            let off = h[p][q];
+            if off != 0.0 {
+                let theta = (h[q][q] - h[p][p]) / (2.0 * off);
+                let sign = select(-1.0, 1.0, theta >= 0.0);
+                let t = sign / (abs(theta) + sqrt(fma(theta, theta, 1.0)));
+                let c = inverseSqrt(fma(t, t, 1.0));
+                let s = t * c;
+                for (var k = 0u; k < 3u; k += 1u) {
+                    let x = h[k][p];
+                    let y = h[k][q];
+                    h[k][p] = c * x - s * y;
+                    h[k][q] = s * x + c * y;
+                }
+                for (var k = 0u; k < 3u; k += 1u) {
+                    let x = h[p][k];
+                    let y = h[q][k];
+                    h[p][k] = c * x - s * y;
+                    h[q][k] = s * x + c * y;
+                }
+                let x = vectors[p];
+                let y = vectors[q];
+                vectors[p] = c * x - s * y;
+                vectors[q] = s * x + c * y;
+            }
+        }
+    }
+    // n is never dropped; the others take part only if they were kept.
+    var best = 0u;
+    for (var i = 1u; i < 3u; i += 1u) {
+        if dot(b[i], b[i]) > 0.0 && h[i][i] < h[best][best] {
+            best = i;
+        }
+    }
+    let y = vectors[best];
+    return y.x * b[0] + y.y * b[1] + y.z * b[2];
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(local_invocation_index) lane: u32) {
+    let first = reduce_partials_from(0u, lane);
+    workgroupBarrier();
+    let second = reduce_partials_from(step.tiles, lane);
+    if lane != 0u {
+        return;
+    }
+    let m = matrices(first, second);
+    var ritz = Ritz();
+    if FORCE {
+        ritz = scalars.ritz;
+        ritz.rotations += 1u;
+    } else {
+        ritz.valid = 1u;
+    }
+    var combination = lowest(m.hessian, m.overlap);
+    combination *= inverseSqrt(dot(combination, m.overlap * combination));
+    // Of the two unit vectors, the one on the side of n.
+    combination *= select(-1.0, 1.0, combination.x >= 0.0);
+    ritz.combination = combination;
+    ritz.curvature = dot(combination, m.hessian * combination);
+    let product = dot(combination, m.square * combination);
+    ritz.residual = sqrt(max(0.0, fma(-ritz.curvature, ritz.curvature, product)));
+    ritz.inverse_residual = select(0.0, 1.0 / ritz.residual, ritz.residual > 0.0);
+    let outside = vec3f(0.0, combination.y, combination.z);
+    let length = dot(outside, m.overlap * outside);
+    ritz.direction = outside * select(0.0, inverseSqrt(length), length > 0.0);
+    let cosine = (m.overlap * combination).x * inverseSqrt(m.overlap[0][0]);
+    ritz.angle += acos(clamp(cosine, -1.0, 1.0));
+    // A gradient that is not finite shows in the squares of the products.
+    let finite = is_finite(ritz.curvature) && is_finite(product) && is_finite(ritz.angle);
+    ritz.valid &= u32(finite);
+    scalars.ritz = ritz;
+}

@@ -1,0 +1,49 @@
+// turn: one locally optimal rotation, from the coefficients of ritz.
+//
+//   n <- n', p <- p', Hn <- Hn', Hp <- Hp' (linearly),
+//   u <- (Hn' - C n') / |Hn' - C n'|,  probe <- params + distance u
+//   with LAST only N <- n' and p <- p'
+//
+// in:  the workspace, params
+// out: the workspace and the probe, or N and p
+// 24 to 52 bytes an element.
+
+fn combine(coefficients: vec3f, i: u32, n: u32, u: u32, p: u32) -> vec4f {
+    var sum = coefficients.x * workspace[slot(n, i)];
+    if FORCE {
+        sum = fma(vec4f(coefficients.y), workspace[slot(u, i)], sum);
+    }
+    if DIRECTION {
+        sum = fma(vec4f(coefficients.z), workspace[slot(p, i)], sum);
+    }
+    return sum;
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let ritz = scalars.ritz;
+    if ritz.valid == 0u {
+        return;
+    }
+    let distance = vec4f(scalars.displacement);
+    let walk = walk_of(workgroup.x, lane);
+    for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
+        let n = combine(ritz.combination, i, N, U, P);
+        if LAST {
+            orientation[i] = n;
+            workspace[slot(P, i)] = combine(ritz.direction, i, N, U, P);
+        } else {
+            let hn = combine(ritz.combination, i, HN, HU, HP);
+            if FORCE {
+                let p = combine(ritz.direction, i, N, U, P);
+                workspace[slot(HP, i)] = combine(ritz.direction, i, HN, HU, HP);
+                workspace[slot(P, i)] = p;
+            }
+            let u = ritz.inverse_residual * fma(vec4f(-ritz.curvature), n, hn);
+            workspace[slot(N, i)] = n;
+            workspace[slot(HN, i)] = hn;
+            workspace[slot(U, i)] = u;
+            probe[i] = fma(distance, u, params[i]);
+        }
+    }
+}

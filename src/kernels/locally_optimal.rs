@@ -1,0 +1,118 @@
+//! `measure.wgsl`, `basis_gram.wgsl`, `ritz.wgsl`, `turn.wgsl` and `aim.wgsl`: Rayleigh–Ritz
+//! rotations in span{N, F, P}.
+
+use super::{At, Builder, Kernel, Mode, Over, Switches};
+use crate::config::Regime;
+
+const MEASURE: &str = include_str!("../../shaders/measure.wgsl");
+const BASIS_GRAM: &str = include_str!("../../shaders/basis_gram.wgsl");
+const RITZ: &str = include_str!("../../shaders/ritz.wgsl");
+const TURN: &str = include_str!("../../shaders/turn.wgsl");
+const AIM: &str = include_str!("../../shaders/aim.wgsl");
+
+/// Slots of the products in the workspace; see `basis_bindings.wgsl`.
+const HN: u32 = 3;
+const HU: u32 = 4;
+const HP: u32 = 5;
+
+/// The kernels of one event.
+#[derive(Debug)]
+pub(crate) struct LocallyOptimal {
+    measure_n: Kernel,
+    measure_force: Kernel,
+    /// In the span of N alone: from HN to F.
+    start: Rotation,
+    between: Between,
+    last: Rotation,
+}
+
+/// What lies between the probe along N and the last rotation.
+#[derive(Debug)]
+enum Between {
+    /// A probe along P.
+    Direction { aim: Kernel, measure: Kernel },
+    /// The rotations before the last: the first in span{N, F}, the others in span{N, F, P}.
+    Rotations { count: u32, kernels: Vec<Rotation> },
+}
+
+/// Gram, Ritz, turn.
+#[derive(Debug)]
+struct Rotation {
+    gram: Kernel,
+    ritz: Kernel,
+    turn: Kernel,
+}
+
+impl LocallyOptimal {
+    pub(super) fn new(builder: &Builder<'_>, regime: Regime) -> Self {
+        let event = Switches::of(Mode::Event);
+        let kernel = |label, source, switches: &Switches| {
+            builder.kernel(label, Over::Basis, &[source], switches)
+        };
+        let rotation = |force, direction, last| {
+            let switches = Switches { force, direction, last, ..event };
+            Rotation {
+                gram: kernel("basis_gram", BASIS_GRAM, &switches),
+                ritz: kernel("ritz", RITZ, &switches),
+                turn: kernel("turn", TURN, &switches),
+            }
+        };
+        let measure = |slot| kernel("measure", MEASURE, &Switches { slot, ..event });
+        let (between, last) = match regime {
+            Regime::Stochastic => {
+                let aim = kernel("aim", AIM, &event);
+                (Between::Direction { aim, measure: measure(HP) }, rotation(true, true, true))
+            }
+            Regime::Deterministic { rotations } => {
+                let count = rotations - 1;
+                // P of an earlier event belongs to another θ, so the first rotation has none.
+                let kernels = [false, true].into_iter().take(count as usize);
+                let kernels = kernels.map(|direction| rotation(true, direction, false)).collect();
+                (Between::Rotations { count, kernels }, rotation(true, count > 0, true))
+            }
+        };
+        Self {
+            measure_n: measure(HN),
+            measure_force: measure(HU),
+            start: rotation(false, false, false),
+            between,
+            last,
+        }
+    }
+
+    /// Takes in the gradient of probe `probe` of an event, counted from 0, and places the next
+    /// probe, or after the last one turns N.
+    pub(crate) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>, probe: u32) {
+        match (&self.between, probe) {
+            (_, 0) => {
+                self.measure_n.encode(pass, at);
+                self.start.encode(pass, at);
+            }
+            (Between::Direction { aim, .. }, 1) => {
+                self.measure_force.encode(pass, at);
+                aim.encode(pass, at);
+            }
+            (Between::Direction { measure, .. }, _) => {
+                measure.encode(pass, at);
+                self.last.encode(pass, at);
+            }
+            (Between::Rotations { count, kernels }, _) => {
+                self.measure_force.encode(pass, at);
+                let rotation = match probe {
+                    probe if probe > *count => &self.last,
+                    1 => &kernels[0],
+                    _ => &kernels[1],
+                };
+                rotation.encode(pass, at);
+            }
+        }
+    }
+}
+
+impl Rotation {
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>) {
+        self.gram.encode(pass, at);
+        self.ritz.encode_once(pass, at);
+        self.turn.encode(pass, at);
+    }
+}
