@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use dimer::unfused::UnfusedOptimizer;
 use dimer::{
     Config, Correction, Dimer, Displacement, Evaluation, Gpu, GpuSlice, Layout, Objective,
-    Optimizer, Rate, Rotation,
+    Optimizer, Rate, Rotation, Translation,
 };
 
 /// Binary logarithms of the numbers of parameters.
@@ -43,6 +43,7 @@ fn config(operation: &str) -> Config {
         displacement: Displacement::Absolute(1e-2),
         // Translation alone is what happens between two events.
         interval: if operation == "translation" { u32::MAX } else { 1 },
+        translation: Translation::Project { alpha: 1.0, only_negative_curvature: false },
         correction: Correction::EveryStep,
         ..Dimer::default()
     };

@@ -1,5 +1,5 @@
 //! Trains a small network on handwritten digits, all of it on the GPU: with AdamW, and with AdamW
-//! whose gradient a dimer corrects.
+//! whose steps follow a dimer out of saddles.
 
 #[path = "digits/chart.rs"]
 mod chart;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use chart::Curves;
 use clap::{Parser, ValueEnum};
-use dimer::{Config, Dimer, Gpu, Optimizer, Translation};
+use dimer::{Config, Correction, Dimer, Gpu, Optimizer, Translation};
 use indicatif::{ProgressBar, ProgressStyle};
 use network::{Accuracy, Training};
 
@@ -31,11 +31,12 @@ struct Arguments {
     #[arg(long, value_enum, default_value_t = Choice::Both)]
     optimizer: Choice,
     /// Steps from one event of the dimer to the next.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 50)]
     interval: u32,
-    /// Share of the gradient along the dimer that an event takes out: 1 projects, 2 reflects.
-    #[arg(long, default_value_t = 1.0)]
-    alpha: f64,
+    /// Correct as the paper does, by taking this share of the gradient along the dimer out in each
+    /// event: 1 projects, 2 reflects. Without it, the saddle-free step is taken.
+    #[arg(long)]
+    alpha: Option<f64>,
     /// Where to write the curves.
     #[arg(long, default_value = "target/digits_mlp.svg")]
     out: PathBuf,
@@ -68,15 +69,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let gpu = Gpu::new()?;
     println!("device: {}", gpu.name());
-    let dimer = Dimer {
-        interval: arguments.interval,
-        translation: Translation::Project {
-            alpha: arguments.alpha,
-            only_negative_curvature: false,
-        },
-        seed: arguments.seed,
-        ..Dimer::default()
-    };
+    let mut dimer =
+        Dimer { interval: arguments.interval, seed: arguments.seed, ..Dimer::default() };
+    if let Some(alpha) = arguments.alpha {
+        dimer.translation = Translation::Project { alpha, only_negative_curvature: false };
+        dimer.correction = Correction::EventsOnly;
+    }
     let mut runs = Vec::new();
     if arguments.optimizer != Choice::DeoAdamw {
         runs.push(train(&gpu, "AdamW", None, &arguments)?);

@@ -2,6 +2,7 @@
 //
 //   N <- normalize(n - rate F)      with n = N/|N|, F = Hn - C n, Hn = (g2 - g1) / (distance |N|)
 //   g <- clip (g1 - alpha (g1.N) N),  then SGD, Adam or AdamW with g
+//   or with SADDLE_FREE alpha = 1 and params <- params + shift N, while the gate is open
 //
 // in:  g1, g2, N, params, moments and the partials of gram
 // out: N, params, moments, the record
@@ -12,5 +13,9 @@ fn element(i: u32, place: Place, result: Outcome, factors: BaseFactors) {
     let d = load_difference(i, place, g1);
     let n = fma(vec4f(result.turn), d, result.keep * orientation[i]);
     orientation[i] = n;
-    update(i, correct(result.clip * g1, n, result), place.group, factors);
+    var theta = params[i];
+    if SADDLE_FREE {
+        theta = shifted(theta, n, result);
+    }
+    update(i, theta, correct(result.clip * g1, n, result), place.group, factors);
 }

@@ -1,15 +1,21 @@
 // translate: corrects the gradient along N and takes the step of the base optimizer.
 //
 //   g <- clip (g1 - alpha (g1.N) N),  then SGD, Adam or AdamW with g
+//   or with SADDLE_FREE alpha = 1 and params <- params + shift N, while the gate is open
 //
 // in:  g1, params, moments and the partials of gram, and with DIMER also N
 // out: params, moments, the record
 // Bytes an element: 12 (SGD), 20 (momentum), 28 (Adam); 4 more with DIMER.
 
 fn element(i: u32, place: Place, result: Outcome, factors: BaseFactors) {
+    var theta = params[i];
     var g = result.clip * load_gradient(i, place);
     if DIMER {
-        g = correct(g, orientation[i], result);
+        let n = orientation[i];
+        g = correct(g, n, result);
+        if SADDLE_FREE {
+            theta = shifted(theta, n, result);
+        }
     }
-    update(i, g, place.group, factors);
+    update(i, theta, g, place.group, factors);
 }

@@ -91,17 +91,23 @@ impl Default for Base {
 ///
 /// An *event* is a step in which the objective is called away from θ, too: once at θ + ΔR·N, or
 /// as often as the [`Rotation`] says. Any other step costs 1 gradient.
+///
+/// The defaults are made for training on minibatches: one locally optimal rotation every 50 steps
+/// (6 % more gradients), and the saddle-free step in every step while the loss curves down along
+/// N. Where it does not, training is bit for bit that of the base optimizer. For a full batch take
+/// [`Regime::Deterministic`]; for the method as published, [`Rotation::Gradient`],
+/// [`Translation::Project`] and [`Correction::EventsOnly`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dimer {
-    /// How N turns in an event.
+    /// How N turns in an event; default [`Rotation::LocallyOptimal`] for minibatches.
     pub rotation: Rotation,
-    /// K: one event every K steps, the first step included; ≥ 1, default 10.
+    /// K: one event every K steps, the first step included; ≥ 1, default 50.
     pub interval: u32,
     /// ΔR, the distance of the probe from θ.
     pub displacement: Displacement,
-    /// How the gradient is corrected along N.
+    /// What happens along N; default [`Translation::SADDLE_FREE`].
     pub translation: Translation,
-    /// Which steps are corrected.
+    /// Which steps are corrected; default [`Correction::EveryStep`].
     pub correction: Correction,
     /// Seed of the random first N; default 0.
     pub seed: u64,
@@ -110,11 +116,11 @@ pub struct Dimer {
 impl Default for Dimer {
     fn default() -> Self {
         Self {
-            rotation: Rotation::Gradient { rate: Rate::Automatic },
-            interval: 10,
+            rotation: Rotation::LocallyOptimal { regime: Regime::Stochastic },
+            interval: 50,
             displacement: Displacement::default(),
-            translation: Translation::Project { alpha: 1.0, only_negative_curvature: false },
-            correction: Correction::EventsOnly,
+            translation: Translation::SADDLE_FREE,
+            correction: Correction::EveryStep,
             seed: 0,
         }
     }
@@ -200,7 +206,7 @@ impl Default for Displacement {
     }
 }
 
-/// How the gradient is corrected along N before the base optimizer sees it.
+/// What happens along N before the base optimizer takes its step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Translation {
     /// g ← g₁ − α (g₁·N) N, the projection of arXiv 2507.19968 for α = 1.
@@ -212,6 +218,30 @@ pub enum Translation {
         /// Correct only while the measured curvature C is negative.
         only_negative_curvature: bool,
     },
+    /// The saddle-free step along N (after Dauphin et al. 2014, arXiv 1406.2572), only while the
+    /// smoothed curvature is significantly negative; else bit for bit the base optimizer.
+    ///
+    /// It takes the part c N, c = g₁·N, out of the base optimizer's gradient and moves along N by
+    /// −c/(|C| + damping) instead: downhill, and far where the loss is flat. The length is at most
+    /// R = trust · learning rate · √n (n elements under the dimer) and, where c is tiny, as at the
+    /// saddle itself, at least kick · R. C here is the smoothed curvature.
+    SaddleFree {
+        /// Dimensionless, > 0. At 1 the step along N is as long as one of Adam's as a whole.
+        trust: f64,
+        /// Added to |C|, in its unit, > 0.
+        damping: f64,
+        /// Share of R that a step along N has at least, in [0, 1].
+        kick: f64,
+        /// Standard errors that the smoothed curvature must lie below zero, ≥ 0.
+        significance: f64,
+    },
+}
+
+impl Translation {
+    /// The saddle-free step with its usual settings: trust 0.1, damping 10⁻², kick 0.1, two standard
+    /// errors.
+    pub const SADDLE_FREE: Self =
+        Self::SaddleFree { trust: 0.1, damping: 1e-2, kick: 0.1, significance: 2.0 };
 }
 
 /// Which steps the translation corrects.
@@ -272,11 +302,21 @@ impl Dimer {
                 positive("dimer.displacement.minimum", minimum)?;
             }
         }
-        let Translation::Project { alpha, .. } = self.translation;
-        if !alpha.is_finite() {
-            return invalid("dimer.translation.alpha", alpha, "finite");
+        match self.translation {
+            Translation::Project { alpha, .. } if !alpha.is_finite() => {
+                invalid("dimer.translation.alpha", alpha, "finite")
+            }
+            Translation::Project { .. } => Ok(()),
+            Translation::SaddleFree { trust, damping, kick, significance } => {
+                positive("dimer.translation.trust", trust)?;
+                positive("dimer.translation.damping", damping)?;
+                not_negative("dimer.translation.significance", significance)?;
+                if !(0.0..=1.0).contains(&kick) {
+                    return invalid("dimer.translation.kick", kick, "in [0, 1]");
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 }
 

@@ -198,6 +198,11 @@ impl Layout {
         self.padded_len
     }
 
+    /// Number of elements on which the dimer acts.
+    pub(crate) fn dimer_len(&self) -> usize {
+        self.tensors.iter().filter(|tensor| self.group(tensor).dimer).map(|tensor| tensor.len).sum()
+    }
+
     /// Bytes of one vector on the GPU.
     pub fn bytes(&self) -> u64 {
         4 * self.padded_len as u64

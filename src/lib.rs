@@ -4,8 +4,7 @@
 //! same data, g₁ = ∇L(θ) and g₂ = ∇L(θ + ΔR·N), give the Hessian along the unit vector N:
 //! HN ≈ (g₂ − g₁)/ΔR. Turning N against the rotational force F = HN − C N, where C = N·HN is the
 //! curvature, leads it to the softest direction of the loss (Hu, Cao, Liu, *Dimer-Enhanced
-//! Optimization*, arXiv 2507.19968). The gradient is corrected along N and handed to SGD, Adam or
-//! AdamW.
+//! Optimization*, arXiv 2507.19968). The step is corrected along N and handed to SGD, Adam or AdamW.
 //!
 //! Parameters, gradients, orientation and moments stay on the GPU, in WGSL kernels on [`wgpu`]:
 //! one binary for Vulkan, Metal and DX12. The host schedules dispatches and asks for gradients.
@@ -45,10 +44,13 @@
 //! parameter for AdamW: θ, g₁, g₂, N, the probe and two moments; a locally optimal rotation takes
 //! 24 more.
 //!
-//! # What it does not do
-//! Projection, the translation of the paper, takes the softest direction out of the gradient. Near
-//! a strict saddle that direction is the way out, so projecting along a *well converged* N slows
-//! the escape. [`Translation`] says so where you choose it.
+//! # What it gains, and what it does not
+//! On plateaus around saddles, as of deep linear networks under momentum SGD, the saddle-free step
+//! saves most of the gradients. Where no curvature is significantly negative the step is that of
+//! the base optimizer to the bit, so that all the dimer then does is cost its probes and measure C.
+//! Projection, the translation of the paper, takes the softest direction out of the gradient: near a
+//! strict saddle that is the way out, so it slows the escape. It is here for fidelity, not by
+//! default.
 //!
 //! # Precision
 //! All dot products are summed pairwise in a fixed order, so that one device gives the same bits on

@@ -18,6 +18,10 @@ pub struct Telemetry {
     pub loss: Option<f32>,
     /// C = N·HN, in loss per parameter², of the N that the last event started with.
     pub curvature: f32,
+    /// Mean of `curvature` over the last four events: smoothed, since minibatches are noisy.
+    pub curvature_mean: f32,
+    /// Standard error of that mean, from the spread of those events; 0 after the first.
+    pub curvature_error: f32,
     /// ‖F‖ = ‖HN − C N‖ of the last event, in the unit of `curvature`; how far N is from an
     /// eigenvector. Below about 10⁻³ ‖HN‖ it is rounding.
     pub residual: f32,
@@ -47,6 +51,8 @@ impl Telemetry {
             skipped: record.status & SKIPPED != 0,
             loss: loss.then_some(record.loss),
             curvature: record.curvature,
+            curvature_mean: record.curvature_mean,
+            curvature_error: record.curvature_error,
             residual: record.residual,
             angle: record.angle,
             projection: record.projection,

@@ -94,6 +94,16 @@ fn bad_hyperparameters() {
                 }),
             ),
         ];
+        let saddle_free = |trust, damping, kick, significance| {
+            let translation = Translation::SaddleFree { trust, damping, kick, significance };
+            dimer(Dimer { translation, ..default() })
+        };
+        cases.extend([
+            ("dimer.translation.trust", saddle_free(bad, 1.0, 0.0, 0.0)),
+            ("dimer.translation.damping", saddle_free(1.0, bad, 0.0, 0.0)),
+            ("dimer.translation.kick", saddle_free(1.0, 1.0, bad, 0.0)),
+            ("dimer.translation.significance", saddle_free(1.0, 1.0, 0.0, bad)),
+        ]);
         if !bad.is_finite() {
             let translation = project(bad);
             cases.push(("dimer.translation.alpha", dimer(Dimer { translation, ..default() })));
@@ -221,20 +231,25 @@ fn huge_gradient() {
 /// No gradient, no product, no rotational force: nothing divides by zero.
 #[test]
 fn zero_gradient() {
-    for base in BASES {
-        let config = Config { base, weight_decay: 0.0, ..Config::default() };
-        let mut optimizer = flat(config, &[1.0; 130]);
-        let before = snapshot(&optimizer);
-        let mut objective = HostObjective::new(|_: &[f32], _: &mut [f32]| 0.0);
-        for _ in 0..12 {
-            optimizer.step(&mut objective).unwrap();
+    let by_gradient = Rotation::Gradient { rate: Rate::Automatic };
+    for rotation in [by_gradient, Dimer::default().rotation] {
+        for base in BASES {
+            let dimer = Some(Dimer { rotation, interval: 1, ..Dimer::default() });
+            let config = Config { base, weight_decay: 0.0, dimer, ..Config::default() };
+            let mut optimizer = flat(config, &[1.0; 130]);
+            let before = snapshot(&optimizer);
+            let mut objective = HostObjective::new(|_: &[f32], _: &mut [f32]| 0.0);
+            for _ in 0..12 {
+                optimizer.step(&mut objective).unwrap();
+            }
+            assert_eq!(snapshot(&optimizer).0, before.0);
+            let record = *optimizer.telemetry_blocking().unwrap().last().unwrap();
+            let found = (record.curvature, record.residual, record.gradient_norm);
+            assert_eq!(found, (0.0, 0.0, 0.0));
+            assert_eq!((record.updates, record.skipped_steps), (12, 0));
+            let n = wide(&optimizer.read_orientation_blocking().unwrap());
+            assert_within("‖N‖", dimer::reference::norm(&n), 1.0, 1e-6);
         }
-        assert_eq!(snapshot(&optimizer).0, before.0);
-        let record = *optimizer.telemetry_blocking().unwrap().last().unwrap();
-        assert_eq!((record.curvature, record.residual, record.gradient_norm), (0.0, 0.0, 0.0));
-        assert_eq!((record.updates, record.skipped_steps), (12, 0));
-        let n = wide(&optimizer.read_orientation_blocking().unwrap());
-        assert_within("‖N‖", dimer::reference::norm(&n), 1.0, 1e-6);
     }
 }
 

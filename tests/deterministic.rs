@@ -28,7 +28,11 @@ fn run_on(gpu: &Gpu, config: Config) -> (Vec<u32>, Vec<u32>) {
 }
 
 fn every_feature() -> Config {
-    let dimer = Dimer { interval: 3, correction: Correction::EveryStep, ..Dimer::default() };
+    let dimer = Dimer {
+        rotation: Rotation::Gradient { rate: Rate::Automatic },
+        interval: 3,
+        ..Dimer::default()
+    };
     Config { max_gradient_norm: Some(50.0), dimer: Some(dimer), ..Config::default() }
 }
 
@@ -85,7 +89,8 @@ fn a_closed_gate_is_the_base_optimizer() {
         bits(&optimizer.read_params_blocking().unwrap())
     };
     let gated = Translation::Project { alpha: 1.0, only_negative_curvature: true };
-    let dimer = Dimer { translation: gated, interval: 2, ..Dimer::default() };
+    let rotation = Rotation::Gradient { rate: Rate::Automatic };
+    let dimer = Dimer { rotation, translation: gated, interval: 2, ..Dimer::default() };
     assert_eq!(run(Some(dimer)), run(None));
 }
 

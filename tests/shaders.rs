@@ -32,7 +32,8 @@ const FUSED: [(&str, &[&str]); 11] = [
     ("turn.wgsl", &[STREAMS, BASIS, PLACES, REDUCTION]),
 ];
 
-const SWITCHES: [&str; 12] = [
+const SWITCHES: [&str; 13] = [
+    "SADDLE_FREE",
     "DIMER",
     "ROTATION",
     "TRANSLATION",

@@ -34,10 +34,10 @@ fn base_factors(updates: u32) -> BaseFactors {
     return factors;
 }
 
-// One vec4 of the step, from the corrected gradient.
-fn update(i: u32, corrected: vec4f, group: Group, factors: BaseFactors) {
+// One vec4 of the step, from the parameters and the corrected gradient.
+fn update(i: u32, start: vec4f, corrected: vec4f, group: Group, factors: BaseFactors) {
     let rate = step.learning_rate * group.learning_rate_scale;
-    var theta = params[i];
+    var theta = start;
     var g = corrected;
     if DECOUPLED_DECAY {
         theta = fma(vec4f(-rate * group.weight_decay), theta, theta);

@@ -16,6 +16,8 @@ struct Outcome {
     // g = clip g1 - correction N'
     clip: f32,
     correction: f32,
+    // The step along N' beside that of the base optimizer.
+    shift: f32,
 }
 
 fn outcome(sums: Partial) -> Outcome {
@@ -46,17 +48,17 @@ fn outcome(sums: Partial) -> Outcome {
     var projection = sums.plain.z;
     if ROTATION {
         projection = rotation(sums, &result);
+        result.record = smoothed(result.record);
         valid = valid && is_finite(result.keep) && is_finite(result.turn);
     }
     if RITZ {
-        result.record = with_ritz(result.record);
+        result.record = smoothed(with_ritz(result.record));
         valid = valid && (scalars.ritz.valid != 0u);
     }
     if DIMER {
-        let applies = step.only_negative_curvature == 0u || result.record.curvature < 0.0;
-        result.correction = select(0.0, result.clip * step.alpha * projection, applies);
+        translation(projection, &result);
         result.record.projection = projection;
-        valid = valid && is_finite(result.correction);
+        valid = valid && is_finite(result.correction) && is_finite(result.shift);
     }
 
     if valid {
@@ -117,6 +119,50 @@ fn rotation(sums: Partial, result: ptr<function, Outcome>) -> f32 {
     return fma((*result).turn, cross / cross_scale / cross_scale, (*result).keep * sums.plain.z);
 }
 
+// What happens along N: a correction of the gradient, a step of its own, or nothing.
+fn translation(projection: f32, result: ptr<function, Outcome>) {
+    if SADDLE_FREE {
+        let record = (*result).record;
+        let bound = fma(step.significance, record.curvature_error, record.curvature_mean);
+        if record.events > 0u && bound < 0.0 {
+            let longest = step.trust * step.learning_rate;
+            let newton = abs(projection) / (abs(record.curvature_mean) + step.damping);
+            let length = clamp(newton, step.kick * longest, longest);
+            (*result).shift = select(length, -length, projection > 0.0);
+            (*result).correction = (*result).clip * projection;
+        }
+    } else {
+        let applies = step.only_negative_curvature == 0u || (*result).record.curvature < 0.0;
+        (*result).correction =
+            select(0.0, (*result).clip * step.alpha * projection, applies);
+    }
+}
+
+// The record with the curvature of this event taken into the mean of the last ones. A window, since
+// the first N is random and its curvature must not be remembered for long.
+fn smoothed(before: Record) -> Record {
+    var record = before;
+    record.events += 1u;
+    for (var i = CURVATURES - 1u; i > 0u; i -= 1u) {
+        record.curvatures[i] = record.curvatures[i - 1u];
+    }
+    record.curvatures[0] = record.curvature;
+    let known = min(record.events, CURVATURES);
+    let count = f32(known);
+    var sum = 0.0;
+    for (var i = 0u; i < known; i += 1u) {
+        sum += record.curvatures[i];
+    }
+    record.curvature_mean = sum / count;
+    var squares = 0.0;
+    for (var i = 0u; i < known; i += 1u) {
+        let difference = record.curvatures[i] - record.curvature_mean;
+        squares = fma(difference, difference, squares);
+    }
+    record.curvature_error = sqrt(squares / (count * max(1.0, count - 1.0)));
+    return record;
+}
+
 // The record of an event in which the locally optimal rotation turned N before this kernel.
 fn with_ritz(before: Record) -> Record {
     let ritz = scalars.ritz;
@@ -155,6 +201,12 @@ fn is_skipped(result: Outcome) -> bool {
 fn correct(g: vec4f, n: vec4f, result: Outcome) -> vec4f {
     let corrected = fma(vec4f(-result.correction), n, g);
     return select(g, corrected, vec4<bool>(result.correction != 0.0));
+}
+
+// The parameters moved along N; without a step their bits stay.
+fn shifted(theta: vec4f, n: vec4f, result: Outcome) -> vec4f {
+    let moved = fma(vec4f(result.shift), n, theta);
+    return select(theta, moved, vec4<bool>(result.shift != 0.0));
 }
 
 // The record is written by one thread of the first workgroup of the whole vector.

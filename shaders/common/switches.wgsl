@@ -7,6 +7,8 @@ override DIMER: bool = false;
 override ROTATION: bool = false;
 // Whether the dispatch moves the parameters.
 override TRANSLATION: bool = false;
+// Whether the translation is saddle-free, or else the projection.
+override SADDLE_FREE: bool = false;
 // The base optimizer: Adam and AdamW, or SGD.
 override ADAM: bool = false;
 override DECOUPLED_DECAY: bool = false;

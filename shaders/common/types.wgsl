@@ -12,6 +12,8 @@ const MAX_TILE_ROWS: u32 = 64u;
 // 1e-30 to 1e30 neither vanish nor overflow.
 const SMALL_SCALE: f32 = 281474976710656.0;
 const LARGE_SCALE: f32 = 3.552713678800501e-15;
+// Events over which the curvature is smoothed.
+const CURVATURES: u32 = 4u;
 // Bits of `Record.status`.
 const EVENT: u32 = 1u;
 const SKIPPED: u32 = 2u;
@@ -38,6 +40,13 @@ struct Step {
     // The distance, or its least value when it is a fraction of the norm of the parameters.
     displacement: f32,
     displacement_factor: f32,
+    // Times the learning rate, the longest saddle-free step along N.
+    trust: f32,
+    damping: f32,
+    // Share of that length which a step has at least.
+    kick: f32,
+    // Standard errors that the smoothed curvature must lie below zero.
+    significance: f32,
 }
 
 // The part of the vectors that one dispatch covers.
@@ -90,6 +99,13 @@ struct Record {
     orientation_norm: f32,
     // Of the last rotation.
     rate: f32,
+    // Events since the start, and the mean of the last curvatures with its standard error.
+    events: u32,
+    curvature_mean: f32,
+    curvature_error: f32,
+    padding: u32,
+    // The newest first.
+    curvatures: array<f32, CURVATURES>,
 }
 
 // The sums over one tile, with d = g2 - g1.

@@ -14,7 +14,7 @@ pub(crate) mod unfused;
 #[cfg(test)]
 mod unfused_tests;
 
-use crate::config::{Base, Config, Dimer, Displacement, Regime, Rotation};
+use crate::config::{Base, Config, Dimer, Displacement, Regime, Rotation, Translation};
 use crate::error::Result;
 use crate::gpu::{Gpu, WORKGROUP_SIZE};
 use crate::layout::Layout;
@@ -208,7 +208,7 @@ impl Builder<'_> {
     }
 
     /// The overrides of `switches.wgsl`.
-    fn constants(&self, switches: &Switches) -> [(&'static str, f64); 14] {
+    fn constants(&self, switches: &Switches) -> [(&'static str, f64); 15] {
         let (adam, decoupled, momentum, nesterov) = match self.config.base {
             Base::Sgd { momentum, nesterov } => (false, false, momentum > 0.0, nesterov),
             Base::Adam { .. } => (true, false, false, false),
@@ -218,6 +218,10 @@ impl Builder<'_> {
             self.config.dimer,
             Some(Dimer { displacement: Displacement::Relative { .. }, .. })
         );
+        let saddle_free = matches!(
+            self.config.dimer,
+            Some(Dimer { translation: Translation::SaddleFree { .. }, .. })
+        );
         let event = switches.mode == Mode::Event;
         let ritz = event && regime(self.config).is_some();
         let switch = |on: bool| f64::from(u8::from(on));
@@ -226,6 +230,7 @@ impl Builder<'_> {
             ("DIMER", switch(switches.mode != Mode::Base)),
             ("ROTATION", switch(event && !ritz)),
             ("TRANSLATION", switch(switches.moves)),
+            ("SADDLE_FREE", switch(saddle_free)),
             ("ADAM", switch(adam)),
             ("DECOUPLED_DECAY", switch(decoupled)),
             ("MOMENTUM", switch(momentum)),

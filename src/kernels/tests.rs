@@ -4,7 +4,7 @@ use super::{At, Kernels};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::kernels::Mode;
 use crate::state::{Buffers, PARTIALS_OFFSET, STEP_STRIDE, State, Step};
-use crate::{Config, Dimer, Displacement, Layout};
+use crate::{Config, Dimer, Displacement, Layout, Rate, Rotation};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -22,7 +22,9 @@ struct Bench {
 impl Bench {
     fn new(gpu: &Gpu, len: usize, displacement: Displacement) -> Self {
         let layout = Layout::flat(len).unwrap();
-        let dimer = Dimer { displacement, ..Dimer::default() };
+        // The rotation whose event the fused kernels take in one pass.
+        let rotation = Rotation::Gradient { rate: Rate::Automatic };
+        let dimer = Dimer { displacement, rotation, ..Dimer::default() };
         let config = Config { dimer: Some(dimer), ..Config::default() };
         let state = State::new(gpu, &layout, &config, Buffers::default()).unwrap();
         let kernels = Kernels::new(gpu, &layout, &config, &state).unwrap();
@@ -184,6 +186,7 @@ fn structs_match_their_twins() {
     assert_eq!(size("Group"), size_of::<GroupEntry>());
     assert_eq!(size("Record"), size_of::<Record>());
     assert_eq!(size("Partial"), 48);
+    assert_eq!(size("Ritz"), 48);
     let constant = |name: &str| {
         let (_, constant) =
             module.constants.iter().find(|(_, c)| c.name.as_deref() == Some(name)).unwrap();

@@ -265,8 +265,9 @@ impl UnfusedOptimizer {
             }
         }
         if let Some(dimer) = &self.config.dimer {
-            let Translation::Project { alpha, .. } = dimer.translation;
-            set(Slot::MinusAlpha, -alpha);
+            if let Translation::Project { alpha, .. } = dimer.translation {
+                set(Slot::MinusAlpha, -alpha);
+            }
             if let Rotation::Gradient { rate: Rate::Fixed(rate) } = dimer.rotation
                 && let Displacement::Absolute(distance) = dimer.displacement
             {
@@ -295,15 +296,17 @@ fn check_supported(layout: &Layout, config: &Config) -> Result<()> {
         return unsupported("max_gradient_norm", "None in the unfused optimizer");
     }
     let Some(dimer) = &config.dimer else { return Ok(()) };
-    let Translation::Project { only_negative_curvature, .. } = dimer.translation;
     if !matches!(dimer.rotation, Rotation::Gradient { rate: Rate::Fixed(_) }) {
         return unsupported("dimer.rotation", "Gradient at a fixed rate in the unfused optimizer");
     }
     if matches!(dimer.displacement, Displacement::Relative { .. }) {
         return unsupported("dimer.displacement", "Absolute in the unfused optimizer");
     }
-    if only_negative_curvature {
-        return unsupported("dimer.translation", "unconditional in the unfused optimizer");
+    if !matches!(dimer.translation, Translation::Project { only_negative_curvature: false, .. }) {
+        return unsupported(
+            "dimer.translation",
+            "an unconditional Project in the unfused optimizer",
+        );
     }
     Ok(())
 }

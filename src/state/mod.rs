@@ -1,13 +1,17 @@
-//! [`State`]: the GPU buffers of one optimizer, and the host twins of the structs in
-//! `shaders/common/types.wgsl`.
+//! [`State`]: the GPU buffers of one optimizer.
 
-use bytemuck::{Pod, Zeroable};
+mod twins;
+
+#[cfg(test)]
+pub(crate) use twins::GroupEntry;
+pub(crate) use twins::{Record, Shard, Step, Tables};
+
 use wgpu::BufferUsages;
 
-use crate::config::{Base, Config, Dimer, Displacement, Rate, Rotation, Translation};
+use crate::config::{Base, Config, Dimer, Rotation};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
-use crate::layout::{BLOCK, Layout, MAX_GROUPS, MAX_TILES};
+use crate::layout::Layout;
 
 /// Records in the ring of step results.
 pub(crate) const RING: u32 = 1024;
@@ -48,140 +52,6 @@ const PARTIAL_SETS: u64 = 2;
 
 /// Vectors of the workspace of the locally optimal rotation; see `basis_bindings.wgsl`.
 pub(crate) const WORKSPACE: usize = 6;
-
-/// Twin of `Step`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub(crate) struct Step {
-    pub index: u32,
-    pub tiles: u32,
-    pub learning_rate: f32,
-    pub momentum: f32,
-    pub beta1_complement: f32,
-    pub beta2: f32,
-    pub beta2_complement: f32,
-    pub log_beta1: f32,
-    pub log_beta2: f32,
-    pub epsilon: f32,
-    pub max_gradient_norm: f32,
-    pub rotation_rate: f32,
-    pub alpha: f32,
-    pub only_negative_curvature: u32,
-    pub displacement: f32,
-    pub displacement_factor: f32,
-}
-
-impl Step {
-    /// The hyperparameters that no step changes; index and learning rate are zero.
-    pub(crate) fn new(config: &Config, layout: &Layout) -> Self {
-        let mut step = Self { tiles: layout.tiles() as u32, ..Self::zeroed() };
-        step.max_gradient_norm = config.max_gradient_norm.unwrap_or(0.0) as f32;
-        match config.base {
-            Base::Sgd { momentum, .. } => step.momentum = momentum as f32,
-            Base::Adam { beta1, beta2, epsilon } | Base::AdamW { beta1, beta2, epsilon } => {
-                step.beta1_complement = (1.0 - beta1) as f32;
-                step.beta2 = beta2 as f32;
-                step.beta2_complement = (1.0 - beta2) as f32;
-                step.log_beta1 = log_decay(beta1);
-                step.log_beta2 = log_decay(beta2);
-                step.epsilon = epsilon as f32;
-            }
-        }
-        if let Some(dimer) = &config.dimer {
-            step.set_dimer(dimer);
-        }
-        step
-    }
-
-    fn set_dimer(&mut self, dimer: &Dimer) {
-        self.rotation_rate = match dimer.rotation {
-            Rotation::Gradient { rate: Rate::Fixed(rate) } => rate as f32,
-            Rotation::Gradient { rate: Rate::Automatic } | Rotation::LocallyOptimal { .. } => 0.0,
-        };
-        let Translation::Project { alpha, only_negative_curvature } = dimer.translation;
-        self.alpha = alpha as f32;
-        self.only_negative_curvature = u32::from(only_negative_curvature);
-        (self.displacement, self.displacement_factor) = match dimer.displacement {
-            Displacement::Absolute(distance) => (distance as f32, 0.0),
-            Displacement::Relative { factor, minimum } => (minimum as f32, factor as f32),
-        };
-    }
-}
-
-/// ln β for the bias correction 1 − βᵗ; β = 0 needs no infinity to make βᵗ vanish.
-fn log_decay(beta: f64) -> f32 {
-    beta.ln().max(-1e9) as f32
-}
-
-/// Twin of `Shard`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub(crate) struct Shard {
-    pub first_tile: u32,
-    pub tile_vectors: u32,
-    pub vectors: u32,
-    pub padding: u32,
-}
-
-/// Twin of `Group`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub(crate) struct GroupEntry {
-    pub learning_rate_scale: f32,
-    pub weight_decay: f32,
-    pub dimer: u32,
-    pub padding: u32,
-}
-
-/// Twin of `Tables`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub(crate) struct Tables {
-    pub groups: [GroupEntry; MAX_GROUPS],
-    pub tiles: [u32; MAX_TILES],
-}
-
-impl Tables {
-    fn new(layout: &Layout, config: &Config) -> Self {
-        let mut tables = Self::zeroed();
-        for (entry, group) in tables.groups.iter_mut().zip(layout.groups()) {
-            *entry = GroupEntry {
-                learning_rate_scale: group.learning_rate_scale as f32,
-                weight_decay: group.weight_decay.unwrap_or(config.weight_decay) as f32,
-                dimer: u32::from(group.dimer),
-                padding: 0,
-            };
-        }
-        let blocks = layout.blocks();
-        for (entry, tile) in tables.tiles.iter_mut().zip(blocks.chunks(layout.tile() / BLOCK)) {
-            let full = tile[0] & 0xff == BLOCK as u32;
-            *entry = if full && tile.iter().all(|block| *block == tile[0]) { tile[0] } else { 0 };
-        }
-        tables
-    }
-}
-
-/// Twin of `Record`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
-pub(crate) struct Record {
-    pub index: u32,
-    pub updates: u32,
-    pub skipped: u32,
-    pub rotations: u32,
-    pub status: u32,
-    pub loss: f32,
-    pub curvature: f32,
-    pub residual: f32,
-    pub angle: f32,
-    pub projection: f32,
-    pub gradient_norm: f32,
-    pub clip: f32,
-    pub displacement: f32,
-    pub curvature_scale: f32,
-    pub orientation_norm: f32,
-    pub rate: f32,
-}
 
 /// Buffers of the user that the optimizer is to work in; see
 /// [`Optimizer::with_buffers`](crate::Optimizer::with_buffers).

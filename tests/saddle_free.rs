@@ -1,0 +1,230 @@
+//! The saddle-free translation: bit for bit the base optimizer while the gate is closed, the
+//! reference's step while it is open, and what it gains on a plateau.
+
+mod common;
+
+use common::matrix::Matrix;
+use common::*;
+use dimer::reference::Reference;
+use dimer::{
+    Base, Config, Correction, Dimer, HostObjective, Layout, Objective, Optimizer, Regime, Rotation,
+    Translation,
+};
+use rand::RngExt;
+
+fn saddle_free(correction: Correction) -> Dimer {
+    Dimer {
+        translation: Translation::SADDLE_FREE,
+        correction,
+        interval: 2,
+        ..fixed_dimer(0.02, 1.0, 1.0)
+    }
+}
+
+fn run(config: Config, matrix: &Matrix, len: usize, steps: u32) -> Optimizer {
+    let mut optimizer = flat(config, &vector(&mut rng(6), len, Kind::Plain));
+    let mut objective = matrix.objective(1.0);
+    for _ in 0..steps {
+        optimizer.step(&mut objective).unwrap();
+    }
+    optimizer
+}
+
+#[test]
+fn a_closed_gate_is_the_base_optimizer() {
+    let convex = Matrix::new(&mut rng(1), (0..130).map(|i| 0.1 + f64::from(i) / 13.0).collect());
+    for base in BASES {
+        let theta = |dimer: Option<Dimer>| {
+            let config = Config { base, dimer, ..Config::default() };
+            bits(&run(config, &convex, 130, 20).read_params_blocking().unwrap())
+        };
+        let expected = theta(None);
+        for correction in [Correction::EventsOnly, Correction::EveryStep] {
+            assert_eq!(theta(Some(saddle_free(correction))), expected, "{base:?} {correction:?}");
+            let rotation = Rotation::LocallyOptimal { regime: Regime::Stochastic };
+            let dimer = Dimer { rotation, ..saddle_free(correction) };
+            assert_eq!(theta(Some(dimer)), expected, "{base:?} {correction:?}");
+        }
+    }
+}
+
+/// Twenty steps on a quadratic with negative curvature. The step along N is at most R = lr √n. Its
+/// length and N follow from dots good to 1e-6 of |g||N| over products good to 64 units of 10, so
+/// both are off by less than 1e-3 of themselves even where c is a hundredth of |g|. Each element
+/// moves by its share of N.
+#[test]
+fn matches_reference() {
+    let len = 130;
+    let matrix = Matrix::new(&mut rng(2), (0..len).map(|i| f64::from(i) / 13.0 - 5.0).collect());
+    for base in BASES {
+        for correction in [Correction::EventsOnly, Correction::EveryStep] {
+            let rate = 1e-3;
+            let translation =
+                Translation::SaddleFree { trust: 1.0, damping: 1e-2, kick: 0.1, significance: 2.0 };
+            let dimer = Dimer { translation, ..saddle_free(correction) };
+            let config =
+                Config { base, learning_rate: rate, dimer: Some(dimer), ..Config::default() };
+            let start = vector(&mut rng(6), len as usize, Kind::Plain);
+            let mut optimizer = flat(config.clone(), &start);
+            let orientation = wide(&optimizer.read_orientation_blocking().unwrap());
+            let layout = Layout::flat(len as usize).unwrap();
+            let mut reference =
+                Reference::new(&layout, config.clone(), &wide(&start), &orientation);
+            let mut objective = matrix.objective(1.0);
+            for _ in 0..20 {
+                optimizer.step(&mut objective).unwrap();
+                reference.step(|params| matrix.product_wide(params));
+            }
+            let record = *optimizer.telemetry_blocking().unwrap().last().unwrap();
+            let close = |what, found: f32, expected: f64| {
+                assert_within(what, found.into(), expected, 1e-4 * expected.abs() + 1e-5);
+            };
+            close("mean", record.curvature_mean, reference.curvature_mean);
+            close("error", record.curvature_error, reference.curvature_error);
+            assert!(reference.curvature_mean + 2.0 * reference.curvature_error < 0.0, "it is open");
+            let longest = rate * f64::from(len).sqrt();
+            let share = reference.orientation.iter().fold(0.0_f64, |most, n| most.max(n.abs()));
+            let bound = 20.0 * (2e-3 * longest * share + 4.0 * UNIT);
+            let found = optimizer.read_params_blocking().unwrap();
+            assert_all_within("θ", &found, &reference.params, |_| bound);
+            // Without the steps along N the end is elsewhere, by far more than the bound.
+            let base_alone = run(Config { dimer: None, ..config }, &matrix, len as usize, 20);
+            let moved: f64 = wide(&base_alone.read_params_blocking().unwrap())
+                .iter()
+                .zip(&reference.params)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f64::max);
+            assert!(moved > 5.0 * bound, "{moved:e}, {bound:e}");
+        }
+    }
+}
+
+/// At an exact saddle the gradient vanishes: the base optimizer stays for ever, the kick leaves.
+#[test]
+fn leaves_an_exact_saddle() {
+    let saddle = || {
+        HostObjective::new(|theta: &[f32], gradient: &mut [f32]| {
+            let (x, y) = (theta[0], theta[1]);
+            gradient.copy_from_slice(&[x, y * (y * y - 1.0)]);
+            0.5 * x * x - 0.5 * y * y + 0.25 * y.powi(4)
+        })
+    };
+    let rotation = Rotation::LocallyOptimal { regime: Regime::Deterministic { rotations: 1 } };
+    let dimer = Dimer { rotation, ..saddle_free(Correction::EventsOnly) };
+    let dimer = Dimer { displacement: dimer::Displacement::Absolute(1e-2), ..dimer };
+    let end = |dimer: Option<Dimer>| {
+        let config =
+            Config { base: SGD, learning_rate: 0.1, weight_decay: 0.0, dimer, ..Config::default() };
+        let mut optimizer = flat(config, &[0.0, 0.0]);
+        let mut objective = saddle();
+        for _ in 0..100 {
+            optimizer.step(&mut objective).unwrap();
+        }
+        optimizer.read_params_blocking().unwrap()
+    };
+    assert_eq!(end(None), [0.0, 0.0]);
+    let [x, y] = end(Some(dimer))[..] else { panic!("two parameters") };
+    assert!(x.abs() < 0.05 && (y.abs() - 1.0).abs() < 0.05, "({x}, {y})");
+}
+
+/// A deep linear network W₃W₂W₁ of 20×20 matrices, from a tenth of a percent of their solution: the
+/// plateau on which momentum SGD waits.
+fn deep_linear(rng: &mut rand::rngs::StdRng) -> impl Objective + use<> {
+    const N: usize = 20;
+    let mut target = vec![0.0_f64; N * N];
+    // Five singular values along random orthonormal directions.
+    let (mut left, mut right): (Vec<Vec<f64>>, Vec<Vec<f64>>) = (Vec::new(), Vec::new());
+    for value in [3.0, 2.0, 1.5, 1.0, 0.5] {
+        for side in [&mut left, &mut right] {
+            let mut v: Vec<f64> = (0..N).map(|_| rng.random_range(-1.0..1.0)).collect();
+            for other in side.iter() {
+                let overlap = dimer::reference::dot(&v, other);
+                v.iter_mut().zip(other).for_each(|(x, y)| *x -= overlap * y);
+            }
+            let norm = dimer::reference::norm(&v);
+            side.push(v.iter().map(|x| x / norm).collect());
+        }
+        let (u, v) = (&left[left.len() - 1], &right[right.len() - 1]);
+        for i in 0..N {
+            (0..N).for_each(|j| target[i * N + j] += value * u[i] * v[j]);
+        }
+    }
+    // a b, with either transposed.
+    let multiply = |a: &[f64], ta: bool, b: &[f64], tb: bool| -> Vec<f64> {
+        let at =
+            |m: &[f64], t: bool, i: usize, j: usize| if t { m[j * N + i] } else { m[i * N + j] };
+        let mut product = vec![0.0; N * N];
+        for i in 0..N {
+            for j in 0..N {
+                product[i * N + j] = (0..N).map(|k| at(a, ta, i, k) * at(b, tb, k, j)).sum();
+            }
+        }
+        product
+    };
+    HostObjective::new(move |theta: &[f32], gradient: &mut [f32]| {
+        let theta = wide(theta);
+        let [w1, w2, w3] = [0, 1, 2].map(|layer| &theta[layer * N * N..(layer + 1) * N * N]);
+        let (w32, w21) = (multiply(w3, false, w2, false), multiply(w2, false, w1, false));
+        let mut error = multiply(w3, false, &w21, false);
+        error.iter_mut().zip(&target).for_each(|(e, t)| *e -= t);
+        let gradients = [
+            multiply(&w32, true, &error, false),
+            multiply(&multiply(w3, true, &error, false), false, w1, true),
+            multiply(&error, false, &w21, true),
+        ];
+        for (slot, value) in gradient.iter_mut().zip(gradients.iter().flatten()) {
+            *slot = *value as f32;
+        }
+        (0.5 * error.iter().map(|e| e * e).sum::<f64>()) as f32
+    })
+}
+
+/// Gradient evaluations until the loss is a thousandth of what it was, probes counted; at most
+/// `limit`.
+fn evaluations(dimer: Option<Dimer>, learning_rate: f64, seed: u64, limit: u64) -> u64 {
+    let mut rng = rng(seed);
+    let mut objective = deep_linear(&mut rng);
+    let start: Vec<f32> = (0..1200).map(|_| 1.7e-3 * rng.random_range(-1.0..1.0_f32)).collect();
+    let base = Base::Sgd { momentum: 0.9, nesterov: false };
+    let config = Config { base, learning_rate, weight_decay: 0.0, dimer, ..Config::default() };
+    let mut optimizer = flat(config, &start);
+    let mut first = None;
+    while optimizer.gradient_evaluations() < limit {
+        optimizer.step(&mut objective).unwrap();
+        let loss = optimizer.telemetry_blocking().unwrap()[0].loss.unwrap();
+        if !loss.is_finite() {
+            return limit;
+        }
+        if loss <= 1e-3 * *first.get_or_insert(loss) {
+            return optimizer.gradient_evaluations();
+        }
+    }
+    limit
+}
+
+/// The best of the rates for each, as an honest comparison must: at most half the gradients.
+#[test]
+fn leaves_the_plateau_of_a_deep_linear_network() {
+    let dimer = Dimer {
+        rotation: Rotation::LocallyOptimal { regime: Regime::Deterministic { rotations: 3 } },
+        interval: 50,
+        displacement: dimer::Displacement::Absolute(1e-3),
+        translation: Translation::SADDLE_FREE,
+        correction: Correction::EveryStep,
+        seed: 0,
+    };
+    let median = |dimer: Option<&Dimer>| {
+        let rates = [0.03, 0.1, 0.3];
+        let medians = rates.map(|rate| {
+            let mut runs: Vec<u64> =
+                (0..3).map(|seed| evaluations(dimer.cloned(), rate, seed, 1200)).collect();
+            runs.sort_unstable();
+            println!("dimer {}, rate {rate}: {runs:?}", dimer.is_some());
+            runs[1]
+        });
+        medians.into_iter().min().unwrap()
+    };
+    let (base, saddle_free) = (median(None), median(Some(&dimer)));
+    println!("momentum SGD {base}, saddle-free {saddle_free}");
+    assert!(2 * saddle_free <= base, "momentum SGD {base}, saddle-free {saddle_free}");
+}
