@@ -2,7 +2,7 @@
 //
 //   N <- normalize(n - rate F)      with n = N/|N|, F = Hn - C n, Hn = (g2 - g1) / (distance |N|)
 //   g <- clip (g1 - alpha (g1.N) N),  then SGD, Adam or AdamW with g
-//   or with SADDLE_FREE alpha = 1 and params <- params + shift N, while the gate is open
+//   with SADDLE_FREE, while its gate is open: alpha = 1 and params <- params + shift N before that
 //
 // in:  g1, g2, N, params, moments and the partials of gram
 // out: N, params, moments, the record

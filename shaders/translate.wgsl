@@ -1,7 +1,7 @@
 // translate: corrects the gradient along N and takes the step of the base optimizer.
 //
 //   g <- clip (g1 - alpha (g1.N) N),  then SGD, Adam or AdamW with g
-//   or with SADDLE_FREE alpha = 1 and params <- params + shift N, while the gate is open
+//   with SADDLE_FREE, while its gate is open: alpha = 1 and params <- params + shift N before that
 //
 // in:  g1, params, moments and the partials of gram, and with DIMER also N
 // out: params, moments, the record

@@ -139,12 +139,16 @@ pub enum Rotation {
     /// Rayleigh–Ritz in span{N, F, P}, with P the previous search direction: the locally optimal
     /// iteration of LOBPCG (Knyazev 2001). It needs no rate, and on a fixed Hessian about ten
     /// times fewer gradients than the best fixed rate. C and ‖F‖ in the telemetry are those of
-    /// the new N. Keeps six more vectors on the GPU.
+    /// the new N. Keeps six more vectors on the GPU. Curvatures beyond 10⁻¹⁸ to 10¹⁸ are out of its
+    /// reach: N stays, or the step is skipped and counted.
     LocallyOptimal {
         /// What the loss is like from event to event.
         regime: Regime,
     },
 }
+
+/// Most rotations of one event; far more than any Hessian needs.
+const MAX_ROTATIONS: u32 = 10_000;
 
 /// How [`Rotation::LocallyOptimal`] measures the products HN, HF and HP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +160,7 @@ pub enum Regime {
     /// For full batches and saddle searches: many rotations an event, with HN and HP carried from
     /// one to the next, at 2 + `rotations` gradients an event (θ, N, and F each time).
     Deterministic {
-        /// Rotations an event, ≥ 1.
+        /// Rotations an event, from 1 to 10 000.
         rotations: u32,
     },
 }
@@ -287,8 +291,10 @@ impl Dimer {
             Rotation::Gradient { rate: Rate::Fixed(rate) } => {
                 positive("dimer.rotation.rate", rate)?;
             }
-            Rotation::LocallyOptimal { regime: Regime::Deterministic { rotations: 0 } } => {
-                return invalid("dimer.rotation.regime.rotations", 0, "at least 1");
+            Rotation::LocallyOptimal { regime: Regime::Deterministic { rotations } }
+                if !(1..=MAX_ROTATIONS).contains(&rotations) =>
+            {
+                return invalid("dimer.rotation.regime.rotations", rotations, "from 1 to 10000");
             }
             Rotation::Gradient { rate: Rate::Automatic } | Rotation::LocallyOptimal { .. } => {}
         }
@@ -303,8 +309,8 @@ impl Dimer {
             }
         }
         match self.translation {
-            Translation::Project { alpha, .. } if !alpha.is_finite() => {
-                invalid("dimer.translation.alpha", alpha, "finite")
+            Translation::Project { alpha, .. } if !(alpha as f32).is_finite() => {
+                invalid("dimer.translation.alpha", alpha, "finite in f32")
             }
             Translation::Project { .. } => Ok(()),
             Translation::SaddleFree { trust, damping, kick, significance } => {
@@ -344,25 +350,29 @@ pub fn cosine_with_warm_up(step: u64, warm_up: u64, total: u64, peak: f64, floor
 }
 
 /// Checks a number that the user sets later, in the words of [`Config::validate`].
+///
+/// Like every check, it looks at the f32 that the kernels get: 10³⁰⁰ is infinite there.
 pub(crate) fn not_negative(field: &'static str, value: f64) -> Result<()> {
-    if value.is_finite() && value >= 0.0 {
+    let rounded = value as f32;
+    if rounded.is_finite() && value >= 0.0 {
         return Ok(());
     }
-    invalid(field, value, "finite and not negative")
+    invalid(field, value, "not negative and finite in f32")
 }
 
 fn positive(field: &'static str, value: f64) -> Result<()> {
-    if value.is_finite() && value > 0.0 {
+    let rounded = value as f32;
+    if rounded.is_finite() && rounded >= f32::MIN_POSITIVE {
         return Ok(());
     }
-    invalid(field, value, "finite and above 0")
+    invalid(field, value, "above 0, and normal and finite in f32")
 }
 
 fn fraction(field: &'static str, value: f64) -> Result<()> {
-    if (0.0..1.0).contains(&value) {
+    if value >= 0.0 && (value as f32) < 1.0 {
         return Ok(());
     }
-    invalid(field, value, "in [0, 1)")
+    invalid(field, value, "in [0, 1), in f32")
 }
 
 fn invalid(field: &'static str, value: impl ToString, expected: &'static str) -> Result<()> {

@@ -278,7 +278,7 @@ impl Layout {
 
 impl Group {
     fn validate(&self) -> Result<()> {
-        let in_range = |value: f64| value.is_finite() && value >= 0.0;
+        let in_range = |value: f64| (value as f32).is_finite() && value >= 0.0;
         let fields = [
             ("group.learning_rate_scale", self.learning_rate_scale),
             ("group.weight_decay", self.weight_decay.unwrap_or(0.0)),
@@ -288,7 +288,7 @@ impl Group {
                 return Err(Error::InvalidConfig {
                     field,
                     value: value.to_string(),
-                    expected: "finite and not negative",
+                    expected: "not negative and finite in f32",
                 });
             }
         }

@@ -35,9 +35,7 @@ impl Schedule {
             _ => Mode::Base,
         }
     }
-}
 
-impl Schedule {
     /// Gradients away from θ in a step of this mode.
     pub(crate) fn probes(&self, mode: Mode) -> u32 {
         if mode == Mode::Event { self.probes } else { 0 }
@@ -55,7 +53,7 @@ pub(crate) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Records both evaluations that `mode` needs, with the displacement between them.
+    /// Records every evaluation that `mode` needs, each probe placed before it.
     pub(crate) fn gradients(
         &self,
         encoder: &mut wgpu::CommandEncoder,

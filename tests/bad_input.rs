@@ -64,7 +64,8 @@ fn bad_hyperparameters() {
         |momentum| Base::Sgd { momentum, nesterov: false },
         |beta1, beta2, epsilon| Base::Adam { beta1, beta2, epsilon },
     );
-    for bad in [f64::NAN, f64::INFINITY, -1.0] {
+    // The last one is finite, but not in f32.
+    for bad in [f64::NAN, f64::INFINITY, -1.0, 1e39] {
         let default = Dimer::default;
         let mut cases = vec![
             ("learning_rate", Config { learning_rate: bad, ..Config::default() }),
@@ -104,7 +105,7 @@ fn bad_hyperparameters() {
             ("dimer.translation.kick", saddle_free(1.0, 1.0, bad, 0.0)),
             ("dimer.translation.significance", saddle_free(1.0, 1.0, 0.0, bad)),
         ]);
-        if !bad.is_finite() {
+        if !(bad as f32).is_finite() {
             let translation = project(bad);
             cases.push(("dimer.translation.alpha", dimer(Dimer { translation, ..default() })));
         }
@@ -124,6 +125,8 @@ fn bad_hyperparameters() {
     }
     let never = dimer(Dimer { interval: 0, ..Dimer::default() });
     assert!(matches!(never.validate(), Err(Error::InvalidConfig { field: "dimer.interval", .. })));
+    let vanishing = base(adam(0.9, 0.999, 1e-60));
+    assert!(vanishing.validate().is_err(), "an epsilon that is 0 in f32");
     let nesterov = base(Base::Sgd { momentum: 0.0, nesterov: true });
     assert!(nesterov.validate().is_err());
 }

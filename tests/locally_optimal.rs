@@ -287,7 +287,9 @@ fn orientations_of_the_user() {
     let base = flat(Config { dimer: None, ..Config::default() }, &[0.0; 4]);
     let error = base.write_orientation(&[1.0; 4]).unwrap_err();
     assert!(matches!(error, Error::InvalidConfig { field: "dimer", .. }), "{error}");
-    let never = Regime::Deterministic { rotations: 0 };
-    let config = Config { dimer: Some(dimer(never)), ..Config::default() };
-    assert!(matches!(config.validate(), Err(Error::InvalidConfig { .. })));
+    for rotations in [0, u32::MAX] {
+        let config =
+            Config { dimer: Some(dimer(Regime::Deterministic { rotations })), ..Config::default() };
+        assert!(matches!(config.validate(), Err(Error::InvalidConfig { .. })));
+    }
 }

@@ -34,7 +34,7 @@ pub(crate) enum Mode {
     Base,
     /// Corrects the gradient along the last N.
     Corrected,
-    /// Turns N by a second gradient, then corrects along it.
+    /// Turns N by gradients at probes, then corrects along it.
     Event,
 }
 

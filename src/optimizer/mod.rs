@@ -22,8 +22,8 @@ use crate::telemetry::Reader;
 /// Minimises an [`Objective`] on the GPU, sensing its curvature with a dimer.
 ///
 /// Parameters, gradients, orientation and moments stay on the GPU. One step records two
-/// dispatches of this crate, and one or two more in an event, around the work of the objective,
-/// and decides nothing on the host.
+/// dispatches of this crate, and a few more in an event, around the work of the objective, and
+/// decides nothing on the host.
 ///
 /// A step whose gradient has a NaN or an infinity changes nothing, and is counted in
 /// [`Telemetry::skipped_steps`](crate::Telemetry::skipped_steps).
