@@ -82,7 +82,8 @@ fn trained_spectrum(rng: &mut rand::rngs::StdRng) -> Vec<f64> {
     eigenvalues
 }
 
-/// At most 30 gradients to 90 % of λmin (median of 5), where the best fixed rate needs over 200.
+/// At most 30 gradients to 90 % of λmin (median of 5), where steepest descent at the fixed rate
+/// 1/(λmax − λmin) needs over 200.
 #[test]
 fn needs_few_gradients() {
     let matrices: Vec<Matrix> = (0..5)
@@ -109,7 +110,7 @@ fn needs_few_gradients() {
     gradients.sort_unstable();
     assert!(gradients[2] <= 30, "{gradients:?}");
 
-    // The stable rate of steepest descent is 1/(λmax − λmin), one event at two gradients.
+    // A rate that is stable for every spectrum of this width; one event at two gradients.
     let rotation = Rotation::Gradient { rate: Rate::Fixed(1.0 / 51.0) };
     let dimer = Dimer { rotation, ..dimer(Regime::Stochastic) };
     let mut steepest = flat(Config { dimer: Some(dimer), ..Config::default() }, &[0.0; 500]);

@@ -202,29 +202,22 @@ fn evaluations(dimer: Option<Dimer>, learning_rate: f64, seed: u64, limit: u64) 
     limit
 }
 
-/// The best of the rates for each, as an honest comparison must: at most half the gradients.
+/// With its defaults, the dimer needs at most half the gradients of momentum SGD, the best of the
+/// rates for each. The seeds are fresh: on others of this problem, a trust of 1 had failed and 0.1 was
+/// taken.
 #[test]
 fn leaves_the_plateau_of_a_deep_linear_network() {
-    let dimer = Dimer {
-        rotation: Rotation::LocallyOptimal { regime: Regime::Deterministic { rotations: 3 } },
-        interval: 50,
-        displacement: dimer::Displacement::Absolute(1e-3),
-        translation: Translation::SADDLE_FREE,
-        correction: Correction::EveryStep,
-        seed: 0,
-    };
     let median = |dimer: Option<&Dimer>| {
-        let rates = [0.03, 0.1, 0.3];
-        let medians = rates.map(|rate| {
+        let medians = [0.03, 0.1, 0.3].map(|rate| {
             let mut runs: Vec<u64> =
-                (0..3).map(|seed| evaluations(dimer.cloned(), rate, seed, 1200)).collect();
-            runs.sort_unstable();
+                (100..105).map(|seed| evaluations(dimer.cloned(), rate, seed, 1200)).collect();
             println!("dimer {}, rate {rate}: {runs:?}", dimer.is_some());
-            runs[1]
+            runs.sort_unstable();
+            runs[runs.len() / 2]
         });
         medians.into_iter().min().unwrap()
     };
-    let (base, saddle_free) = (median(None), median(Some(&dimer)));
+    let (base, saddle_free) = (median(None), median(Some(&Dimer::default())));
     println!("momentum SGD {base}, saddle-free {saddle_free}");
     assert!(2 * saddle_free <= base, "momentum SGD {base}, saddle-free {saddle_free}");
 }
