@@ -283,6 +283,14 @@ impl Config {
         }
         self.dimer.as_ref().map_or(Ok(()), Dimer::validate)
     }
+
+    /// The regime of the locally optimal rotation, where that is configured.
+    pub(crate) fn regime(&self) -> Option<Regime> {
+        match self.dimer.as_ref()?.rotation {
+            Rotation::LocallyOptimal { regime } => Some(regime),
+            Rotation::Gradient { .. } => None,
+        }
+    }
 }
 
 impl Dimer {

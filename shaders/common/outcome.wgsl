@@ -88,7 +88,7 @@ fn rotation(sums: Partial, result: ptr<function, Outcome>) -> f32 {
     let curvature = along / (norm * distance);
     // |d|^2 - (n.d)^2 at the scale at which |d|^2 was summed; rounding may take it below 0.
     let scale = chosen_scale(sums.small.y);
-    let squares = select(sums.large.y, sums.small.y, is_finite(sums.small.y));
+    let squares = chosen_sum(sums.small.y, sums.large.y);
     let scaled = along * scale;
     let across = sqrt(max(0.0, fma(-scaled, scaled, squares))) / scale;
     let residual = across / (norm * distance);
@@ -112,10 +112,9 @@ fn rotation(sums: Partial, result: ptr<function, Outcome>) -> f32 {
     (*result).record.angle = atan(turn);
     (*result).record.displacement = distance;
     (*result).record.curvature_scale = curvature_scale;
-    (*result).record.orientation_norm = norm;
     (*result).record.rate = rate;
     let cross_scale = chosen_scale(sums.small.z);
-    let cross = select(sums.large.z, sums.small.z, is_finite(sums.small.z));
+    let cross = chosen_sum(sums.small.z, sums.large.z);
     return fma((*result).turn, cross / cross_scale / cross_scale, (*result).keep * sums.plain.z);
 }
 
@@ -173,7 +172,6 @@ fn with_ritz(before: Record) -> Record {
     record.residual = ritz.residual;
     record.angle = ritz.angle;
     record.displacement = scalars.displacement;
-    record.orientation_norm = 1.0;
     return record;
 }
 

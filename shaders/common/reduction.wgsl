@@ -48,7 +48,12 @@ fn chosen_scale(small: f32) -> f32 {
     return select(LARGE_SCALE, SMALL_SCALE, is_finite(small));
 }
 
+// The sum at that scale: of vectors times the factor, so twice the factor is in it.
+fn chosen_sum(small: f32, large: f32) -> f32 {
+    return select(large, small, is_finite(small));
+}
+
 // The norm of a vector from its sum of squares at both scales.
 fn norm_of(small: f32, large: f32) -> f32 {
-    return sqrt(select(large, small, is_finite(small))) / chosen_scale(small);
+    return sqrt(chosen_sum(small, large)) / chosen_scale(small);
 }

@@ -96,14 +96,12 @@ struct Record {
     displacement: f32,
     // The largest curvature seen of late.
     curvature_scale: f32,
-    orientation_norm: f32,
     // Of the last rotation.
     rate: f32,
     // Events since the start, and the mean of the last curvatures with its standard error.
     events: u32,
     curvature_mean: f32,
     curvature_error: f32,
-    padding: u32,
     // The newest first.
     curvatures: array<f32, CURVATURES>,
 }

@@ -22,6 +22,8 @@ pub(super) struct ShardBindings {
     pub probe: wgpu::BindGroup,
     pub basis: wgpu::BindGroup,
     pub tiles: u32,
+    /// The elements of the whole vector that it covers.
+    pub range: Range<usize>,
 }
 
 /// How a kernel uses one entry of a bind group.
@@ -161,7 +163,8 @@ impl ShardBindings {
                 part_binding(&workspace, &workspace_range(shard)),
             ],
         );
-        Self { vectors, probe, basis, tiles: shard.len().div_ceil(tile) as u32 }
+        let tiles = shard.len().div_ceil(tile) as u32;
+        Self { vectors, probe, basis, tiles, range: shard.clone() }
     }
 }
 

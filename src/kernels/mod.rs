@@ -14,7 +14,7 @@ pub(crate) mod unfused;
 #[cfg(test)]
 mod unfused_tests;
 
-use crate::config::{Base, Config, Dimer, Displacement, Regime, Rotation, Translation};
+use crate::config::{Base, Config, Dimer, Displacement, Translation};
 use crate::error::Result;
 use crate::gpu::{Gpu, WORKGROUP_SIZE};
 use crate::layout::Layout;
@@ -47,12 +47,11 @@ pub(crate) struct Kernels {
     pub rotate: Option<Rotate>,
     pub translate: Translate,
     bindings: Bindings,
-    shards: Vec<std::ops::Range<usize>>,
 }
 
 impl Kernels {
     pub(crate) fn new(gpu: &Gpu, layout: &Layout, config: &Config, state: &State) -> Result<Self> {
-        let regime = regime(config);
+        let regime = config.regime();
         let widest = if regime.is_some() { WORKSPACE } else { 1 };
         let shards = layout.shards(&gpu.device().limits(), widest)?;
         gpu.validated("the kernels", || {
@@ -66,7 +65,6 @@ impl Kernels {
                 rotate: dimer.map(|_| Rotate::new(&builder)),
                 translate: Translate::new(&builder),
                 bindings,
-                shards: shards.clone(),
             }
         })
     }
@@ -74,13 +72,13 @@ impl Kernels {
     /// Copies N into the workspace, where an event turns it: N itself changes only when every
     /// gradient of the event was finite.
     pub(crate) fn begin_event(&self, encoder: &mut wgpu::CommandEncoder, state: &State) {
-        for shard in &self.shards {
+        for ShardBindings { range, .. } in &self.bindings.shards {
             encoder.copy_buffer_to_buffer(
                 &state.orientation.buffer,
-                4 * shard.start as u64,
+                4 * range.start as u64,
                 &state.workspace,
-                4 * workspace_range(shard).start as u64,
-                4 * shard.len() as u64,
+                4 * workspace_range(range).start as u64,
+                4 * range.len() as u64,
             );
         }
     }
@@ -223,7 +221,7 @@ impl Builder<'_> {
             Some(Dimer { translation: Translation::SaddleFree { .. }, .. })
         );
         let event = switches.mode == Mode::Event;
-        let ritz = event && regime(self.config).is_some();
+        let ritz = event && self.config.regime().is_some();
         let switch = |on: bool| f64::from(u8::from(on));
         [
             ("WORKGROUP_SIZE", f64::from(WORKGROUP_SIZE)),
@@ -259,14 +257,6 @@ struct Switches {
 impl Switches {
     fn of(mode: Mode) -> Self {
         Self { mode, moves: false, force: false, direction: false, last: false, slot: 0 }
-    }
-}
-
-/// The regime of the locally optimal rotation, where it is configured.
-fn regime(config: &Config) -> Option<Regime> {
-    match config.dimer.as_ref()?.rotation {
-        Rotation::LocallyOptimal { regime } => Some(regime),
-        Rotation::Gradient { .. } => None,
     }
 }
 

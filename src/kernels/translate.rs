@@ -1,6 +1,6 @@
 //! `translate.wgsl` and `rotate_translate.wgsl`: the step of the base optimizer.
 
-use super::{At, BASE, Builder, Mode, OUTCOME, Over, PerMode, STEP, Switches, regime};
+use super::{At, BASE, Builder, Mode, OUTCOME, Over, PerMode, STEP, Switches};
 
 const TRANSLATE: &str = include_str!("../../shaders/translate.wgsl");
 const ROTATE_TRANSLATE: &str = include_str!("../../shaders/rotate_translate.wgsl");
@@ -13,7 +13,7 @@ impl Translate {
     pub(super) fn new(builder: &Builder<'_>) -> Self {
         let kernel = |mode| {
             let (label, source) = match mode {
-                Mode::Event if regime(builder.config).is_none() => {
+                Mode::Event if builder.config.regime().is_none() => {
                     ("rotate_translate", ROTATE_TRANSLATE)
                 }
                 _ => ("translate", TRANSLATE),

@@ -8,7 +8,7 @@ pub(crate) use twins::{Record, Shard, Step, Tables};
 
 use wgpu::BufferUsages;
 
-use crate::config::{Base, Config, Dimer, Rotation};
+use crate::config::{Base, Config};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::layout::Layout;
@@ -120,12 +120,8 @@ impl State {
         let momentum = !matches!(config.base, Base::Sgd { momentum: 0.0, .. });
         let adam = !matches!(config.base, Base::Sgd { .. });
         let scalars = PARTIALS_OFFSET + PARTIAL_SETS * layout.tiles() as u64 * PARTIAL;
-        let workspace = match &config.dimer {
-            Some(Dimer { rotation: Rotation::LocallyOptimal { .. }, .. }) => {
-                WORKSPACE as u64 * bytes
-            }
-            _ => STUB,
-        };
+        let workspace = config.regime().map_or(STUB, |_| WORKSPACE as u64 * bytes);
+        let blocks = layout.blocks();
         let state = Self {
             params: vector("params", buffers.params, true)?,
             probe: vector("probe", buffers.probe, dimer)?,
@@ -137,7 +133,7 @@ impl State {
             workspace: gpu.allocate("workspace", workspace, VECTOR)?,
             scalars: gpu.allocate("scalars", scalars, VECTOR)?,
             loss: gpu.allocate("loss", 4, VECTOR)?,
-            blocks: gpu.allocate("blocks", layout.blocks().len() as u64 * 4, VECTOR)?,
+            blocks: gpu.allocate("blocks", blocks.len() as u64 * 4, VECTOR)?,
             tables: gpu.allocate(
                 "tables",
                 size_of::<Tables>() as u64,
@@ -150,8 +146,8 @@ impl State {
             )?,
         };
         let queue = gpu.queue();
-        queue.write_buffer(&state.blocks, 0, bytemuck::cast_slice(&layout.blocks()));
-        let tables = Tables::new(layout, config);
+        queue.write_buffer(&state.blocks, 0, bytemuck::cast_slice(&blocks));
+        let tables = Tables::new(layout, config, &blocks);
         queue.write_buffer(&state.tables, 0, bytemuck::bytes_of(&tables));
         state.clear_padding(gpu, layout)?;
         Ok(state)
@@ -171,9 +167,7 @@ impl State {
         }
         gpu.submit("the padding of params", encoder)
     }
-}
 
-impl State {
     /// The latest record.
     pub(crate) fn latest(&self) -> GpuSlice {
         GpuSlice { buffer: self.scalars.clone(), offset: SCALARS_HEADER, size: RECORD }
@@ -220,8 +214,8 @@ fn check_separate(buffers: &Buffers) -> Result<()> {
     }
     if let (Some(one), Some(two)) = (gradient, probe_gradient)
         && one.buffer == two.buffer
-        && one.offset < two.offset + two.size
-        && two.offset < one.offset + one.size
+        && one.offset < two.offset.saturating_add(two.size)
+        && two.offset < one.offset.saturating_add(one.size)
     {
         return Err(Error::InvalidBuffer {
             what: "probe_gradient",

@@ -112,7 +112,8 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    pub(super) fn new(layout: &Layout, config: &Config) -> Self {
+    /// `blocks` are those of the layout.
+    pub(super) fn new(layout: &Layout, config: &Config, blocks: &[u32]) -> Self {
         let mut tables = Self::zeroed();
         for (entry, group) in tables.groups.iter_mut().zip(layout.groups()) {
             *entry = GroupEntry {
@@ -122,7 +123,6 @@ impl Tables {
                 padding: 0,
             };
         }
-        let blocks = layout.blocks();
         for (entry, tile) in tables.tiles.iter_mut().zip(blocks.chunks(layout.tile() / BLOCK)) {
             let full = tile[0] & 0xff == BLOCK as u32;
             *entry = if full && tile.iter().all(|block| *block == tile[0]) { tile[0] } else { 0 };
@@ -149,11 +149,9 @@ pub(crate) struct Record {
     pub clip: f32,
     pub displacement: f32,
     pub curvature_scale: f32,
-    pub orientation_norm: f32,
     pub rate: f32,
     pub events: u32,
     pub curvature_mean: f32,
     pub curvature_error: f32,
-    pub padding: u32,
     pub curvatures: [f32; 4],
 }
