@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use dimer::unfused::UnfusedOptimizer;
 use dimer::{
     Config, Correction, Dimer, Displacement, Evaluation, Gpu, GpuSlice, Layout, Objective,
-    Optimizer, Rate, Rotation, Translation,
+    Optimizer, Rate, Rotation, Schedule, Translation,
 };
 
 /// Binary logarithms of the numbers of parameters.
@@ -42,7 +42,7 @@ fn config(operation: &str) -> Config {
         rotation: Rotation::Gradient { rate: Rate::Fixed(1e-3) },
         displacement: Displacement::Absolute(1e-2),
         // Translation alone is what happens between two events.
-        interval: if operation == "translation" { u32::MAX } else { 1 },
+        schedule: Schedule::Every(if operation == "translation" { u32::MAX } else { 1 }),
         translation: Translation::Project { alpha: 1.0, only_negative_curvature: false },
         correction: Correction::EveryStep,
         ..Dimer::default()

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use chart::Curves;
 use clap::{Parser, ValueEnum};
-use dimer::{Config, Correction, Dimer, Gpu, Optimizer, Translation};
+use dimer::{Config, Correction, Dimer, Gpu, Optimizer, Schedule, Translation};
 use indicatif::{ProgressBar, ProgressStyle};
 use network::{Accuracy, Training};
 
@@ -69,8 +69,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let gpu = Gpu::new()?;
     println!("device: {}", gpu.name());
-    let mut dimer =
-        Dimer { interval: arguments.interval, seed: arguments.seed, ..Dimer::default() };
+    let mut dimer = Dimer {
+        schedule: Schedule::Every(arguments.interval),
+        seed: arguments.seed,
+        ..Dimer::default()
+    };
     if let Some(alpha) = arguments.alpha {
         dimer.translation = Translation::Project { alpha, only_negative_curvature: false };
         dimer.correction = Correction::EventsOnly;

@@ -55,6 +55,11 @@ fn products(i: u32) -> Sums {
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+    if STOPS & FORCE {
+        if scalars.ritz.stopped != 0u {
+            return;
+        }
+    }
     let walk = walk_of(workgroup.x, lane);
     var total = Sums();
     var i = walk.first;

@@ -1,15 +1,23 @@
 // displace: places the probe.
 //
-//   probe <- params + distance N
-//   distance = displacement, or with RELATIVE max(displacement, displacement_factor |params|)
+//   probe <- params + distance N, or with EXACT N
+//   distance = displacement, or with RELATIVE max(displacement, displacement_factor |params|),
+//   with AUTOMATIC factor max(1, |params|), and twice that with FAR
 //
-// in:  params, N, and with RELATIVE the partials of norm
+// in:  params, N, and with RELATIVE or FAR the partials of norm
 // out: probe, scalars.displacement
 // 12 bytes an element.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
     var distance = step.displacement;
+    if AUTOMATIC {
+        distance = scalars.calibration.distance;
+        if FAR {
+            let sums = reduce_partials(lane);
+            distance = 2.0 * automatic_factor() * max(1.0, norm_of(sums.small.x, sums.large.x));
+        }
+    }
     if RELATIVE {
         let sums = reduce_partials(lane);
         let norm = norm_of(sums.small.x, sums.large.x);
@@ -20,6 +28,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
     }
     let walk = walk_of(workgroup.x, lane);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
-        probe[i] = fma(vec4f(distance), orientation[i], params[i]);
+        probe[i] = placed(params[i], distance, orientation[i]);
     }
 }

@@ -1,18 +1,39 @@
 // measure: the Hessian along the direction of the last probe.
 //
-//   workspace[SLOT] <- (g2 - g1) / distance      where the dimer acts, else 0
+//   workspace[SLOT] <- d / distance      where the dimer acts, else 0
+//
+//   forward: d = g2 - g1, with EXACT d = g2
+//   CENTRAL along n: d = (g2 - g1) / 2 with g1 on the other side, and g1 <- (g1 + g2) / 2
+//   CENTRAL along u and p: d = (workspace[SLOT] - g2) / 2, the first of the pair having been kept there
 //
 // in:  g1, g2
 // out: one vector of the workspace
-// 12 bytes an element.
+// 12 bytes an element, with CENTRAL 16 along n and 12 else.
 
 fn measure(i: u32, place: Place, inverse: f32) {
     let g1 = load_gradient(i, place);
-    workspace[slot(SLOT, i)] = inverse * load_difference(i, place, g1);
+    var d = load_difference(i, place, g1);
+    if CENTRAL {
+        if SLOT == HN {
+            gradient[i] = g1;
+        } else {
+            d = select(vec4f(), kept_difference(i), acts(place));
+        }
+    }
+    workspace[slot(SLOT, i)] = inverse * d;
+}
+
+fn kept_difference(i: u32) -> vec4f {
+    return fma(vec4f(0.5), workspace[slot(SLOT, i)], -0.5 * probe_gradient[i]);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+    if STOPS & (SLOT != HN) {
+        if scalars.ritz.stopped != 0u {
+            return;
+        }
+    }
     let inverse = 1.0 / scalars.displacement;
     let tile = tile_of(workgroup.x, lane);
     for (var i = tile.first; i < tile.alike_end; i += STREAM_WIDTH) {

@@ -4,7 +4,7 @@
 //   y = lowest eigenvector of B'(S.HS)B,  n' = S B y,  p' = its part outside n, of unit length
 //
 // in:  the partials of basis_gram
-// out: scalars.ritz
+// out: scalars.ritz, and with STOPS whether that was the last rotation that the event needs
 // Knyazev 2001, SIAM J. Sci. Comput. 23, 517: the Rayleigh-Ritz step of LOBPCG.
 
 // A vector is dropped when less than this of its square lies outside those before it: what is left
@@ -107,6 +107,15 @@ fn lowest(hessian: mat3x3f, overlap: mat3x3f) -> vec3f {
     return y.x * b[0] + y.y * b[1] + y.z * b[2];
 }
 
+// What a rotation after the stop leaves: n and p as they are.
+fn unturned(last: Ritz) -> Ritz {
+    var ritz = last;
+    ritz.combination = vec3f(1.0, 0.0, 0.0);
+    ritz.direction = vec3f(0.0, 0.0, 1.0);
+    ritz.idle = 1u;
+    return ritz;
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) lane: u32) {
     let first = reduce_partials_from(0u, lane);
@@ -119,6 +128,12 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     var ritz = Ritz();
     if FORCE {
         ritz = scalars.ritz;
+        if STOPS {
+            if ritz.stopped != 0u {
+                scalars.ritz = unturned(ritz);
+                return;
+            }
+        }
         ritz.rotations += 1u;
     } else {
         ritz.valid = 1u;
@@ -136,7 +151,12 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     let length = dot(outside, m.overlap * outside);
     ritz.direction = outside * select(0.0, inverseSqrt(length), length > 0.0);
     let cosine = (m.overlap * combination).x * inverseSqrt(m.overlap[0][0]);
-    ritz.angle += acos(clamp(cosine, -1.0, 1.0));
+    let angle = acos(clamp(cosine, -1.0, 1.0));
+    ritz.angle += angle;
+    if STOPS {
+        let small = ritz.residual <= step.stop_residual * abs(ritz.curvature);
+        ritz.stopped = u32(small | (FORCE & (angle <= step.stop_angle)));
+    }
     // A gradient that is not finite shows in the squares of the products.
     let finite = is_finite(ritz.curvature) && is_finite(product) && is_finite(ritz.angle);
     ritz.valid &= u32(finite);

@@ -1,6 +1,7 @@
 // translate: corrects the gradient along N and takes the step of the base optimizer.
 //
-//   g <- clip (g1 - alpha (g1.N) N),  then SGD, Adam or AdamW with g
+//   g <- clip (g1 - alpha (g1.N) N),  then SGD, Adam, AdamW or Sophia with g
+//   with CLIMB: g <- clip (g1 - 2 (g1.N) N) where C < 0, else -clip (g1.N) N
 //   with SADDLE_FREE, while its gate is open: alpha = 1 and params <- params + shift N before that
 //
 // in:  g1, params, moments and the partials of gram, and with DIMER also N

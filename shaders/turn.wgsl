@@ -1,7 +1,8 @@
-// turn: one locally optimal rotation, from the coefficients of ritz.
+// turn: one rotation, from the coefficients of ritz.
 //
 //   n <- n', p <- p', Hn <- Hn', Hp <- Hp' (linearly),
 //   u <- (Hn' - C n') / |Hn' - C n'|,  probe <- params + distance u
+//   (with EXACT the probe is u; with STOPS nothing, after an idle ritz)
 //   with LAST only N <- n' and p <- p'
 //
 // in:  the workspace, params
@@ -25,7 +26,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
     if ritz.valid == 0u {
         return;
     }
-    let distance = vec4f(scalars.displacement);
+    if STOPS & !LAST {
+        if ritz.idle != 0u {
+            return;
+        }
+    }
+    let distance = scalars.displacement;
     let walk = walk_of(workgroup.x, lane);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         let n = combine(ritz.combination, i, N, U, P);
@@ -43,7 +49,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
             workspace[slot(N, i)] = n;
             workspace[slot(HN, i)] = hn;
             workspace[slot(U, i)] = u;
-            probe[i] = fma(distance, u, params[i]);
+            probe[i] = placed(params[i], distance, u);
         }
     }
 }

@@ -38,8 +38,8 @@
 //! - [`Telemetry`]: what each step found.
 //!
 //! # What it costs
-//! An event (every [`Dimer::interval`] steps) costs one gradient more than any other step, or as
-//! many as its [`Rotation`] says. Beside the gradients, a step moves, for AdamW and one parameter: 32 bytes (base), 40 (with a
+//! An event ([`Schedule`] says which steps are events) costs one gradient more than any other step,
+//! or as many as its [`Rotation`] says. Beside the gradients, a step moves, for AdamW and one parameter: 32 bytes (base), 40 (with a
 //! correction), 52 (with rotation and correction) and 12 more for the probe. Memory is 28 bytes a
 //! parameter for AdamW: θ, g₁, g₂, N, the probe and two moments; a locally optimal rotation takes
 //! 24 more.
@@ -90,6 +90,7 @@ mod layout;
 mod objective;
 mod optimizer;
 mod orientation;
+mod plateau;
 pub mod reference;
 mod state;
 mod step;
@@ -97,13 +98,13 @@ mod telemetry;
 pub mod unfused;
 
 pub use config::{
-    Base, Config, Correction, Dimer, Displacement, Rate, Regime, Rotation, Translation,
-    cosine_with_warm_up,
+    Base, Config, Correction, Difference, Dimer, Displacement, Rate, Regime, Rotation, Saves,
+    Schedule, Stop, Translation, cosine_with_warm_up,
 };
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuSlice};
 pub use layout::{Group, GroupId, Layout, LayoutBuilder, Tensor};
-pub use objective::{Evaluation, HostObjective, Objective, Point};
+pub use objective::{Evaluation, HessianProduct, HostObjective, Objective, Point};
 pub use optimizer::{ManualStep, Optimizer, PointBuffers};
 pub use state::Buffers;
 pub use telemetry::Telemetry;

@@ -1,44 +1,91 @@
-//! The schedule: which dispatches make one step, and in which order they are recorded.
+//! The plan: which evaluations and dispatches make one step, and in which order they are recorded.
 
-use crate::config::{Config, Correction};
+use crate::config::{Config, Correction, Difference, Displacement, Saves, Schedule};
 use crate::error::Result;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, GpuSlice};
 use crate::kernels::{Kernels, Mode};
 use crate::layout::Layout;
-use crate::objective::{Evaluation, Objective, Point};
+use crate::objective::{Evaluation, HessianProduct, Objective, Point};
 use crate::state::State;
 
-/// Which steps are events and which are corrected.
+/// Which steps are corrected, and what an event evaluates.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Schedule {
-    /// K, or none without a dimer.
-    interval: Option<u64>,
+pub(crate) struct Plan {
+    /// None without a dimer.
+    schedule: Option<Schedule>,
     correction: Correction,
-    /// Gradients away from θ in an event.
-    probes: u32,
+    /// Directions along which an event measures the Hessian.
+    directions: u32,
+    pub difference: Difference,
+    /// Whether an event begins with a probe at twice the distance.
+    calibrates: bool,
+    /// Whether the host asks after each rotation if it was the last.
+    stops_early: bool,
 }
 
-impl Schedule {
+/// One evaluation of an event beside that at θ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Probe {
+    /// θ + 2ΔR·N
+    Far,
+    /// θ + ΔR·d for direction number `direction` of the event, the first of which is N, or for an
+    /// exact product d itself.
+    Plus { direction: u32 },
+    /// θ − ΔR·d
+    Minus { direction: u32 },
+}
+
+impl Plan {
     pub(crate) fn new(config: &Config) -> Self {
         let dimer = config.dimer.as_ref();
+        let stop = config.rayleigh_ritz().and_then(|ritz| ritz.stop());
         Self {
-            interval: dimer.map(|dimer| u64::from(dimer.interval)),
+            schedule: dimer.map(|dimer| dimer.schedule),
             correction: dimer.map_or(Correction::EventsOnly, |dimer| dimer.correction),
-            probes: dimer.map_or(0, |dimer| dimer.rotation.probes()),
+            directions: dimer.map_or(0, |dimer| dimer.rotation.directions()),
+            difference: dimer.map_or(Difference::Forward, |dimer| dimer.difference),
+            calibrates: dimer.is_some_and(|dimer| dimer.displacement == Displacement::Automatic),
+            stops_early: stop.is_some_and(|stop| stop.saves == Saves::Gradients),
         }
     }
 
-    pub(crate) fn mode(&self, index: u64) -> Mode {
-        match (self.interval, self.correction) {
-            (Some(interval), _) if index.is_multiple_of(interval) => Mode::Event,
+    /// Whether step `index` is an event, where its number alone tells.
+    pub(crate) fn is_event(&self, index: u64) -> Option<bool> {
+        match self.schedule {
+            None => Some(false),
+            Some(Schedule::Every(interval)) => Some(index.is_multiple_of(u64::from(interval))),
+            Some(Schedule::OnPlateau { .. }) => None,
+        }
+    }
+
+    pub(crate) fn mode(&self, event: bool) -> Mode {
+        match (self.schedule, self.correction) {
+            (Some(_), _) if event => Mode::Event,
             (Some(_), Correction::EveryStep) => Mode::Corrected,
             _ => Mode::Base,
         }
     }
 
-    /// Gradients away from θ in a step of this mode.
+    /// Whether a step of this mode evaluates the gradient at θ itself.
+    pub(crate) fn has_centre(&self, mode: Mode) -> bool {
+        mode != Mode::Event || self.difference != Difference::Central
+    }
+
+    /// Evaluations of a step of this mode beside that at θ.
     pub(crate) fn probes(&self, mode: Mode) -> u32 {
-        if mode == Mode::Event { self.probes } else { 0 }
+        if mode == Mode::Event {
+            u32::from(self.calibrates) + self.directions * self.difference.evaluations()
+        } else {
+            0
+        }
+    }
+
+    /// The evaluation number `index` of an event, less than [`Self::probes`].
+    pub(crate) fn probe(&self, index: u32) -> Probe {
+        let Some(index) = index.checked_sub(u32::from(self.calibrates)) else { return Probe::Far };
+        let each = self.difference.evaluations();
+        let direction = index / each;
+        if index % each == 0 { Probe::Plus { direction } } else { Probe::Minus { direction } }
     }
 }
 
@@ -49,56 +96,126 @@ pub(crate) struct Parts<'a> {
     pub layout: &'a Layout,
     pub state: &'a State,
     pub kernels: &'a Kernels,
-    pub schedule: &'a Schedule,
+    pub plan: &'a Plan,
 }
 
 impl<'a> Parts<'a> {
-    /// Records every evaluation that `mode` needs, each probe placed before it.
+    /// Records every evaluation that `mode` needs, each probe placed before it, and counts them.
     pub(crate) fn gradients(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
         index: u64,
         mode: Mode,
-    ) -> Result<()> {
+    ) -> Result<u32> {
         objective.begin_step(index)?;
-        objective.gradient(self.evaluation(encoder, Point::Centre))?;
-        for probe in 0..self.schedule.probes(mode) {
+        let mut evaluations = 0;
+        if self.plan.has_centre(mode) {
+            objective.gradient(self.evaluation(encoder, Point::Centre))?;
+            evaluations += 1;
+        }
+        for probe in 0..self.plan.probes(mode) {
             self.place_probe(encoder, index, probe);
-            objective.gradient(self.evaluation(encoder, Point::Probe))?;
+            if self.has_stopped(encoder, probe)? {
+                break;
+            }
+            if self.plan.difference == Difference::Exact {
+                objective.hessian_product(self.hessian_product(encoder))?;
+            } else {
+                objective.gradient(self.probe_evaluation(encoder, probe))?;
+            }
+            evaluations += 1;
         }
         if objective.supplies_loss() {
             self.take_loss(encoder);
         }
-        Ok(())
+        Ok(evaluations)
     }
 
-    /// Records probe `probe` of an event: the first is θ + ΔR·N, the next ones follow from the
-    /// gradient of the one before.
+    /// Records what follows from the evaluation before probe `probe` of an event, and places that
+    /// probe.
     pub(crate) fn place_probe(&self, encoder: &mut wgpu::CommandEncoder, index: u64, probe: u32) {
-        let at = self.kernels.at(index);
         if probe > 0 {
-            if let Some(locally_optimal) = &self.kernels.locally_optimal {
-                locally_optimal.encode(&mut pass(encoder, "probe"), at, probe - 1);
+            self.take_in(encoder, index, self.plan.probe(probe - 1));
+        }
+        let at = self.kernels.at(index);
+        let Some(displace) = &self.kernels.displace else { return };
+        match self.plan.probe(probe) {
+            Probe::Far => displace.encode_far(&mut pass(encoder, "far probe"), at),
+            Probe::Plus { direction: 0 } => {
+                if self.kernels.rayleigh_ritz.is_some() {
+                    self.kernels.begin_event(encoder, self.state);
+                }
+                displace.encode(&mut pass(encoder, "displace"), at);
             }
-            return;
+            // Taking in the product before has placed it.
+            Probe::Plus { .. } => {}
+            Probe::Minus { .. } => displace.encode_opposite(&mut pass(encoder, "opposite"), at),
         }
-        if self.kernels.locally_optimal.is_some() {
-            self.kernels.begin_event(encoder, self.state);
+    }
+
+    /// Records what follows from an evaluation that is not the event's last.
+    fn take_in(&self, encoder: &mut wgpu::CommandEncoder, index: u64, probe: Probe) {
+        let at = self.kernels.at(index);
+        let last = self.plan.directions - 1;
+        match (probe, self.plan.difference) {
+            (Probe::Far, _) => self.calibrate(&mut pass(encoder, "calibrate"), index, true),
+            (Probe::Plus { direction }, Difference::Central) if direction > 0 => {
+                self.kernels.keep_probe_gradient(encoder, self.state, direction);
+            }
+            // The gradient on the other side of N goes where that of the centre would be.
+            (Probe::Plus { .. }, Difference::Central) => {}
+            (Probe::Plus { direction } | Probe::Minus { direction }, _) => {
+                let mut pass = pass(encoder, "rotation");
+                if direction == 0 && self.plan.calibrates {
+                    self.calibrate(&mut pass, index, false);
+                }
+                if let Some(ritz) = &self.kernels.rayleigh_ritz
+                    && direction < last
+                {
+                    ritz.encode(&mut pass, at, direction);
+                }
+            }
         }
-        if let Some(displace) = &self.kernels.displace {
-            displace.encode(&mut pass(encoder, "displace"), at);
+    }
+
+    /// Compares the curvature at two distances.
+    fn calibrate(&self, pass: &mut wgpu::ComputePass<'_>, index: u64, far: bool) {
+        if let Some(calibrate) = &self.kernels.calibrate {
+            calibrate.encode(pass, self.kernels.at(index), far);
         }
     }
 
     /// Records the last rotation of an event, where it is not part of the update.
     fn finish_rotation(&self, pass: &mut wgpu::ComputePass<'_>, index: u64, mode: Mode) {
-        let probes = self.schedule.probes(mode);
-        if let Some(locally_optimal) = &self.kernels.locally_optimal
-            && probes > 0
-        {
-            locally_optimal.encode(pass, self.kernels.at(index), probes - 1);
+        if mode != Mode::Event {
+            return;
         }
+        let last = self.plan.directions - 1;
+        if last == 0 && self.plan.calibrates {
+            self.calibrate(pass, index, false);
+        }
+        if let Some(ritz) = &self.kernels.rayleigh_ritz {
+            ritz.encode(pass, self.kernels.at(index), last);
+        }
+    }
+
+    /// Whether the rotation that places probe `probe` was the last that the event needs; waits for
+    /// the GPU to know, so that only those pay for it who ask for it.
+    pub(crate) fn has_stopped(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        probe: u32,
+    ) -> Result<bool> {
+        if !self.plan.stops_early
+            || !matches!(self.plan.probe(probe), Probe::Plus { direction: 1.. })
+        {
+            return Ok(false);
+        }
+        let recorded = std::mem::replace(encoder, self.gpu.encoder("step"));
+        self.gpu.submit("a rotation", recorded)?;
+        let flag = self.gpu.read_blocking(&self.state.stopped())?;
+        Ok(bytemuck::pod_read_unaligned::<u32>(&flag) != 0)
     }
 
     /// Records the step from the gradients: the two dispatches of this crate.
@@ -121,6 +238,23 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// The evaluation of probe `probe` of an event.
+    fn probe_evaluation(
+        &self,
+        encoder: &'a mut wgpu::CommandEncoder,
+        probe: u32,
+    ) -> Evaluation<'a> {
+        Evaluation { gradient: self.gradient_of(probe), ..self.evaluation(encoder, Point::Probe) }
+    }
+
+    /// Where the gradient of probe `probe` of an event belongs.
+    pub(crate) fn gradient_of(&self, probe: u32) -> &'a GpuSlice {
+        match self.plan.probe(probe) {
+            Probe::Minus { direction: 0 } => &self.state.gradient,
+            _ => &self.state.probe_gradient,
+        }
+    }
+
     pub(crate) fn evaluation(
         &self,
         encoder: &'a mut wgpu::CommandEncoder,
@@ -138,6 +272,17 @@ impl<'a> Parts<'a> {
             params,
             gradient,
             loss: &self.state.loss,
+        }
+    }
+
+    fn hessian_product(&self, encoder: &'a mut wgpu::CommandEncoder) -> HessianProduct<'a> {
+        HessianProduct {
+            gpu: self.gpu,
+            layout: self.layout,
+            encoder,
+            params: &self.state.params,
+            direction: &self.state.probe,
+            product: &self.state.probe_gradient,
         }
     }
 

@@ -14,7 +14,7 @@ pub struct Telemetry {
     pub event: bool,
     /// Whether the step changed nothing, because a gradient was not finite.
     pub skipped: bool,
-    /// Loss at the centre, where the objective supplies it.
+    /// Loss at the centre, where the objective supplies it and the step evaluated it.
     pub loss: Option<f32>,
     /// C = N·HN, in loss per parameter², of the N that the last event started with.
     pub curvature: f32,
@@ -35,6 +35,9 @@ pub struct Telemetry {
     pub clip: f32,
     /// ΔR of the last event.
     pub displacement: f32,
+    /// What [`Displacement::Automatic`](crate::Displacement::Automatic) expects `curvature` to be off
+    /// by, in the same unit: |C(2ΔR) − C(ΔR)| and rounding; 0 with other displacements.
+    pub difference_error: f32,
     /// Steps applied since the start.
     pub updates: u32,
     /// Steps skipped since the start.
@@ -59,6 +62,7 @@ impl Telemetry {
             gradient_norm: record.gradient_norm,
             clip: record.clip,
             displacement: record.displacement,
+            difference_error: record.difference_error,
             updates: record.updates,
             skipped_steps: record.skipped,
             rotations: record.rotations,

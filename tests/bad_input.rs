@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use dimer::{
     Base, Buffers, Config, Dimer, Displacement, Error, Evaluation, Gpu, GpuSlice, Group,
-    HostObjective, Layout, Objective, Optimizer, Point, Rate, Rotation, Translation,
+    HostObjective, Layout, Objective, Optimizer, Point, Rate, Rotation, Schedule, Translation,
 };
 
 #[test]
@@ -49,7 +49,7 @@ fn length_mismatch() {
     let mut optimizer = flat(Config::default(), &[0.0; 5]);
     let error = optimizer.write_params(&[0.0; 6]).unwrap_err();
     assert!(matches!(error, Error::LengthMismatch { expected: 5, found: 6, .. }), "{error}");
-    let step = optimizer.begin_step();
+    let step = optimizer.begin_step().unwrap();
     let error = step.write_gradient(Point::Centre, &[0.0; 3]).unwrap_err();
     assert!(matches!(error, Error::LengthMismatch { expected: 5, found: 3, .. }), "{error}");
 }
@@ -123,8 +123,8 @@ fn bad_hyperparameters() {
         let error = flat(Config::default(), &[0.0]).set_learning_rate(bad).unwrap_err();
         assert!(matches!(error, Error::InvalidConfig { .. }), "{error}");
     }
-    let never = dimer(Dimer { interval: 0, ..Dimer::default() });
-    assert!(matches!(never.validate(), Err(Error::InvalidConfig { field: "dimer.interval", .. })));
+    let never = dimer(Dimer { schedule: Schedule::Every(0), ..Dimer::default() });
+    assert!(matches!(never.validate(), Err(Error::InvalidConfig { field: "dimer.schedule", .. })));
     let vanishing = base(adam(0.9, 0.999, 1e-60));
     assert!(vanishing.validate().is_err(), "an epsilon that is 0 in f32");
     let nesterov = base(Base::Sgd { momentum: 0.0, nesterov: true });
@@ -182,7 +182,7 @@ fn skips_once(base: Base, len: usize, bad: f32, point: Point, index: usize) {
     let mut poisoned = good.clone();
     poisoned[index] = bad;
     let take = |optimizer: &mut Optimizer, centre: &[f32], probe: &[f32]| {
-        let mut step = optimizer.begin_step();
+        let mut step = optimizer.begin_step().unwrap();
         step.write_gradient(Point::Centre, centre).unwrap();
         while step.next_probe().unwrap().is_some() {
             step.write_gradient(Point::Probe, probe).unwrap();
@@ -237,7 +237,7 @@ fn zero_gradient() {
     let by_gradient = Rotation::Gradient { rate: Rate::Automatic };
     for rotation in [by_gradient, Dimer::default().rotation] {
         for base in BASES {
-            let dimer = Some(Dimer { rotation, interval: 1, ..Dimer::default() });
+            let dimer = Some(Dimer { rotation, schedule: Schedule::Every(1), ..Dimer::default() });
             let config = Config { base, weight_decay: 0.0, dimer, ..Config::default() };
             let mut optimizer = flat(config, &[1.0; 130]);
             let before = snapshot(&optimizer);

@@ -4,7 +4,8 @@ mod common;
 
 use common::*;
 use dimer::{
-    Config, Correction, Dimer, Gpu, Layout, Optimizer, Rate, Regime, Rotation, Translation,
+    Config, Correction, Dimer, Gpu, Layout, Optimizer, Rate, Regime, Rotation, Schedule,
+    Translation,
 };
 use rand::RngExt;
 
@@ -30,7 +31,7 @@ fn run_on(gpu: &Gpu, config: Config) -> (Vec<u32>, Vec<u32>) {
 fn every_feature() -> Config {
     let dimer = Dimer {
         rotation: Rotation::Gradient { rate: Rate::Automatic },
-        interval: 3,
+        schedule: Schedule::Every(3),
         ..Dimer::default()
     };
     Config { max_gradient_norm: Some(50.0), dimer: Some(dimer), ..Config::default() }
@@ -38,7 +39,7 @@ fn every_feature() -> Config {
 
 /// The same with both regimes of the locally optimal rotation.
 fn locally_optimal() -> [Config; 2] {
-    [Regime::Stochastic, Regime::Deterministic { rotations: 3 }].map(|regime| {
+    [Regime::Stochastic, Regime::rotations(3)].map(|regime| {
         let rotation = Rotation::LocallyOptimal { regime };
         let dimer = Dimer { rotation, ..every_feature().dimer.unwrap() };
         Config { dimer: Some(dimer), ..every_feature() }
@@ -65,7 +66,7 @@ fn without_correction_it_is_the_base_optimizer() {
                     rotation: Rotation::Gradient { rate },
                     translation: keep,
                     correction,
-                    interval: 3,
+                    schedule: Schedule::Every(3),
                     ..Dimer::default()
                 };
                 let config = Config { dimer: Some(dimer), ..base_alone.clone() };
@@ -90,7 +91,8 @@ fn a_closed_gate_is_the_base_optimizer() {
     };
     let gated = Translation::Project { alpha: 1.0, only_negative_curvature: true };
     let rotation = Rotation::Gradient { rate: Rate::Automatic };
-    let dimer = Dimer { rotation, translation: gated, interval: 2, ..Dimer::default() };
+    let dimer =
+        Dimer { rotation, translation: gated, schedule: Schedule::Every(2), ..Dimer::default() };
     assert_eq!(run(Some(dimer)), run(None));
 }
 

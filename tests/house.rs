@@ -53,7 +53,7 @@ fn nothing_is_left_behind() {
 /// that line: `objective` sees devices and layouts only, `reference` numbers only.
 #[test]
 fn imports_go_one_way() {
-    let may_import: [(&str, &[&str]); 13] = [
+    let may_import: [(&str, &[&str]); 14] = [
         ("error", &[]),
         ("gpu", &["error"]),
         ("layout", &["error"]),
@@ -62,6 +62,7 @@ fn imports_go_one_way() {
         ("state", &["error", "gpu", "layout", "config"]),
         ("kernels", &["error", "gpu", "layout", "config", "state"]),
         ("objective", &["error", "gpu", "layout"]),
+        ("plateau", &["error", "gpu", "config", "state"]),
         ("step", &["error", "gpu", "layout", "config", "state", "kernels", "objective"]),
         ("telemetry", &["error", "gpu", "state"]),
         ("reference", &["layout", "config"]),
@@ -90,6 +91,7 @@ fn imports_go_one_way() {
                 "kernels",
                 "objective",
                 "orientation",
+                "plateau",
                 "step",
                 "telemetry",
             ],

@@ -5,7 +5,9 @@ mod common;
 
 use common::*;
 use dimer::reference::{self, Reference, bias_correction};
-use dimer::{Base, Config, Correction, Dimer, Evaluation, Layout, Objective, Optimizer, Point};
+use dimer::{
+    Base, Config, Correction, Dimer, Evaluation, Layout, Objective, Optimizer, Point, Schedule,
+};
 
 /// Hands out prepared gradients, with NaN in the padding.
 struct Prepared {
@@ -92,11 +94,12 @@ fn rotate() {
 /// θ itself rounds once (twice with weight decay). The direction rounds in its moments, root,
 /// division, bias corrections (exp: 3 + 2|x| ulp by the WGSL specification) and fma: 32 units
 /// cover them all. An error δ of g moves SGD's direction by at most (1 + 2μ)δ and Adam's by δ/√v̂
-/// from m and as much from v.
+/// from m and as much from v. Sophia divides by D = max(ρh, ε) instead of √v̂: by δ/D from m, and from
+/// h by 4δ/|g| of a ratio of at most 0.07 |g|/D, together less than 2 δ/D.
 fn theta_bound(base: Base, rate: f64, theta: f64, moved: f64, delta: f64, root: f64) -> f64 {
     let sensitivity = match base {
         Base::Sgd { momentum, .. } => 1.0 + 2.0 * momentum,
-        Base::Adam { .. } | Base::AdamW { .. } => 2.0 / root,
+        _ => 2.0 / root,
     };
     2.0 * UNIT * theta.abs() + 32.0 * UNIT * moved + rate * sensitivity * delta
 }
@@ -115,7 +118,11 @@ fn translate() {
             // An event in both steps, and an event followed by a correction without one.
             let interval = if correction == Correction::EventsOnly { 1 } else { 100 };
             for (seed, len) in (50..).zip(LENGTHS) {
-                let dimer = Dimer { correction, interval, ..fixed_dimer(0.25, 0.5, 1.0) };
+                let dimer = Dimer {
+                    correction,
+                    schedule: Schedule::Every(interval),
+                    ..fixed_dimer(0.25, 0.5, 1.0)
+                };
                 two_steps(base, Some(dimer), seed, len, Kind::Plain);
             }
         }
@@ -125,9 +132,9 @@ fn translate() {
 fn two_steps(base: Base, dimer: Option<Dimer>, seed: u64, len: usize, kind: Kind) {
     let mut rng = rng(seed);
     println!("{base:?}, length {len}, {kind:?}, dimer {}", dimer.is_some());
-    let adam = !matches!(base, Base::Sgd { .. });
+    let adam = matches!(base, Base::Adam { .. } | Base::AdamW { .. });
     // Weight decay that is added to the gradient rounds with it.
-    let decay = if matches!(base, Base::AdamW { .. }) { 0.0 } else { 0.1 };
+    let decay = if matches!(base, Base::AdamW { .. } | Base::Sophia { .. }) { 0.0 } else { 0.1 };
     let params = vector(&mut rng, len, Kind::Plain);
     let rate = 0.01;
     let config = Config {
@@ -176,7 +183,12 @@ fn two_steps(base: Base, dimer: Option<Dimer>, seed: u64, len: usize, kind: Kind
             let rounding = 4.0 * UNIT * (g + decay * reference.params[i].abs());
             delta[i] = delta[i].max(correction + rounding);
             let correction = bias_correction(0.999, reference.updates);
-            let root = (reference.second_moment[i] / correction).sqrt() + 1e-8;
+            let root = match base {
+                Base::Sophia { rho, epsilon, .. } => {
+                    (rho * reference.second_moment[i]).max(epsilon)
+                }
+                _ => (reference.second_moment[i] / correction).sqrt() + 1e-8,
+            };
             let moved = (reference.params[i] - before[i]).abs();
             bound[i] += theta_bound(base, rate, before[i], moved, delta[i], root);
             if adam {

@@ -15,14 +15,14 @@ use common::*;
 use dimer::reference::{self, Reference};
 use dimer::{
     Config, Correction, Dimer, Displacement, Error, HostObjective, Layout, Optimizer, Point, Rate,
-    Regime, Rotation,
+    Regime, Rotation, Schedule,
 };
 use rand::RngExt;
 
 fn dimer(regime: Regime) -> Dimer {
     Dimer {
         rotation: Rotation::LocallyOptimal { regime },
-        interval: 1,
+        schedule: Schedule::Every(1),
         displacement: Displacement::Absolute(1.0),
         ..Dimer::default()
     }
@@ -56,7 +56,7 @@ fn follows_lobpcg() {
         0.0
     });
     for (rotations, &expected) in (0..).zip(&ritz).skip(1) {
-        let mut optimizer = turner(200, Regime::Deterministic { rotations });
+        let mut optimizer = turner(200, Regime::rotations(rotations));
         optimizer.write_orientation(&start).unwrap();
         optimizer.rotate(&mut laplacian).unwrap();
         let found = f64::from(optimizer.read_curvature_blocking().unwrap());
@@ -97,7 +97,7 @@ fn needs_few_gradients() {
         (5..10).map(|seed| vector(&mut rng(seed), 500, Kind::Plain)).collect();
     let mut gradients = [u32::MAX; 5];
     for rotations in (4..=28).step_by(4) {
-        let mut optimizer = turner(500, Regime::Deterministic { rotations });
+        let mut optimizer = turner(500, Regime::rotations(rotations));
         for ((matrix, start), gradients) in matrices.iter().zip(&starts).zip(&mut gradients) {
             optimizer.write_orientation(start).unwrap();
             optimizer.rotate(&mut matrix.objective(1.0)).unwrap();
@@ -151,13 +151,13 @@ fn stochastic_regime_finds_the_lowest_mode() {
 /// spectrum's width for each rotation so far; N only to the root of that over the gaps.
 #[test]
 fn matches_reference() {
-    for regime in [Regime::Stochastic, Regime::Deterministic { rotations: 3 }] {
+    for regime in [Regime::Stochastic, Regime::rotations(3)] {
         for correction in [Correction::EventsOnly, Correction::EveryStep] {
             let mut rng = rng(3);
             let eigenvalues: Vec<f64> = (0..130).map(|i| f64::from(i) / 13.0 - 2.0).collect();
             let matrix = Matrix::new(&mut rng, eigenvalues);
             let start = vector(&mut rng, 130, Kind::Plain);
-            let dimer = Dimer { interval: 2, correction, ..dimer(regime) };
+            let dimer = Dimer { schedule: Schedule::Every(2), correction, ..dimer(regime) };
             let config =
                 Config { learning_rate: 1e-4, dimer: Some(dimer.clone()), ..Config::default() };
             let mut optimizer = flat(config.clone(), &start);
@@ -193,10 +193,8 @@ fn matches_torch_hessian() {
         let scale = [0.1, 0.2, 0.3][row[0] as usize];
         let point: Vec<f32> =
             (0..layout.len()).map(|i| (scale * (0.7 * i as f64 + row[0]).sin()) as f32).collect();
-        let dimer = Dimer {
-            displacement: Displacement::Absolute(3e-3),
-            ..dimer(Regime::Deterministic { rotations: 60 })
-        };
+        let dimer =
+            Dimer { displacement: Displacement::Absolute(3e-3), ..dimer(Regime::rotations(60)) };
         let config = Config { dimer: Some(dimer), ..Config::default() };
         let mut optimizer = Optimizer::new(&gpu(), layout.clone(), config, &point).unwrap();
         let mut training = network::Training::new(&optimizer, &images, 512, 0);
@@ -211,7 +209,7 @@ fn matches_torch_hessian() {
 /// A NaN at any point of an event leaves θ, N and the counters as they were.
 #[test]
 fn non_finite_gradient_at_any_probe() {
-    for regime in [Regime::Stochastic, Regime::Deterministic { rotations: 3 }] {
+    for regime in [Regime::Stochastic, Regime::rotations(3)] {
         for poisoned in 0..5 {
             let mut optimizer =
                 flat(Config { dimer: Some(dimer(regime)), ..Config::default() }, &[1.0; 70]);
@@ -227,7 +225,7 @@ fn non_finite_gradient_at_any_probe() {
                     .map(|i| if call == poisoned { f32::NAN } else { (call * i) as f32 })
                     .collect()
             };
-            let mut step = optimizer.begin_step();
+            let mut step = optimizer.begin_step().unwrap();
             step.write_gradient(Point::Centre, &gradient(0)).unwrap();
             let mut calls = 0;
             while step.next_probe().unwrap().is_some() {
@@ -249,7 +247,7 @@ fn non_finite_gradient_at_any_probe() {
 /// Identical gradients, no Hessian at all, one parameter: defined, and N stays a unit vector.
 #[test]
 fn degenerate_products() {
-    for regime in [Regime::Stochastic, Regime::Deterministic { rotations: 3 }] {
+    for regime in [Regime::Stochastic, Regime::rotations(3)] {
         for len in [1, 2, 3, 70] {
             let mut optimizer = turner(len, regime);
             let mut constant = HostObjective::new(|_: &[f32], gradient: &mut [f32]| {
@@ -290,7 +288,7 @@ fn orientations_of_the_user() {
     assert!(matches!(error, Error::InvalidConfig { field: "dimer", .. }), "{error}");
     for rotations in [0, u32::MAX] {
         let config =
-            Config { dimer: Some(dimer(Regime::Deterministic { rotations })), ..Config::default() };
+            Config { dimer: Some(dimer(Regime::rotations(rotations))), ..Config::default() };
         assert!(matches!(config.validate(), Err(Error::InvalidConfig { .. })));
     }
 }

@@ -5,13 +5,13 @@ mod common;
 use common::*;
 use dimer::{
     Buffers, Config, Correction, Dimer, Error, Evaluation, GpuSlice, Layout, Objective, Optimizer,
-    Point,
+    Point, Schedule,
 };
 
 const LEN: usize = 130;
 
 fn config() -> Config {
-    let dimer = Dimer { interval: 3, ..fixed_dimer(0.1, 0.5, 1.0) };
+    let dimer = Dimer { schedule: Schedule::Every(3), ..fixed_dimer(0.1, 0.5, 1.0) };
     Config { dimer: Some(dimer), ..Config::default() }
 }
 
@@ -203,7 +203,7 @@ fn manual_steps() {
         let params = optimizer.read_params_blocking().unwrap();
         let n = optimizer.read_orientation_blocking().unwrap();
         let probe: Vec<f32> = params.iter().zip(&n).map(|(x, n)| n.mul_add(0.5, *x)).collect();
-        let mut step = optimizer.begin_step();
+        let mut step = optimizer.begin_step().unwrap();
         step.write_gradient(Point::Centre, &gradient(params)).unwrap();
         assert_eq!(step.next_probe().unwrap().is_some(), index % 3 == 0);
         step.write_gradient(Point::Probe, &gradient(probe)).unwrap();
@@ -218,10 +218,10 @@ fn manual_steps() {
 fn manual_steps_that_are_given_up() {
     let mut optimizer = flat(config(), &start());
     let before = state(&optimizer);
-    let mut step = optimizer.begin_step();
+    let mut step = optimizer.begin_step().unwrap();
     step.next_probe().unwrap().unwrap();
     drop(step);
-    let error = optimizer.begin_step().finish().unwrap_err();
+    let error = optimizer.begin_step().unwrap().finish().unwrap_err();
     assert!(matches!(error, Error::UnfinishedStep { placed: 0, probes: 1 }), "{error}");
     assert_eq!(state(&optimizer), before);
     assert_eq!(optimizer.steps(), 0);
@@ -313,8 +313,11 @@ fn an_objective_that_moves_its_minibatch_is_caught() {
 
 #[test]
 fn telemetry_is_complete_and_in_order() {
-    let dimer =
-        Dimer { interval: 3, correction: Correction::EveryStep, ..fixed_dimer(0.1, 0.5, 1.0) };
+    let dimer = Dimer {
+        schedule: Schedule::Every(3),
+        correction: Correction::EveryStep,
+        ..fixed_dimer(0.1, 0.5, 1.0)
+    };
     let mut optimizer = flat(Config { dimer: Some(dimer), ..config() }, &start());
     let mut objective = quadratic(spectrum());
     let mut records = Vec::new();

@@ -5,7 +5,7 @@ mod common;
 
 use common::matrix::Matrix;
 use common::*;
-use dimer::{Config, Dimer, Displacement, Optimizer, Rate, Rotation};
+use dimer::{Config, Dimer, Displacement, Optimizer, Rate, Rotation, Schedule};
 use proptest::prelude::*;
 use rand::RngExt;
 
@@ -14,7 +14,7 @@ fn turner(len: usize, rate: Rate) -> Optimizer {
     let dimer = Dimer {
         rotation: Rotation::Gradient { rate },
         displacement: Displacement::Absolute(1.0),
-        interval: 1,
+        schedule: Schedule::Every(1),
         ..Dimer::default()
     };
     flat(Config { dimer: Some(dimer), ..Config::default() }, &vec![0.0; len])

@@ -8,7 +8,7 @@ use common::*;
 use dimer::reference::Reference;
 use dimer::{
     Base, Config, Correction, Dimer, HostObjective, Layout, Objective, Optimizer, Regime, Rotation,
-    Translation,
+    Schedule, Translation,
 };
 use rand::RngExt;
 
@@ -16,7 +16,7 @@ fn saddle_free(correction: Correction) -> Dimer {
     Dimer {
         translation: Translation::SADDLE_FREE,
         correction,
-        interval: 2,
+        schedule: Schedule::Every(2),
         ..fixed_dimer(0.02, 1.0, 1.0)
     }
 }
@@ -109,7 +109,7 @@ fn leaves_an_exact_saddle() {
             0.5 * x * x - 0.5 * y * y + 0.25 * y.powi(4)
         })
     };
-    let rotation = Rotation::LocallyOptimal { regime: Regime::Deterministic { rotations: 1 } };
+    let rotation = Rotation::LocallyOptimal { regime: Regime::rotations(1) };
     let dimer = Dimer { rotation, ..saddle_free(Correction::EventsOnly) };
     let dimer = Dimer { displacement: dimer::Displacement::Absolute(1e-2), ..dimer };
     let end = |dimer: Option<Dimer>| {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use naga::back::PipelineConstants;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 const PRELUDE: [&str; 3] =
@@ -12,32 +13,37 @@ const VECTORS: &str = "common/vector_bindings.wgsl";
 const BASIS: &str = "common/basis_bindings.wgsl";
 const PLACES: &str = "common/places.wgsl";
 const PROBE: &str = "common/probe_bindings.wgsl";
+const PLACING: &str = "common/placing.wgsl";
 const REDUCTION: &str = "common/reduction.wgsl";
 const OUTCOME: &str = "common/outcome.wgsl";
 const BASE: &str = "common/base.wgsl";
 const STEP: &str = "common/step.wgsl";
 
 /// What is concatenated before each fused kernel.
-const FUSED: [(&str, &[&str]); 11] = [
+const FUSED: [(&str, &[&str]); 13] = [
     ("gram.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION]),
     ("rotate.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION, OUTCOME]),
     ("translate.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION, OUTCOME, BASE, STEP]),
     ("rotate_translate.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION, OUTCOME, BASE, STEP]),
-    ("norm.wgsl", &[STREAMS, PROBE, REDUCTION]),
-    ("displace.wgsl", &[STREAMS, PROBE, REDUCTION]),
-    ("measure.wgsl", &[STREAMS, BASIS, PLACES, REDUCTION]),
-    ("aim.wgsl", &[STREAMS, BASIS, PLACES, REDUCTION]),
-    ("basis_gram.wgsl", &[STREAMS, BASIS, PLACES, REDUCTION]),
-    ("ritz.wgsl", &[STREAMS, BASIS, PLACES, REDUCTION]),
-    ("turn.wgsl", &[STREAMS, BASIS, PLACES, REDUCTION]),
+    ("norm.wgsl", &[STREAMS, PROBE, PLACING, REDUCTION]),
+    ("displace.wgsl", &[STREAMS, PROBE, PLACING, REDUCTION]),
+    ("opposite.wgsl", &[STREAMS, PROBE, PLACING, REDUCTION]),
+    ("calibrate.wgsl", &[STREAMS, PROBE, PLACING, REDUCTION]),
+    ("measure.wgsl", &[STREAMS, BASIS, PLACES, PLACING, REDUCTION]),
+    ("aim.wgsl", &[STREAMS, BASIS, PLACES, PLACING, REDUCTION]),
+    ("basis_gram.wgsl", &[STREAMS, BASIS, PLACES, PLACING, REDUCTION]),
+    ("ritz.wgsl", &[STREAMS, BASIS, PLACES, PLACING, REDUCTION]),
+    ("turn.wgsl", &[STREAMS, BASIS, PLACES, PLACING, REDUCTION]),
 ];
 
-const SWITCHES: [&str; 13] = [
+const SWITCHES: [&str; 20] = [
     "SADDLE_FREE",
+    "CLIMB",
     "DIMER",
     "ROTATION",
     "TRANSLATION",
     "ADAM",
+    "SOPHIA",
     "DECOUPLED_DECAY",
     "MOMENTUM",
     "NESTEROV",
@@ -45,8 +51,44 @@ const SWITCHES: [&str; 13] = [
     "FORCE",
     "DIRECTION",
     "LAST",
+    "STOPS",
     "RELATIVE",
+    "AUTOMATIC",
+    "FAR",
+    "CENTRAL",
+    "EXACT",
 ];
+
+/// Switches of which a configuration sets at most one.
+const EXCLUSIVE: [&[&str]; 4] = [
+    &["SADDLE_FREE", "CLIMB"],
+    &["ADAM", "SOPHIA", "MOMENTUM"],
+    &["RELATIVE", "AUTOMATIC", "EXACT"],
+    &["CENTRAL", "AUTOMATIC", "EXACT"],
+];
+
+/// Every setting of the switches that `source` uses, beside declaring them.
+fn settings(source: &str) -> Vec<PipelineConstants> {
+    let uses = |switch: &&str| {
+        let words = source.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        words.filter(|word| word == switch).count() > 1
+    };
+    let used: Vec<&str> = SWITCHES.into_iter().filter(uses).collect();
+    let all = (0..1_u32 << used.len()).map(|bits| {
+        let on = used.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1);
+        on.map(|(_, switch)| *switch).collect::<BTreeSet<&str>>()
+    });
+    let possible = all.filter(|on| {
+        let count = |group: &&[&str]| group.iter().filter(|switch| on.contains(*switch)).count();
+        EXCLUSIVE.iter().all(|group| count(group) <= 1)
+    });
+    let constants = |on: BTreeSet<&str>| {
+        let value =
+            |switch: &&str| ((*switch).to_owned(), f64::from(u8::from(on.contains(switch))));
+        SWITCHES.iter().map(value).collect()
+    };
+    possible.map(constants).collect()
+}
 
 fn read(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders").join(name);
@@ -69,16 +111,13 @@ fn fused_shaders_are_valid_with_every_switch() {
         let files = PRELUDE.iter().chain(parts).copied().chain([name]);
         let source: String = files.map(read).collect();
         let (module, info) = validated(name, &source);
-        for bits in 0..1_u32 << SWITCHES.len() {
-            let constants = SWITCHES
-                .iter()
-                .enumerate()
-                .map(|(i, switch)| ((*switch).to_owned(), f64::from(bits >> i & 1)))
-                .collect();
-            println!("{name} with {constants:?}");
+        let settings = settings(&source);
+        println!("{name}: {} settings", settings.len());
+        assert!(!settings.is_empty());
+        for constants in settings {
             let (module, info) =
                 naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
-                    .unwrap();
+                    .unwrap_or_else(|error| panic!("{name} with {constants:?}: {error}"));
             // naga itself has stumbled over combinations that validate; SPIR-V shows it here.
             naga::back::spv::write_vec(&module, &info, &Default::default(), None).unwrap();
         }

@@ -45,13 +45,18 @@ fn update(i: u32, start: vec4f, corrected: vec4f, group: Group, factors: BaseFac
         let decayed = fma(vec4f(group.weight_decay), theta, g);
         g = select(g, decayed, vec4<bool>(group.weight_decay != 0.0));
     }
-    if ADAM {
+    if ADAM | SOPHIA {
         let m = fma(vec4f(step.beta1_complement), g - first_moment[i], first_moment[i]);
         let v = fma(vec4f(step.beta2), second_moment[i], step.beta2_complement * (g * g));
         first_moment[i] = m;
         second_moment[i] = v;
-        let root = fma(sqrt(v), vec4f(factors.second), vec4f(step.epsilon));
-        theta = fma(vec4f(-rate * factors.first), m / root, theta);
+        if SOPHIA {
+            let ratio = m / max(step.rho * v, vec4f(step.epsilon));
+            theta = fma(vec4f(-rate), clamp(ratio, vec4f(-1.0), vec4f(1.0)), theta);
+        } else {
+            let root = fma(sqrt(v), vec4f(factors.second), vec4f(step.epsilon));
+            theta = fma(vec4f(-rate * factors.first), m / root, theta);
+        }
     } else if MOMENTUM {
         let m = fma(vec4f(step.momentum), first_moment[i], g);
         first_moment[i] = m;

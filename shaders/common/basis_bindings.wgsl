@@ -1,21 +1,21 @@
-// Group 0 of the locally optimal rotation: one shard of each vector.
+// Group 0 of the rotation by Rayleigh-Ritz: one shard of each vector.
 
 @group(0) @binding(0) var<uniform> shard: Shard;
 @group(0) @binding(1) var<storage, read_write> scalars: Scalars;
 @group(0) @binding(2) var<storage, read> blocks: array<u32>;
-@group(0) @binding(3) var<storage, read> gradient: array<vec4f>;
-@group(0) @binding(4) var<storage, read> probe_gradient: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> gradient: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> probe_gradient: array<vec4f>;
 @group(0) @binding(5) var<storage, read> params: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> orientation: array<vec4f>;
 @group(0) @binding(7) var<storage, read_write> probe: array<vec4f>;
-// Six vectors, one behind the other: n, u, p and the products Hn, Hu, Hp.
+// Vectors, one behind the other: n, u and the products Hn, Hu, and where it is used p and Hp.
 @group(0) @binding(8) var<storage, read_write> workspace: array<vec4f>;
 
 const N: u32 = 0u;
 const U: u32 = 1u;
-const P: u32 = 2u;
-const HN: u32 = 3u;
-const HU: u32 = 4u;
+const HN: u32 = 2u;
+const HU: u32 = 3u;
+const P: u32 = 4u;
 const HP: u32 = 5u;
 
 // Where vec4 `i` of a vector of the workspace lies.

@@ -29,6 +29,9 @@ fn outcome(sums: Partial) -> Outcome {
     result.record.loss = scalars.loss;
     result.record.angle = 0.0;
     result.record.projection = 0.0;
+    if AUTOMATIC {
+        result.record.difference_error = scalars.calibration.error;
+    }
 
     let gradient_norm = norm_of(sums.small.x, sums.large.x);
     result.clip = 1.0;
@@ -39,7 +42,7 @@ fn outcome(sums: Partial) -> Outcome {
     result.record.clip = result.clip;
     // A NaN or an infinity in either gradient survives in these two sums of squares.
     var valid = is_finite(sums.large.x) && is_finite(sums.large.y);
-    if ADAM {
+    if ADAM | SOPHIA {
         let clipped = result.clip * gradient_norm;
         valid = valid && is_finite(clipped * clipped);
     }
@@ -130,6 +133,11 @@ fn translation(projection: f32, result: ptr<function, Outcome>) {
             (*result).shift = select(length, -length, projection > 0.0);
             (*result).correction = (*result).clip * projection;
         }
+    } else if CLIMB {
+        // Uphill along N; downhill elsewhere only where N has found the way over a saddle.
+        let convex = (*result).record.curvature >= 0.0;
+        (*result).correction = (*result).clip * projection * select(2.0, 1.0, convex);
+        (*result).clip = select((*result).clip, 0.0, convex);
     } else {
         let applies = step.only_negative_curvature == 0u || (*result).record.curvature < 0.0;
         (*result).correction =

@@ -33,11 +33,25 @@ fn place_of(i: u32) -> Place {
 }
 
 fn load_gradient(i: u32, place: Place) -> vec4f {
-    return select(vec4f(), gradient[i], place.valid);
+    var g = gradient[i];
+    if CENTRAL {
+        g = fma(vec4f(0.5), probe_gradient[i], 0.5 * g);
+    }
+    return select(vec4f(), g, place.valid);
 }
 
-// g2 - g1 where the dimer acts, else 0.
+// The lanes on which the dimer acts.
+fn acts(place: Place) -> vec4<bool> {
+    return place.valid & vec4<bool>(place.group.dimer != 0u);
+}
+
+// The product times the distance where the dimer acts, else 0.
 fn load_difference(i: u32, place: Place, g1: vec4f) -> vec4f {
-    let acts = place.valid & vec4<bool>(place.group.dimer != 0u);
-    return select(vec4f(), probe_gradient[i] - g1, acts);
+    var d = probe_gradient[i];
+    if CENTRAL {
+        d = fma(vec4f(0.5), d, -0.5 * gradient[i]);
+    } else if !EXACT {
+        d -= g1;
+    }
+    return select(vec4f(), d, acts(place));
 }

@@ -7,20 +7,31 @@ override DIMER: bool = false;
 override ROTATION: bool = false;
 // Whether the dispatch moves the parameters.
 override TRANSLATION: bool = false;
-// Whether the translation is saddle-free, or else the projection.
+// Whether the translation is saddle-free or climbs, or else the projection.
 override SADDLE_FREE: bool = false;
-// The base optimizer: Adam and AdamW, or SGD.
+override CLIMB: bool = false;
+// The base optimizer: Adam and AdamW, or Sophia, or SGD.
 override ADAM: bool = false;
+override SOPHIA: bool = false;
 override DECOUPLED_DECAY: bool = false;
 override MOMENTUM: bool = false;
 override NESTEROV: bool = false;
-// The locally optimal rotation: whether the step is one of its events, and within one, whether the
-// basis holds more than n, whether it holds p too, and whether this is the event's last rotation.
+// The rotation by Rayleigh-Ritz: whether the step is one of its events, and within one, whether the
+// basis holds more than n, whether it holds p too, whether this is the event's last rotation, and
+// whether an earlier one may have been enough.
 override RITZ: bool = false;
 override FORCE: bool = false;
 override DIRECTION: bool = false;
 override LAST: bool = false;
+override STOPS: bool = false;
 // The workspace vector that measure writes.
 override SLOT: u32 = 0u;
-// Whether the displacement is a fraction of the norm of the parameters.
+// Whether the displacement is a fraction of the norm of the parameters, whether the kernels adapt
+// that fraction, and whether this dispatch belongs to the probe at twice the distance.
 override RELATIVE: bool = false;
+override AUTOMATIC: bool = false;
+override FAR: bool = false;
+// Whether the gradients are a pair on both sides of the centre, with the minus side in `gradient`,
+// and whether `probe_gradient` is the product itself.
+override CENTRAL: bool = false;
+override EXACT: bool = false;

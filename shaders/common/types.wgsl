@@ -47,6 +47,11 @@ struct Step {
     kick: f32,
     // Standard errors that the smoothed curvature must lie below zero.
     significance: f32,
+    // Of Sophia: what the mean square is multiplied by.
+    rho: f32,
+    // |F| / |C| and radians at which a rotation was enough.
+    stop_residual: f32,
+    stop_angle: f32,
 }
 
 // The part of the vectors that one dispatch covers.
@@ -104,6 +109,9 @@ struct Record {
     curvature_error: f32,
     // The newest first.
     curvatures: array<f32, CURVATURES>,
+    // What the automatic displacement expects C to be off by.
+    difference_error: f32,
+    padding: u32,
 }
 
 // The sums over one tile, with d = g2 - g1.
@@ -131,6 +139,21 @@ struct Ritz {
     rotations: u32,
     // 0 once a gradient of this event was not finite.
     valid: u32,
+    // Whether this event needs no further rotation, and whether the last one did nothing.
+    stopped: u32,
+    idle: u32,
+    padding: vec2u,
+}
+
+// State of the automatic displacement.
+struct Calibration {
+    // Fraction of the norm of the parameters; 0 before the first event.
+    factor: f32,
+    // Distance of the near probe.
+    distance: f32,
+    // Curvature at twice that distance.
+    far: f32,
+    error: f32,
 }
 
 struct Scalars {
@@ -139,6 +162,7 @@ struct Scalars {
     // Distance of the probe in the current event.
     displacement: f32,
     padding: vec2u,
+    calibration: Calibration,
     // The last record, and its copy of before the current step: gram makes the copy, so that no
     // workgroup of the update can read what another one writes.
     latest: Record,

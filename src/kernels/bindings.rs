@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::gpu::{Gpu, GpuSlice};
 use crate::layout::{BLOCK, Layout};
-use crate::state::{Shard, State, Step, WORKSPACE};
+use crate::state::{Shard, State, Step};
 
 /// The bind groups of one optimizer, made once.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(super) struct Bindings {
     pub basis_layout: wgpu::PipelineLayout,
     pub step: wgpu::BindGroup,
     pub shards: Vec<ShardBindings>,
+    /// Vectors of the workspace.
+    widest: usize,
 }
 
 #[derive(Debug)]
@@ -58,8 +60,9 @@ const BASIS_ENTRIES: [Entry; 9] = [
     Entry::Uniform,
     Entry::Write,
     Entry::Read,
-    Entry::Read,
-    Entry::Read,
+    // One of the two gradients is written, and they may share a buffer.
+    Entry::Write,
+    Entry::Write,
     Entry::Read,
     Entry::Write,
     Entry::Write,
@@ -67,7 +70,14 @@ const BASIS_ENTRIES: [Entry; 9] = [
 ];
 
 impl Bindings {
-    pub(super) fn new(gpu: &Gpu, layout: &Layout, state: &State, shards: &[Range<usize>]) -> Self {
+    /// With a workspace of `widest` vectors.
+    pub(super) fn new(
+        gpu: &Gpu,
+        layout: &Layout,
+        state: &State,
+        shards: &[Range<usize>],
+        widest: usize,
+    ) -> Self {
         let vectors = group_layout(gpu, "vectors", &VECTOR_ENTRIES);
         let probe = group_layout(gpu, "probe", &PROBE_ENTRIES);
         let basis = group_layout(gpu, "basis", &BASIS_ENTRIES);
@@ -89,10 +99,18 @@ impl Bindings {
             shards: shards
                 .iter()
                 .map(|shard| {
-                    ShardBindings::new(gpu, layout, state, shard, [&vectors, &probe, &basis])
+                    let workspace = workspace_range(shard, widest);
+                    let layouts = [&vectors, &probe, &basis];
+                    ShardBindings::new(gpu, layout, state, shard, &workspace, layouts)
                 })
                 .collect(),
+            widest,
         }
+    }
+
+    /// The words of the workspace that belong to `shard`.
+    pub(super) fn workspace_range(&self, shard: &Range<usize>) -> Range<usize> {
+        workspace_range(shard, self.widest)
     }
 }
 
@@ -102,6 +120,7 @@ impl ShardBindings {
         layout: &Layout,
         state: &State,
         shard: &Range<usize>,
+        workspace_range: &Range<usize>,
         [vectors, probe, basis]: [&wgpu::BindGroupLayout; 3],
     ) -> Self {
         let tile = layout.tile();
@@ -160,7 +179,7 @@ impl ShardBindings {
                 part(&state.params),
                 part(&state.orientation),
                 part(&state.probe),
-                part_binding(&workspace, &workspace_range(shard)),
+                part_binding(&workspace, workspace_range),
             ],
         );
         let tiles = shard.len().div_ceil(tile) as u32;
@@ -168,9 +187,8 @@ impl ShardBindings {
     }
 }
 
-/// The words of the workspace that belong to `shard`.
-pub(super) fn workspace_range(shard: &Range<usize>) -> Range<usize> {
-    WORKSPACE * shard.start..WORKSPACE * shard.end
+fn workspace_range(shard: &Range<usize>, widest: usize) -> Range<usize> {
+    widest * shard.start..widest * shard.end
 }
 
 /// The words `range` of `slice`, or all of it where it is a stub that no kernel touches.

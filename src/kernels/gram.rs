@@ -1,6 +1,6 @@
 //! `gram.wgsl`: the sums from which every scalar of a step follows.
 
-use super::{At, Builder, Mode, Over, PerMode, Switches};
+use super::{At, Builder, Kernel, Mode, Over, PerMode, Switches};
 
 const SOURCE: &str = include_str!("../../shaders/gram.wgsl");
 
@@ -18,4 +18,10 @@ impl Gram {
     pub(crate) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>, mode: Mode) {
         self.0.encode(pass, at, mode);
     }
+}
+
+/// The sums over N and the difference of the gradients, whatever the rotation.
+pub(super) fn differences(builder: &Builder<'_>) -> Kernel {
+    let switches = Switches { differences: true, ..Switches::of(Mode::Event) };
+    builder.kernel("gram", Over::Vectors, &[SOURCE], &switches)
 }

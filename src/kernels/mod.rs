@@ -3,9 +3,10 @@
 //! [`unfused`] holds the same mathematics as chains of textbook operations.
 
 mod bindings;
+mod calibrate;
 mod displace;
 mod gram;
-mod locally_optimal;
+mod rayleigh_ritz;
 mod rotate;
 #[cfg(test)]
 mod tests;
@@ -14,16 +15,17 @@ pub(crate) mod unfused;
 #[cfg(test)]
 mod unfused_tests;
 
-use crate::config::{Base, Config, Dimer, Displacement, Translation};
+use crate::config::{Base, Config, Difference, Displacement, RayleighRitz as Ritz, Translation};
 use crate::error::Result;
-use crate::gpu::{Gpu, WORKGROUP_SIZE};
+use crate::gpu::{Gpu, GpuSlice, WORKGROUP_SIZE};
 use crate::layout::Layout;
-use crate::state::{STEP_SLOTS, STEP_STRIDE, State, WORKSPACE};
+use crate::state::{STEP_SLOTS, STEP_STRIDE, State};
 
-use bindings::{Bindings, ShardBindings, workspace_range};
+use bindings::{Bindings, ShardBindings};
+use calibrate::Calibrate;
 use displace::Displace;
 use gram::Gram;
-use locally_optimal::LocallyOptimal;
+use rayleigh_ritz::RayleighRitz;
 use rotate::Rotate;
 use translate::Translate;
 
@@ -41,9 +43,10 @@ pub(crate) enum Mode {
 /// Every fused kernel that one configuration needs.
 #[derive(Debug)]
 pub(crate) struct Kernels {
+    pub calibrate: Option<Calibrate>,
     pub displace: Option<Displace>,
     pub gram: Gram,
-    pub locally_optimal: Option<LocallyOptimal>,
+    pub rayleigh_ritz: Option<RayleighRitz>,
     pub rotate: Option<Rotate>,
     pub translate: Translate,
     bindings: Bindings,
@@ -51,17 +54,19 @@ pub(crate) struct Kernels {
 
 impl Kernels {
     pub(crate) fn new(gpu: &Gpu, layout: &Layout, config: &Config, state: &State) -> Result<Self> {
-        let regime = config.regime();
-        let widest = if regime.is_some() { WORKSPACE } else { 1 };
+        let ritz = config.rayleigh_ritz();
+        let widest = ritz.map_or(1, Ritz::vectors);
         let shards = layout.shards(&gpu.device().limits(), widest)?;
         gpu.validated("the kernels", || {
-            let bindings = Bindings::new(gpu, layout, state, &shards);
+            let bindings = Bindings::new(gpu, layout, state, &shards, widest);
             let builder = Builder { gpu, config, bindings: &bindings };
             let dimer = config.dimer.as_ref();
+            let automatic = dimer.filter(|dimer| dimer.displacement == Displacement::Automatic);
             Self {
+                calibrate: automatic.map(|_| Calibrate::new(&builder)),
                 displace: dimer.map(|dimer| Displace::new(&builder, dimer)),
                 gram: Gram::new(&builder),
-                locally_optimal: regime.map(|regime| LocallyOptimal::new(&builder, regime)),
+                rayleigh_ritz: ritz.map(|ritz| RayleighRitz::new(&builder, ritz)),
                 rotate: dimer.map(|_| Rotate::new(&builder)),
                 translate: Translate::new(&builder),
                 bindings,
@@ -72,12 +77,36 @@ impl Kernels {
     /// Copies N into the workspace, where an event turns it: N itself changes only when every
     /// gradient of the event was finite.
     pub(crate) fn begin_event(&self, encoder: &mut wgpu::CommandEncoder, state: &State) {
+        self.copy_to_workspace(encoder, state, &state.orientation, 0);
+    }
+
+    /// Keeps the gradient at θ + ΔR·d, for direction d number `direction` of an event, until that at
+    /// θ − ΔR·d is there: in the slot of their difference.
+    pub(crate) fn keep_probe_gradient(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        state: &State,
+        direction: u32,
+    ) {
+        if let Some(ritz) = &self.rayleigh_ritz {
+            self.copy_to_workspace(encoder, state, &state.probe_gradient, ritz.slot(direction));
+        }
+    }
+
+    fn copy_to_workspace(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        state: &State,
+        vector: &GpuSlice,
+        slot: u32,
+    ) {
         for ShardBindings { range, .. } in &self.bindings.shards {
+            let begin = self.bindings.workspace_range(range).start + slot as usize * range.len();
             encoder.copy_buffer_to_buffer(
-                &state.orientation.buffer,
-                4 * range.start as u64,
+                &vector.buffer,
+                vector.offset + 4 * range.start as u64,
                 &state.workspace,
-                4 * workspace_range(range).start as u64,
+                4 * begin as u64,
                 4 * range.len() as u64,
             );
         }
@@ -188,6 +217,7 @@ const PROBE: &str = include_str!("../../shaders/common/probe_bindings.wgsl");
 const BASIS: &str = include_str!("../../shaders/common/basis_bindings.wgsl");
 const PLACES: &str = include_str!("../../shaders/common/places.wgsl");
 const STREAMS: &str = include_str!("../../shaders/common/streams.wgsl");
+const PLACING: &str = include_str!("../../shaders/common/placing.wgsl");
 const REDUCTION: &str = include_str!("../../shaders/common/reduction.wgsl");
 const OUTCOME: &str = include_str!("../../shaders/common/outcome.wgsl");
 const BASE: &str = include_str!("../../shaders/common/base.wgsl");
@@ -197,48 +227,60 @@ impl Builder<'_> {
     fn kernel(&self, label: &str, over: Over, parts: &[&str], switches: &Switches) -> Kernel {
         let (vectors, layout) = match over {
             Over::Vectors => ([VECTORS, PLACES].concat(), &self.bindings.vectors_layout),
-            Over::Probe => (PROBE.to_owned(), &self.bindings.probe_layout),
-            Over::Basis => ([BASIS, PLACES].concat(), &self.bindings.basis_layout),
+            Over::Probe => ([PROBE, PLACING].concat(), &self.bindings.probe_layout),
+            Over::Basis => ([BASIS, PLACES, PLACING].concat(), &self.bindings.basis_layout),
         };
         let source = [PRELUDE, STREAMS, &vectors, REDUCTION, &parts.concat()].concat();
-        let constants = self.constants(switches);
+        let constants = self.constants(over, switches);
         Kernel { pipeline: pipeline(self.gpu, label, Some(layout), &source, &constants), over }
     }
 
     /// The overrides of `switches.wgsl`.
-    fn constants(&self, switches: &Switches) -> [(&'static str, f64); 15] {
-        let (adam, decoupled, momentum, nesterov) = match self.config.base {
-            Base::Sgd { momentum, nesterov } => (false, false, momentum > 0.0, nesterov),
-            Base::Adam { .. } => (true, false, false, false),
-            Base::AdamW { .. } => (true, true, false, false),
+    fn constants(&self, over: Over, switches: &Switches) -> [(&'static str, f64); 22] {
+        let (adam, sophia, decoupled) = match self.config.base {
+            Base::Sgd { .. } => (false, false, false),
+            Base::Adam { .. } => (true, false, false),
+            Base::AdamW { .. } => (true, false, true),
+            Base::Sophia { .. } => (false, true, true),
         };
-        let relative = matches!(
-            self.config.dimer,
-            Some(Dimer { displacement: Displacement::Relative { .. }, .. })
-        );
-        let saddle_free = matches!(
-            self.config.dimer,
-            Some(Dimer { translation: Translation::SaddleFree { .. }, .. })
-        );
+        let (momentum, nesterov) = match self.config.base {
+            Base::Sgd { momentum, nesterov } => (momentum > 0.0, nesterov),
+            _ => (false, false),
+        };
+        let dimer = self.config.dimer.as_ref();
+        let exact = dimer.is_some_and(|dimer| dimer.difference == Difference::Exact);
+        let displacement = dimer.filter(|_| !exact).map(|dimer| dimer.displacement);
+        let translation = dimer.map(|dimer| dimer.translation);
         let event = switches.mode == Mode::Event;
-        let ritz = event && self.config.regime().is_some();
+        let ritz = self.config.rayleigh_ritz().filter(|_| event);
+        // Where measure has made the mean of a central pair, the other kernels find it in place.
+        let central = dimer.is_some_and(|dimer| dimer.difference == Difference::Central)
+            && event
+            && (ritz.is_none() || over == Over::Basis);
         let switch = |on: bool| f64::from(u8::from(on));
         [
             ("WORKGROUP_SIZE", f64::from(WORKGROUP_SIZE)),
             ("DIMER", switch(switches.mode != Mode::Base)),
-            ("ROTATION", switch(event && !ritz)),
+            ("ROTATION", switch(event && (ritz.is_none() || switches.differences))),
             ("TRANSLATION", switch(switches.moves)),
-            ("SADDLE_FREE", switch(saddle_free)),
+            ("SADDLE_FREE", switch(matches!(translation, Some(Translation::SaddleFree { .. })))),
+            ("CLIMB", switch(translation == Some(Translation::Climb))),
             ("ADAM", switch(adam)),
+            ("SOPHIA", switch(sophia)),
             ("DECOUPLED_DECAY", switch(decoupled)),
             ("MOMENTUM", switch(momentum)),
             ("NESTEROV", switch(nesterov)),
-            ("RITZ", switch(ritz)),
+            ("RITZ", switch(ritz.is_some())),
             ("FORCE", switch(switches.force)),
             ("DIRECTION", switch(switches.direction)),
             ("LAST", switch(switches.last)),
+            ("STOPS", switch(ritz.is_some_and(|ritz| ritz.stop().is_some()))),
             ("SLOT", f64::from(switches.slot)),
-            ("RELATIVE", switch(relative)),
+            ("RELATIVE", switch(matches!(displacement, Some(Displacement::Relative { .. })))),
+            ("AUTOMATIC", switch(displacement == Some(Displacement::Automatic))),
+            ("FAR", switch(switches.far)),
+            ("CENTRAL", switch(central)),
+            ("EXACT", switch(exact)),
         ]
     }
 }
@@ -252,11 +294,24 @@ struct Switches {
     direction: bool,
     last: bool,
     slot: u32,
+    /// At twice the distance.
+    far: bool,
+    /// Sums over the difference of the gradients, whatever the rotation.
+    differences: bool,
 }
 
 impl Switches {
     fn of(mode: Mode) -> Self {
-        Self { mode, moves: false, force: false, direction: false, last: false, slot: 0 }
+        Self {
+            mode,
+            moves: false,
+            force: false,
+            direction: false,
+            last: false,
+            slot: 0,
+            far: false,
+            differences: false,
+        }
     }
 }
 

@@ -132,11 +132,13 @@ fn displace_matches_f64() {
     let gpu = Gpu::new().unwrap_or_else(|error| panic!("{error}"));
     let unit = 2_f64.powi(-24);
     for (seed, len) in (1..).zip(LENGTHS) {
+        // Each with its least distance, and its fraction of the norm.
         let kinds = [
-            Displacement::Absolute(0.125),
-            Displacement::Relative { factor: 0.03125, minimum: 1e-30 },
+            (Displacement::Absolute(0.125), 0.125, 0.0),
+            (Displacement::Relative { factor: 0.03125, minimum: 1e-30 }, 0.0, 0.03125),
+            (Displacement::Automatic, 6e-5, 6e-5),
         ];
-        for displacement in kinds {
+        for (displacement, least, factor) in kinds {
             let bench = Bench::new(&gpu, len, displacement);
             for (name, scale) in SCALES {
                 println!("seed {seed}, length {len}, {name}, {displacement:?}");
@@ -147,16 +149,16 @@ fn displace_matches_f64() {
                 bench.write(&bench.state.orientation, &n, false);
                 bench.write(&bench.state.probe, &vec![f32::NAN; len], true);
                 bench.run(|kernels, pass, at| {
-                    kernels.displace.as_ref().unwrap().encode(pass, at);
+                    let displace = kernels.displace.as_ref().unwrap();
+                    match displacement {
+                        Displacement::Automatic => displace.encode_far(pass, at),
+                        _ => displace.encode(pass, at),
+                    }
                 });
                 let (theta, n) = (wide(&theta), wide(&n));
-                let (distance, rounding) = match displacement {
-                    Displacement::Absolute(distance) => (distance, 0.0),
-                    // The norm is good to 1e-6 and four roundings of its root and scale.
-                    Displacement::Relative { factor, .. } => {
-                        (factor * dot(&theta, &theta).0.sqrt(), 1e-6 + 4.0 * unit)
-                    }
-                };
+                // The norm is good to 1e-6 and four roundings of its root and scale.
+                let rounding = if factor > 0.0 { 1e-6 + 4.0 * unit } else { 0.0 };
+                let distance = (factor * dot(&theta, &theta).0.sqrt()).max(least);
                 let bytes = gpu.read_blocking(&bench.state.probe).unwrap();
                 let probe: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
                 assert!(probe[len..].iter().all(|&x| x == 0.0), "the padding stays zero");
@@ -186,7 +188,16 @@ fn structs_match_their_twins() {
     assert_eq!(size("Group"), size_of::<GroupEntry>());
     assert_eq!(size("Record"), size_of::<Record>());
     assert_eq!(size("Partial"), 48);
-    assert_eq!(size("Ritz"), 48);
+    assert_eq!(size("Ritz"), 64);
+    let offset = |name: &str, field: &str| {
+        let (_, ty) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)).unwrap();
+        let naga::TypeInner::Struct { members, .. } = &ty.inner else { panic!("{name}") };
+        members.iter().find(|member| member.name.as_deref() == Some(field)).unwrap().offset
+    };
+    // What state/mod.rs reads by its place.
+    assert_eq!(offset("Ritz", "stopped"), 48);
+    assert_eq!(offset("Scalars", "latest"), 32);
+    assert_eq!(u64::from(offset("Scalars", "partials")), PARTIALS_OFFSET);
     let constant = |name: &str| {
         let (_, constant) =
             module.constants.iter().find(|(_, c)| c.name.as_deref() == Some(name)).unwrap();

@@ -13,7 +13,7 @@ impl Translate {
     pub(super) fn new(builder: &Builder<'_>) -> Self {
         let kernel = |mode| {
             let (label, source) = match mode {
-                Mode::Event if builder.config.regime().is_none() => {
+                Mode::Event if builder.config.rayleigh_ritz().is_none() => {
                     ("rotate_translate", ROTATE_TRANSLATE)
                 }
                 _ => ("translate", TRANSLATE),

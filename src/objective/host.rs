@@ -1,7 +1,7 @@
 //! [`HostObjective`]: an objective from a closure over host slices.
 
-use super::{Evaluation, Objective, Point};
-use crate::error::Result;
+use super::{Evaluation, HessianProduct, Objective, Point};
+use crate::error::{Error, Result};
 
 /// An objective from `FnMut(params, gradient) -> loss`, run on the host.
 ///
@@ -23,28 +23,57 @@ use crate::error::Result;
 /// # Ok::<(), dimer::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct HostObjective<F> {
+pub struct HostObjective<F, H = fn(&[f32], &[f32], &mut [f32])> {
     function: F,
-    gradient: Vec<f32>,
+    product: Option<H>,
+    result: Vec<f32>,
 }
 
 impl<F: FnMut(&[f32], &mut [f32]) -> f32> HostObjective<F> {
     /// Wraps `function`.
     pub fn new(function: F) -> Self {
-        Self { function, gradient: Vec::new() }
+        Self { function, product: None, result: Vec::new() }
     }
 }
 
-impl<F: FnMut(&[f32], &mut [f32]) -> f32> Objective for HostObjective<F> {
+impl<F, H> HostObjective<F, H> {
+    /// Adds `FnMut(params, direction, product)`, which fills `product` with the Hessian at `params`
+    /// times `direction`; see [`Difference::Exact`](crate::Difference::Exact).
+    pub fn with_hessian_product<G>(self, product: G) -> HostObjective<F, G>
+    where
+        G: FnMut(&[f32], &[f32], &mut [f32]),
+    {
+        HostObjective { function: self.function, product: Some(product), result: self.result }
+    }
+}
+
+impl<F, H> Objective for HostObjective<F, H>
+where
+    F: FnMut(&[f32], &mut [f32]) -> f32,
+    H: FnMut(&[f32], &[f32], &mut [f32]),
+{
     fn gradient(&mut self, mut at: Evaluation<'_>) -> Result<()> {
         let params = at.read_params()?;
-        self.gradient.clear();
-        self.gradient.resize(params.len(), 0.0);
-        let loss = (self.function)(&params, &mut self.gradient);
+        self.result.clear();
+        self.result.resize(params.len(), 0.0);
+        let loss = (self.function)(&params, &mut self.result);
         if at.point == Point::Centre {
             at.write_loss(loss);
         }
-        at.write_gradient(&self.gradient)
+        at.write_gradient(&self.result)
+    }
+
+    fn hessian_product(&mut self, mut at: HessianProduct<'_>) -> Result<()> {
+        let Some(product) = &mut self.product else {
+            return Err(Error::objective(
+                "its closure gives no product; add one by `with_hessian_product`",
+            ));
+        };
+        let (params, direction) = at.read()?;
+        self.result.clear();
+        self.result.resize(params.len(), 0.0);
+        product(&params, &direction, &mut self.result);
+        at.write(&self.result)
     }
 
     fn supplies_loss(&self) -> bool {

@@ -40,6 +40,19 @@ pub trait Objective {
     /// parameters, moments, orientation and counters are as they were.
     fn gradient(&mut self, at: Evaluation<'_>) -> Result<()>;
 
+    /// Records, or runs, the work that writes the Hessian at `at.params` times `at.direction` into
+    /// `at.product`; needed with [`Difference::Exact`](crate::Difference::Exact) only.
+    ///
+    /// # Errors
+    /// As [`Objective::gradient`]; the default has no product and says so.
+    fn hessian_product(&mut self, at: HessianProduct<'_>) -> Result<()> {
+        let _ = at;
+        Err(Error::objective(
+            "it has no `hessian_product`, which `Difference::Exact` needs; implement it, or take \
+             `Difference::Forward`",
+        ))
+    }
+
     /// Whether the objective writes its loss into [`Evaluation::loss`]; default no.
     fn supplies_loss(&self) -> bool {
         false
@@ -51,7 +64,8 @@ pub trait Objective {
 pub enum Point {
     /// θ.
     Centre,
-    /// θ + ΔR·N, or another direction that the rotation probes; running statistics, as of batch normalisation, should not learn from it.
+    /// θ + ΔR·N, or another direction that the rotation probes, or the other side of one; running
+    /// statistics, as of batch normalisation, should not learn from it.
     Probe,
 }
 
@@ -91,8 +105,7 @@ impl Evaluation<'_> {
     /// [`Error::Rejected`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn read_params(&mut self) -> Result<Vec<f32>> {
         self.submit()?;
-        let bytes = self.gpu.read_blocking(self.params)?;
-        Ok(self.layout.unpad(&bytemuck::pod_collect_to_vec(&bytes)))
+        read(self.gpu, self.layout, self.params)
     }
 
     /// Writes a gradient from the host, without padding.
@@ -100,16 +113,68 @@ impl Evaluation<'_> {
     /// # Errors
     /// [`Error::LengthMismatch`].
     pub fn write_gradient(&mut self, gradient: &[f32]) -> Result<()> {
-        let padded = self.layout.pad("gradient", gradient)?;
-        let bytes = bytemuck::cast_slice(&padded);
-        self.gpu.queue().write_buffer(&self.gradient.buffer, self.gradient.offset, bytes);
-        Ok(())
+        write(self.gpu, self.layout, "gradient", self.gradient, gradient)
     }
 
     /// Writes the loss from the host.
     pub fn write_loss(&mut self, loss: f32) {
         self.gpu.queue().write_buffer(self.loss, 0, bytemuck::bytes_of(&loss));
     }
+}
+
+/// One Hessian-vector product asked of an objective; the fields are those of [`Evaluation`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct HessianProduct<'a> {
+    /// The device, for objectives that run work of their own.
+    pub gpu: &'a Gpu,
+    /// How tensors lie in the vectors.
+    pub layout: &'a Layout,
+    /// Takes the objective's work; submitted by the optimizer.
+    pub encoder: &'a mut wgpu::CommandEncoder,
+    /// The parameters, padded; read only.
+    pub params: &'a GpuSlice,
+    /// The direction d, padded with zeros, of unit length; zero in groups without dimer.
+    pub direction: &'a GpuSlice,
+    /// Where Hd belongs, padded.
+    pub product: &'a GpuSlice,
+}
+
+impl HessianProduct<'_> {
+    /// Submits, waits, and returns the parameters and the direction without padding.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    pub fn read(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
+        let recorded = std::mem::replace(self.encoder, self.gpu.encoder("product"));
+        self.gpu.submit("a product", recorded)?;
+        let vector = |slice| read(self.gpu, self.layout, slice);
+        Ok((vector(self.params)?, vector(self.direction)?))
+    }
+
+    /// Writes the product from the host, without padding.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`].
+    pub fn write(&mut self, product: &[f32]) -> Result<()> {
+        write(self.gpu, self.layout, "product", self.product, product)
+    }
+}
+
+fn read(gpu: &Gpu, layout: &Layout, slice: &GpuSlice) -> Result<Vec<f32>> {
+    Ok(layout.unpad(&bytemuck::pod_collect_to_vec(&gpu.read_blocking(slice)?)))
+}
+
+fn write(
+    gpu: &Gpu,
+    layout: &Layout,
+    what: &'static str,
+    slice: &GpuSlice,
+    values: &[f32],
+) -> Result<()> {
+    let padded = layout.pad(what, values)?;
+    gpu.queue().write_buffer(&slice.buffer, slice.offset, bytemuck::cast_slice(&padded));
+    Ok(())
 }
 
 /// ‖a − b‖ / ‖a‖ of two gradients; 0 where both vanish or are equal to the bit.

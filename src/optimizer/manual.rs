@@ -1,6 +1,7 @@
 //! [`ManualStep`]: a step without callbacks, for training loops that own the control flow.
 
 use super::Optimizer;
+use crate::config::Difference;
 use crate::error::{Error, Result};
 use crate::gpu::GpuSlice;
 use crate::kernels::Mode;
@@ -23,7 +24,7 @@ pub struct PointBuffers<'a> {
 ///
 /// let mut optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(3)?, Config::default(), &[1.0; 3])?;
 /// for _ in 0..3 {
-///     let mut step = optimizer.begin_step();
+///     let mut step = optimizer.begin_step()?;
 ///     step.write_gradient(Point::Centre, &[1.0, 2.0, 3.0])?;
 ///     while step.next_probe()?.is_some() {
 ///         step.write_gradient(Point::Probe, &[1.1, 2.1, 2.9])?;
@@ -40,6 +41,8 @@ pub struct ManualStep<'a> {
     mode: Mode,
     /// Probes placed so far.
     placed: u32,
+    /// Probes of the step, fewer once it has stopped early.
+    probes: u32,
 }
 
 impl Optimizer {
@@ -47,15 +50,28 @@ impl Optimizer {
     ///
     /// Work that reads `params` and writes `gradient` of a point is the user's, on
     /// [`Gpu::queue`](crate::Gpu::queue).
-    pub fn begin_step(&mut self) -> ManualStep<'_> {
-        let mode = self.schedule.mode(self.index);
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] with [`Difference::Exact`], which needs an objective;
+    /// [`Error::DeviceLost`].
+    pub fn begin_step(&mut self) -> Result<ManualStep<'_>> {
+        if self.plan.difference == Difference::Exact {
+            return Err(Error::InvalidConfig {
+                field: "dimer.difference",
+                value: "Exact".into(),
+                expected: "Forward or Central in a step without an objective",
+            });
+        }
+        let mode = self.next_mode()?;
         self.write_hyperparameters();
-        ManualStep { optimizer: self, mode, placed: 0 }
+        let probes = self.plan.probes(mode);
+        Ok(ManualStep { optimizer: self, mode, placed: 0, probes })
     }
 }
 
 impl ManualStep<'_> {
-    /// θ and g₁; every step needs this gradient, before the second probe is placed.
+    /// θ and g₁; every step needs this gradient, before the second probe is placed, but for the
+    /// events of [`Difference::Central`].
     pub fn centre(&self) -> PointBuffers<'_> {
         let state = &self.optimizer.state;
         PointBuffers { params: &state.params, gradient: &state.gradient }
@@ -68,15 +84,20 @@ impl ManualStep<'_> {
     /// [`Error::DeviceLost`].
     pub fn next_probe(&mut self) -> Result<Option<PointBuffers<'_>>> {
         let optimizer = &*self.optimizer;
-        if self.placed == optimizer.schedule.probes(self.mode) {
+        if self.placed == self.probes {
             return Ok(None);
         }
+        let parts = optimizer.parts();
         let mut encoder = optimizer.gpu.encoder("probe");
-        optimizer.parts().place_probe(&mut encoder, optimizer.index, self.placed);
+        parts.place_probe(&mut encoder, optimizer.index, self.placed);
+        if parts.has_stopped(&mut encoder, self.placed)? {
+            self.probes = self.placed;
+            return Ok(None);
+        }
         optimizer.gpu.submit("a probe", encoder)?;
+        let gradient = parts.gradient_of(self.placed);
         self.placed += 1;
-        let state = &optimizer.state;
-        Ok(Some(PointBuffers { params: &state.probe, gradient: &state.probe_gradient }))
+        Ok(Some(PointBuffers { params: &optimizer.state.probe, gradient }))
     }
 
     /// Writes a gradient from the host, without padding.
@@ -89,7 +110,7 @@ impl ManualStep<'_> {
         match point {
             Point::Centre => optimizer.write(&optimizer.state.gradient, &padded),
             Point::Probe if self.placed > 0 => {
-                optimizer.write(&optimizer.state.probe_gradient, &padded);
+                optimizer.write(optimizer.parts().gradient_of(self.placed - 1), &padded);
             }
             // A step without a probe has no use for its gradient.
             Point::Probe => {}
@@ -103,8 +124,7 @@ impl ManualStep<'_> {
     /// [`Error::UnfinishedStep`] if a probe of an event was not asked for, so that its gradient
     /// cannot have been written; [`Error::DeviceLost`]. Nothing has changed then.
     pub fn finish(self) -> Result<()> {
-        let Self { optimizer, mode, placed } = self;
-        let probes = optimizer.schedule.probes(mode);
+        let Self { optimizer, mode, placed, probes } = self;
         if placed < probes {
             return Err(Error::UnfinishedStep { placed, probes });
         }
@@ -112,7 +132,7 @@ impl ManualStep<'_> {
         optimizer.parts().update(&mut encoder, optimizer.index, mode);
         optimizer.supplies_loss = false;
         optimizer.gpu.submit("a step", encoder)?;
-        optimizer.advance(mode);
+        optimizer.advance(u32::from(optimizer.plan.has_centre(mode)) + probes);
         Ok(())
     }
 }

@@ -2,22 +2,26 @@
 
 mod manual;
 mod read;
+mod write;
 
 pub use manual::{ManualStep, PointBuffers};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::config::{Config, Dimer, not_negative};
+use crate::config::{Config, Dimer};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::kernels::{Kernels, Mode};
 use crate::layout::Layout;
 use crate::objective::{Objective, Point, check_consistent, relative_difference};
 use crate::orientation;
+use crate::plateau::Plateau;
 use crate::state::{Buffers, STEP_SLOTS, STEP_STRIDE, State, Step};
-use crate::step::{Parts, Schedule};
+use crate::step::{Parts, Plan};
 use crate::telemetry::Reader;
+
+use write::check_finite;
 
 /// Minimises an [`Objective`] on the GPU, sensing its curvature with a dimer.
 ///
@@ -34,7 +38,8 @@ pub struct Optimizer {
     config: Config,
     state: State,
     kernels: Kernels,
-    schedule: Schedule,
+    plan: Plan,
+    plateau: Option<Plateau>,
     /// The hyperparameters of the next step.
     hyperparameters: Step,
     index: u64,
@@ -92,7 +97,8 @@ impl Optimizer {
         let kernels = Kernels::new(gpu, &layout, &config, &state)?;
         let optimizer = Self {
             gpu: gpu.clone(),
-            schedule: Schedule::new(&config),
+            plan: Plan::new(&config),
+            plateau: Plateau::new(&config),
             hyperparameters: Step {
                 learning_rate: config.learning_rate as f32,
                 ..Step::new(&config, &layout)
@@ -121,9 +127,9 @@ impl Optimizer {
     /// [`Error::DeviceLost`]. Nothing has changed then, and the step can be taken again.
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.gpu.encoder("step");
-        let mode = self.record(&mut encoder, objective, Work::Step)?;
+        let evaluations = self.record(&mut encoder, objective, Work::Step)?;
         self.gpu.submit("a step", encoder)?;
-        self.advance(mode);
+        self.advance(evaluations);
         Ok(())
     }
 
@@ -156,10 +162,10 @@ impl Optimizer {
         if pending >= STEP_SLOTS {
             return Err(Error::TooManyPendingSteps { pending });
         }
-        let mode = self.record(encoder, objective, work)?;
+        let evaluations = self.record(encoder, objective, work)?;
         let slot = PendingSlot::new(&self.pending);
         encoder.on_submitted_work_done(move || drop(slot));
-        self.advance(mode);
+        self.advance(evaluations);
         Ok(())
     }
 
@@ -170,9 +176,9 @@ impl Optimizer {
     /// [`Error::InvalidConfig`] without a dimer; else as [`Optimizer::step`].
     pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.gpu.encoder("rotation");
-        let mode = self.record(&mut encoder, objective, Work::Rotation)?;
+        let evaluations = self.record(&mut encoder, objective, Work::Rotation)?;
         self.gpu.submit("a rotation", encoder)?;
-        self.advance(mode);
+        self.advance(evaluations);
         Ok(())
     }
 
@@ -209,49 +215,6 @@ impl Optimizer {
         }
         let [first, second] = gradients;
         check_consistent(relative_difference(&first, &second))
-    }
-
-    /// Sets the learning rate of the next steps; schedules belong to the user.
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`] if it is negative or not finite.
-    pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
-        not_negative("learning_rate", learning_rate)?;
-        self.hyperparameters.learning_rate = learning_rate as f32;
-        Ok(())
-    }
-
-    /// Replaces the parameters, in the order of the layout and without padding. Moments,
-    /// orientation and counters stay.
-    ///
-    /// # Errors
-    /// [`Error::LengthMismatch`] or [`Error::NonFinite`].
-    pub fn write_params(&self, params: &[f32]) -> Result<()> {
-        let padded = self.layout.pad("params", params)?;
-        check_finite("params", params)?;
-        self.write(&self.state.params, &padded);
-        Ok(())
-    }
-
-    /// Points the dimer along `orientation`, of any length above 0, in the order of the layout and
-    /// without padding. Elements in groups without dimer count as 0.
-    ///
-    /// # Errors
-    /// [`Error::LengthMismatch`], [`Error::NonFinite`], or [`Error::InvalidConfig`] without a
-    /// dimer and for a vector that is zero where the dimer acts.
-    pub fn write_orientation(&self, orientation: &[f32]) -> Result<()> {
-        let padded = self.layout.pad("orientation", orientation)?;
-        check_finite("orientation", orientation)?;
-        if self.config.dimer.is_none() {
-            return Err(no_dimer("set, to point it somewhere"));
-        }
-        let unit = orientation::unit(&self.layout, padded).ok_or(Error::InvalidConfig {
-            field: "orientation",
-            value: "zero".into(),
-            expected: "a vector that is not zero where the dimer acts",
-        })?;
-        self.write(&self.state.orientation, &unit);
-        Ok(())
     }
 
     /// θ on the GPU, padded; read only while a step is recorded or runs.
@@ -299,7 +262,8 @@ impl Optimizer {
         self.index
     }
 
-    /// Gradients asked of objectives so far: the cost to compare optimizers by.
+    /// Gradients, and exact Hessian-vector products, asked of objectives so far: the cost to compare
+    /// optimizers by.
     pub fn gradient_evaluations(&self) -> u64 {
         self.gradient_evaluations
     }
@@ -310,31 +274,42 @@ impl Optimizer {
             layout: &self.layout,
             state: &self.state,
             kernels: &self.kernels,
-            schedule: &self.schedule,
+            plan: &self.plan,
         }
     }
 
-    /// Records a whole step or rotation; nothing of `self` that a later step sees has changed
-    /// until [`Self::advance`].
+    /// Records a whole step or rotation and counts its evaluations; nothing of `self` that a later
+    /// step sees has changed until [`Self::advance`].
     fn record(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
         work: Work,
-    ) -> Result<Mode> {
+    ) -> Result<u32> {
         let mode = match work {
-            Work::Step => self.schedule.mode(self.index),
+            Work::Step => self.next_mode()?,
             Work::Rotation if self.config.dimer.is_some() => Mode::Event,
             Work::Rotation => return Err(no_dimer("set, to rotate it")),
         };
         self.write_hyperparameters();
-        self.parts().gradients(encoder, objective, self.index, mode)?;
+        let evaluations = self.parts().gradients(encoder, objective, self.index, mode)?;
         match work {
             Work::Step => self.parts().update(encoder, self.index, mode),
             Work::Rotation => self.parts().rotate(encoder, self.index),
         }
         self.supplies_loss = objective.supplies_loss();
-        Ok(mode)
+        Ok(evaluations)
+    }
+
+    /// What the next step does with the dimer.
+    fn next_mode(&mut self) -> Result<Mode> {
+        let event = match (self.plan.is_event(self.index), &mut self.plateau) {
+            (None, Some(plateau)) => {
+                plateau.is_event(&self.gpu, &self.state, self.index, self.supplies_loss)?
+            }
+            (event, _) => event.unwrap_or(false),
+        };
+        Ok(self.plan.mode(event))
     }
 
     fn write_hyperparameters(&mut self) {
@@ -344,14 +319,9 @@ impl Optimizer {
         self.gpu.queue().write_buffer(&self.state.steps, slot * STEP_STRIDE, bytes);
     }
 
-    fn advance(&mut self, mode: Mode) {
+    fn advance(&mut self, evaluations: u32) {
         self.index += 1;
-        self.gradient_evaluations += 1 + u64::from(self.schedule.probes(mode));
-    }
-
-    fn write(&self, slice: &GpuSlice, values: &[f32]) {
-        let bytes = bytemuck::cast_slice(values);
-        self.gpu.queue().write_buffer(&slice.buffer, slice.offset, bytes);
+        self.gradient_evaluations += u64::from(evaluations);
     }
 }
 
@@ -380,11 +350,4 @@ impl Drop for PendingSlot {
 
 fn no_dimer(expected: &'static str) -> Error {
     Error::InvalidConfig { field: "dimer", value: "None".into(), expected }
-}
-
-fn check_finite(what: &'static str, values: &[f32]) -> Result<()> {
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(index) => Err(Error::NonFinite { what, index, value: values[index] }),
-        None => Ok(()),
-    }
 }

@@ -1,4 +1,4 @@
-//! The base optimizers, as PyTorch documents them.
+//! The base optimizers: those of PyTorch as it documents them, and Sophia.
 
 use super::Reference;
 use crate::config::Base;
@@ -26,19 +26,30 @@ impl Reference {
                     let decayed = theta - rate * decay * theta;
                     decayed - rate * self.adam_direction(i, g, beta1, beta2, epsilon)
                 }
+                Base::Sophia { beta1, beta2, rho, epsilon } => {
+                    let decayed = theta - rate * decay * theta;
+                    let (m, h) = self.moments(i, g, beta1, beta2);
+                    decayed - rate * (m / (rho * h).max(epsilon)).clamp(-1.0, 1.0)
+                }
             };
         }
     }
 
     /// m̂ / (√v̂ + ε) after the moments took in `g`.
     fn adam_direction(&mut self, i: usize, g: f64, beta1: f64, beta2: f64, epsilon: f64) -> f64 {
+        let (m, v) = self.moments(i, g, beta1, beta2);
+        let first = m / bias_correction(beta1, self.updates);
+        let second = v / bias_correction(beta2, self.updates);
+        first / (second.sqrt() + epsilon)
+    }
+
+    /// The moving means of g and g² after they took in `g`.
+    fn moments(&mut self, i: usize, g: f64, beta1: f64, beta2: f64) -> (f64, f64) {
         let m = beta1 * self.first_moment[i] + (1.0 - beta1) * g;
         let v = beta2 * self.second_moment[i] + (1.0 - beta2) * g * g;
         self.first_moment[i] = m;
         self.second_moment[i] = v;
-        let first = m / bias_correction(beta1, self.updates);
-        let second = v / bias_correction(beta2, self.updates);
-        first / (second.sqrt() + epsilon)
+        (m, v)
     }
 }
 

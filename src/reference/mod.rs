@@ -4,10 +4,12 @@
 //! save passes over memory. Vectors are packed, without padding.
 
 mod base;
-mod locally_optimal;
+mod rayleigh_ritz;
 mod translation;
 
-use crate::config::{Config, Correction, Dimer, Displacement, Rate, Rotation};
+use crate::config::{
+    Config, Correction, Difference, Dimer, Displacement, Rate, Rotation, Schedule,
+};
 use crate::layout::{Group, Layout};
 
 pub use base::{bias_correction, clip_factor};
@@ -56,6 +58,12 @@ pub struct Reference {
     pub curvature_scale: f64,
     /// η of the last event.
     pub rate: f64,
+    /// Rotations of the last event by Rayleigh–Ritz.
+    pub rotations: u32,
+    /// The fraction of ‖θ‖ of [`Displacement::Automatic`].
+    pub displacement_factor: f64,
+    /// What that displacement expects C to be off by, in f32.
+    pub difference_error: f64,
     /// P, the last search direction of a locally optimal rotation, of unit length or zero.
     pub direction: Vec<f64>,
     /// g₁·N in the last step that used it.
@@ -88,6 +96,9 @@ impl Reference {
             residual: 0.0,
             curvature_scale: 0.0,
             rate: 0.0,
+            rotations: 0,
+            displacement_factor: 3e-5,
+            difference_error: 0.0,
             direction: vec![0.0; params.len()],
             projection: 0.0,
             groups: groups.collect(),
@@ -95,11 +106,28 @@ impl Reference {
         }
     }
 
-    /// Takes one step on the loss whose gradient is given.
-    pub fn step(&mut self, mut gradient: impl FnMut(&[f64]) -> Vec<f64>) {
+    /// Takes one step on the loss whose gradient is given. Events are those of
+    /// [`Schedule::Every`]; other schedules tell by [`Reference::step_as`].
+    pub fn step(&mut self, gradient: impl FnMut(&[f64]) -> Vec<f64>) {
+        let event = match self.config.dimer.as_ref().map(|dimer| dimer.schedule) {
+            Some(Schedule::Every(interval)) => self.index.is_multiple_of(interval.into()),
+            _ => self.index == 0,
+        };
+        self.step_as(event, gradient);
+    }
+
+    /// Takes one step, as an event or not.
+    pub fn step_as(&mut self, event: bool, mut gradient: impl FnMut(&[f64]) -> Vec<f64>) {
         let dimer = self.config.dimer.clone();
-        let event = dimer.as_ref().is_some_and(|d| self.index.is_multiple_of(d.interval.into()));
-        let g1 = gradient(&self.params);
+        let g1 = match &dimer {
+            Some(dimer) if event && dimer.difference == Difference::Central => {
+                let distance = self.distance(dimer);
+                let pair =
+                    [distance, -distance].map(|distance| gradient(&self.displaced(distance)));
+                pair[0].iter().zip(&pair[1]).map(|(a, b)| 0.5 * (a + b)).collect()
+            }
+            _ => gradient(&self.params),
+        };
         let before = self.clone();
         if let Some(dimer) = dimer.as_ref().filter(|_| event) {
             self.rotate(dimer, &g1, &mut gradient);
@@ -127,6 +155,7 @@ impl Reference {
         match dimer.displacement {
             Displacement::Absolute(distance) => distance,
             Displacement::Relative { factor, minimum } => minimum.max(factor * norm(&self.params)),
+            Displacement::Automatic => self.displacement_factor * norm(&self.params).max(1.0),
         }
     }
 
@@ -143,22 +172,68 @@ impl Reference {
         gradient: &mut impl FnMut(&[f64]) -> Vec<f64>,
     ) {
         let distance = self.distance(dimer);
-        match dimer.rotation {
-            Rotation::Gradient { rate } => {
-                let g2 = gradient(&self.displaced(distance));
-                self.rotate_by_gradient(rate, distance, g1, &g2);
-            }
-            Rotation::LocallyOptimal { regime } => {
-                let mut product = |reference: &Self, direction: &[f64]| {
-                    let theta = &reference.params;
-                    let probe: Vec<f64> =
-                        theta.iter().zip(direction).map(|(x, d)| x + distance * d).collect();
-                    reference.product(distance, g1, &gradient(&probe))
+        if dimer.displacement == Displacement::Automatic {
+            self.calibrate(distance, g1, gradient);
+        }
+        match dimer.rotation.rayleigh_ritz() {
+            Some(ritz) => {
+                let product = |reference: &Self, direction: &[f64]| {
+                    reference.measured(dimer.difference, distance, direction, g1, gradient)
                 };
-                self.rotate_locally_optimally(regime, &mut product);
+                self.rotate_by_rayleigh_ritz(ritz, product);
+            }
+            None => {
+                let Rotation::Gradient { rate } = dimer.rotation else { unreachable!() };
+                let direction = self.orientation.clone();
+                let product = self.measured(dimer.difference, distance, &direction, g1, gradient);
+                self.rotate_along(rate, &product);
             }
         }
         self.smooth_curvature();
+    }
+
+    /// Hd along `direction`. An exact product is taken as a central difference.
+    fn measured(
+        &self,
+        difference: Difference,
+        distance: f64,
+        direction: &[f64],
+        g1: &[f64],
+        gradient: &mut impl FnMut(&[f64]) -> Vec<f64>,
+    ) -> Vec<f64> {
+        let mut at = |distance: f64| {
+            let point = self.params.iter().zip(direction).map(|(x, d)| x + distance * d);
+            gradient(&point.collect::<Vec<f64>>())
+        };
+        match difference {
+            Difference::Forward => self.product(distance, g1, &at(distance)),
+            Difference::Central | Difference::Exact => {
+                self.product(2.0 * distance, &at(-distance), &at(distance))
+            }
+        }
+    }
+
+    /// The automatic displacement: C at two distances against what f32 rounding can explain.
+    fn calibrate(
+        &mut self,
+        distance: f64,
+        g1: &[f64],
+        gradient: &mut impl FnMut(&[f64]) -> Vec<f64>,
+    ) {
+        let mut along = |distance: f64| {
+            let product = self.product(distance, g1, &gradient(&self.displaced(distance)));
+            let square = dot(&self.orientation, &self.orientation);
+            (dot(&self.orientation, &product) / square, norm(&product) / square.sqrt())
+        };
+        let (far, _) = along(2.0 * distance);
+        let (near, product_norm) = along(distance);
+        let change = (far - near).abs();
+        let unit = 2_f64.powi(-24);
+        let params_norm = norm(&self.params).max(1.0);
+        let rounding = unit * (norm(g1) + product_norm * params_norm) / distance;
+        self.difference_error = change + rounding;
+        let next = self.displacement_factor * if change > rounding { 0.5 } else { 2.0 };
+        self.displacement_factor = next.clamp(1e-6, 1e-2);
     }
 
     /// Hd = (g₂ − g₁)/ΔR; zero in groups without dimer.
@@ -175,10 +250,15 @@ impl Reference {
     /// With gradients (not forces) this sign leads to the lowest eigenvalue. A group without
     /// dimer takes no part: its elements of HN count as zero.
     pub fn rotate_by_gradient(&mut self, rate: Rate, distance: f64, g1: &[f64], g2: &[f64]) {
+        let product = self.product(distance, g1, g2);
+        self.rotate_along(rate, &product);
+    }
+
+    /// The same from HN, for the N at hand of whatever length.
+    fn rotate_along(&mut self, rate: Rate, product: &[f64]) {
         let length = norm(&self.orientation);
         let unit: Vec<f64> = self.orientation.iter().map(|n| n / length).collect();
-        let product: Vec<f64> =
-            self.product(distance, g1, g2).iter().map(|product| product / length).collect();
+        let product: Vec<f64> = product.iter().map(|product| product / length).collect();
         let curvature = dot(&unit, &product);
         self.curvature_scale = (0.99 * self.curvature_scale)
             .max(norm(&product))

@@ -1,4 +1,4 @@
-//! What happens along N: projection, or the saddle-free step.
+//! What happens along N: projection, the saddle-free step, or the climb.
 
 use super::{Reference, dot};
 use crate::config::{Dimer, Translation};
@@ -38,6 +38,8 @@ impl Reference {
                 self.params.iter_mut().zip(&self.orientation).for_each(|(x, n)| *x += shift * n);
                 self.without_mode(g1, 1.0)
             }
+            Translation::Climb if self.curvature < 0.0 => self.without_mode(g1, 2.0),
+            Translation::Climb => self.orientation.iter().map(|n| -self.projection * n).collect(),
         }
     }
 

@@ -8,7 +8,7 @@ pub(crate) use twins::{Record, Shard, Step, Tables};
 
 use wgpu::BufferUsages;
 
-use crate::config::{Base, Config};
+use crate::config::{Base, Config, RayleighRitz};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::layout::Layout;
@@ -32,7 +32,7 @@ pub(crate) const SKIPPED: u32 = 2;
 pub(crate) const WRITTEN: u32 = 4;
 
 /// Bytes of `Scalars` before its latest record, and of one record.
-const SCALARS_HEADER: u64 = 16;
+const SCALARS_HEADER: u64 = 32;
 const RECORD: u64 = size_of::<Record>() as u64;
 
 /// Bytes of `Scalars` before the ring.
@@ -44,14 +44,12 @@ pub(crate) const PARTIALS_OFFSET: u64 = RING_OFFSET + RING as u64 * RECORD;
 /// Bytes of one `Partial`.
 const PARTIAL: u64 = 48;
 
-/// Bytes of `Ritz`.
-const RITZ: u64 = 48;
+/// Bytes of `Ritz`, and before its `stopped`.
+const RITZ: u64 = 64;
+const RITZ_STOPPED: u64 = 48;
 
 /// Sets of partials that the widest reduction leaves.
 const PARTIAL_SETS: u64 = 2;
-
-/// Vectors of the workspace of the locally optimal rotation; see `basis_bindings.wgsl`.
-pub(crate) const WORKSPACE: usize = 6;
 
 /// Buffers of the user that the optimizer is to work in; see
 /// [`Optimizer::with_buffers`](crate::Optimizer::with_buffers).
@@ -82,7 +80,7 @@ pub(crate) struct State {
     pub orientation: GpuSlice,
     pub first_moment: GpuSlice,
     pub second_moment: GpuSlice,
-    /// The vectors of the locally optimal rotation, shard by shard.
+    /// The vectors of a rotation by Rayleigh–Ritz, shard by shard.
     pub workspace: wgpu::Buffer,
     /// Loss, displacement, ring of records, partials.
     pub scalars: wgpu::Buffer,
@@ -120,7 +118,8 @@ impl State {
         let momentum = !matches!(config.base, Base::Sgd { momentum: 0.0, .. });
         let adam = !matches!(config.base, Base::Sgd { .. });
         let scalars = PARTIALS_OFFSET + PARTIAL_SETS * layout.tiles() as u64 * PARTIAL;
-        let workspace = config.regime().map_or(STUB, |_| WORKSPACE as u64 * bytes);
+        let ritz = config.rayleigh_ritz().map(RayleighRitz::vectors);
+        let workspace = ritz.map_or(STUB, |vectors| vectors as u64 * bytes);
         let blocks = layout.blocks();
         let state = Self {
             params: vector("params", buffers.params, true)?,
@@ -171,6 +170,12 @@ impl State {
     /// The latest record.
     pub(crate) fn latest(&self) -> GpuSlice {
         GpuSlice { buffer: self.scalars.clone(), offset: SCALARS_HEADER, size: RECORD }
+    }
+
+    /// Whether the rotation under way needs no more gradients.
+    pub(crate) fn stopped(&self) -> GpuSlice {
+        let offset = SCALARS_HEADER + 2 * RECORD + RITZ_STOPPED;
+        GpuSlice { buffer: self.scalars.clone(), offset, size: 4 }
     }
 
     /// The records of the steps `first..end`, at most a ring of them: one slice, or two where

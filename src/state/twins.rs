@@ -2,7 +2,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::config::{Base, Config, Dimer, Displacement, Rate, Rotation, Translation};
+use crate::config::{
+    Base, Config, Difference, Dimer, Displacement, Rate, RayleighRitz, Rotation, Translation,
+};
 use crate::layout::{BLOCK, Layout, MAX_GROUPS, MAX_TILES};
 
 /// Twin of `Step`.
@@ -30,6 +32,9 @@ pub(crate) struct Step {
     pub damping: f32,
     pub kick: f32,
     pub significance: f32,
+    pub rho: f32,
+    pub stop_residual: f32,
+    pub stop_angle: f32,
 }
 
 impl Step {
@@ -39,7 +44,9 @@ impl Step {
         step.max_gradient_norm = config.max_gradient_norm.unwrap_or(0.0) as f32;
         match config.base {
             Base::Sgd { momentum, .. } => step.momentum = momentum as f32,
-            Base::Adam { beta1, beta2, epsilon } | Base::AdamW { beta1, beta2, epsilon } => {
+            Base::Adam { beta1, beta2, epsilon }
+            | Base::AdamW { beta1, beta2, epsilon }
+            | Base::Sophia { beta1, beta2, epsilon, .. } => {
                 step.beta1_complement = (1.0 - beta1) as f32;
                 step.beta2 = beta2 as f32;
                 step.beta2_complement = (1.0 - beta2) as f32;
@@ -47,6 +54,13 @@ impl Step {
                 step.log_beta2 = log_decay(beta2);
                 step.epsilon = epsilon as f32;
             }
+        }
+        if let Base::Sophia { rho, .. } = config.base {
+            step.rho = rho as f32;
+        }
+        if let Some(stop) = config.rayleigh_ritz().and_then(RayleighRitz::stop) {
+            step.stop_residual = stop.residual as f32;
+            step.stop_angle = stop.angle as f32;
         }
         if let Some(dimer) = &config.dimer {
             step.set_dimer(dimer, layout);
@@ -57,7 +71,7 @@ impl Step {
     fn set_dimer(&mut self, dimer: &Dimer, layout: &Layout) {
         self.rotation_rate = match dimer.rotation {
             Rotation::Gradient { rate: Rate::Fixed(rate) } => rate as f32,
-            Rotation::Gradient { rate: Rate::Automatic } | Rotation::LocallyOptimal { .. } => 0.0,
+            _ => 0.0,
         };
         match dimer.translation {
             Translation::Project { alpha, only_negative_curvature } => {
@@ -70,10 +84,15 @@ impl Step {
                 self.kick = kick as f32;
                 self.significance = significance as f32;
             }
+            Translation::Climb => {}
         }
         (self.displacement, self.displacement_factor) = match dimer.displacement {
+            // A product is already per unit of distance.
+            _ if dimer.difference == Difference::Exact => (1.0, 0.0),
             Displacement::Absolute(distance) => (distance as f32, 0.0),
             Displacement::Relative { factor, minimum } => (minimum as f32, factor as f32),
+            // The kernels keep it themselves.
+            Displacement::Automatic => (0.0, 0.0),
         };
     }
 }
@@ -154,4 +173,6 @@ pub(crate) struct Record {
     pub curvature_mean: f32,
     pub curvature_error: f32,
     pub curvatures: [f32; 4],
+    pub difference_error: f32,
+    pub padding: u32,
 }

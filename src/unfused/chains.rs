@@ -74,6 +74,8 @@ impl Chains<'_> {
             Base::Sgd { momentum, nesterov } => self.sgd(config, momentum > 0.0, nesterov),
             Base::Adam { .. } => self.adam(config, false),
             Base::AdamW { .. } => self.adam(config, true),
+            // Refused before.
+            Base::Sophia { .. } => Vec::new(),
         }
     }
 

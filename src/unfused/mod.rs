@@ -7,7 +7,9 @@
 
 mod chains;
 
-use crate::config::{Base, Config, Displacement, Rate, Rotation, Translation};
+use crate::config::{
+    Base, Config, Difference, Displacement, Rate, Rotation, Schedule, Translation,
+};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::kernels::Mode;
@@ -16,7 +18,7 @@ use crate::layout::{Group, Layout};
 use crate::objective::{Evaluation, Objective, Point};
 use crate::orientation;
 use crate::reference::bias_correction;
-use crate::step::Schedule;
+use crate::step::Plan;
 
 use chains::Chains;
 
@@ -58,7 +60,7 @@ pub struct UnfusedOptimizer {
     gpu: Gpu,
     layout: Layout,
     config: Config,
-    schedule: Schedule,
+    plan: Plan,
     buffers: Vectors,
     slots: wgpu::Buffer,
     displace: Vec<Dispatch>,
@@ -130,7 +132,7 @@ impl UnfusedOptimizer {
         let chains = Chains { operations: &operations, vectors: &buffers };
         Ok(Self {
             gpu: gpu.clone(),
-            schedule: Schedule::new(&config),
+            plan: Plan::new(&config),
             displace: chains.displace(),
             rotate: chains.rotate(),
             correct: chains.correct(),
@@ -149,7 +151,7 @@ impl UnfusedOptimizer {
     /// # Errors
     /// As there.
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        let mode = self.schedule.mode(self.index);
+        let mode = self.plan.mode(self.plan.is_event(self.index).unwrap_or(false));
         let mut encoder = self.begin(objective, mode)?;
         if mode == Mode::Event {
             encode(&mut encoder, &self.rotate);
@@ -254,6 +256,8 @@ impl UnfusedOptimizer {
         set(Slot::MinusStep, -learning_rate);
         match self.config.base {
             Base::Sgd { momentum, .. } => set(Slot::Momentum, momentum),
+            // Not supported here.
+            Base::Sophia { .. } => {}
             Base::Adam { beta1, beta2, epsilon } | Base::AdamW { beta1, beta2, epsilon } => {
                 let updates = self.index + 1;
                 set(Slot::Beta1Complement, 1.0 - beta1);
@@ -292,6 +296,9 @@ fn check_supported(layout: &Layout, config: &Config) -> Result<()> {
     if layout.groups() != [Group::default()] {
         return unsupported("group", "the default group alone in the unfused optimizer");
     }
+    if matches!(config.base, Base::Sophia { .. }) {
+        return unsupported("base", "Sgd, Adam or AdamW in the unfused optimizer");
+    }
     if config.max_gradient_norm.is_some() {
         return unsupported("max_gradient_norm", "None in the unfused optimizer");
     }
@@ -299,7 +306,13 @@ fn check_supported(layout: &Layout, config: &Config) -> Result<()> {
     if !matches!(dimer.rotation, Rotation::Gradient { rate: Rate::Fixed(_) }) {
         return unsupported("dimer.rotation", "Gradient at a fixed rate in the unfused optimizer");
     }
-    if matches!(dimer.displacement, Displacement::Relative { .. }) {
+    if !matches!(dimer.schedule, Schedule::Every(_)) {
+        return unsupported("dimer.schedule", "Every in the unfused optimizer");
+    }
+    if dimer.difference != Difference::Forward {
+        return unsupported("dimer.difference", "Forward in the unfused optimizer");
+    }
+    if !matches!(dimer.displacement, Displacement::Absolute(_)) {
         return unsupported("dimer.displacement", "Absolute in the unfused optimizer");
     }
     if !matches!(dimer.translation, Translation::Project { only_negative_curvature: false, .. }) {

@@ -4,32 +4,24 @@ use dimer::{HostObjective, Objective};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::wide;
+#[path = "../../examples/escape/problems/reflections.rs"]
+mod reflections;
 
-/// A symmetric matrix with a known spectrum: Q diag(λ) Qᵀ, with Q a product of reflections.
+use super::wide;
+use reflections::Reflections;
+
+/// A symmetric matrix with a known spectrum: Qᵀ diag(λ) Q, with Q a product of reflections.
 pub struct Matrix {
     eigenvalues: Vec<f64>,
-    reflections: Vec<Vec<f64>>,
+    turn: Reflections,
 }
 
 impl Matrix {
     pub fn new(rng: &mut StdRng, eigenvalues: Vec<f64>) -> Self {
-        let reflections = (0..4)
-            .map(|_| {
-                let v: Vec<f64> = eigenvalues.iter().map(|_| rng.random_range(-1.0..1.0)).collect();
-                let norm = dimer::reference::norm(&v);
-                v.iter().map(|x| x / norm).collect()
-            })
+        let normals: Vec<Vec<f64>> = (0..4)
+            .map(|_| eigenvalues.iter().map(|_| rng.random_range(-1.0..1.0)).collect())
             .collect();
-        Self { eigenvalues, reflections }
-    }
-
-    /// Qᵀx, or with the reflections in reverse order Qx.
-    fn reflect<'a>(x: &mut [f64], reflections: impl Iterator<Item = &'a Vec<f64>>) {
-        for v in reflections {
-            let twice = 2.0 * dimer::reference::dot(x, v);
-            x.iter_mut().zip(v).for_each(|(x, v)| *x -= twice * v);
-        }
+        Self { eigenvalues, turn: Reflections::new(normals) }
     }
 
     pub fn product(&self, x: &[f32]) -> Vec<f64> {
@@ -38,9 +30,9 @@ impl Matrix {
 
     pub fn product_wide(&self, x: &[f64]) -> Vec<f64> {
         let mut y = x.to_vec();
-        Self::reflect(&mut y, self.reflections.iter());
+        self.turn.apply(&mut y);
         y.iter_mut().zip(&self.eigenvalues).for_each(|(y, h)| *y *= h);
-        Self::reflect(&mut y, self.reflections.iter().rev());
+        self.turn.apply_transposed(&mut y);
         y
     }
 

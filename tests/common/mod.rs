@@ -6,8 +6,8 @@ pub mod matrix;
 use std::sync::OnceLock;
 
 use dimer::{
-    Base, Config, Correction, Dimer, Displacement, Gpu, GpuSlice, HostObjective, Layout, Optimizer,
-    Rate, Rotation, Translation,
+    Base, Config, Correction, Difference, Dimer, Displacement, Gpu, GpuSlice, HostObjective,
+    Layout, Optimizer, Rate, Rotation, Schedule, Translation,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -92,13 +92,16 @@ pub const MOMENTUM: Base = Base::Sgd { momentum: 0.9, nesterov: false };
 pub const NESTEROV: Base = Base::Sgd { momentum: 0.9, nesterov: true };
 pub const ADAM: Base = Base::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 pub const ADAMW: Base = Base::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-pub const BASES: [Base; 5] = [SGD, MOMENTUM, NESTEROV, ADAM, ADAMW];
+/// With a ρ that leaves elements of size one unclipped.
+pub const SOPHIA: Base = Base::Sophia { beta1: 0.965, beta2: 0.99, rho: 1.0, epsilon: 1e-8 };
+pub const BASES: [Base; 6] = [SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, SOPHIA];
 
 /// A dimer whose every number is fixed: rate, distance, projection.
 pub fn fixed_dimer(rate: f64, distance: f64, alpha: f64) -> Dimer {
     Dimer {
         rotation: Rotation::Gradient { rate: Rate::Fixed(rate) },
-        interval: 1,
+        schedule: Schedule::Every(1),
+        difference: Difference::Forward,
         displacement: Displacement::Absolute(distance),
         translation: Translation::Project { alpha, only_negative_curvature: false },
         correction: Correction::EventsOnly,

@@ -1,8 +1,8 @@
 //! `measure.wgsl`, `basis_gram.wgsl`, `ritz.wgsl`, `turn.wgsl` and `aim.wgsl`: Rayleigh–Ritz
-//! rotations in span{N, F, P}.
+//! rotations in span{N, F} and span{N, F, P}.
 
 use super::{At, Builder, Kernel, Mode, Over, Switches};
-use crate::config::Regime;
+use crate::config::{self, Regime};
 
 const MEASURE: &str = include_str!("../../shaders/measure.wgsl");
 const BASIS_GRAM: &str = include_str!("../../shaders/basis_gram.wgsl");
@@ -11,13 +11,13 @@ const TURN: &str = include_str!("../../shaders/turn.wgsl");
 const AIM: &str = include_str!("../../shaders/aim.wgsl");
 
 /// Slots of the products in the workspace; see `basis_bindings.wgsl`.
-const HN: u32 = 3;
-const HU: u32 = 4;
+const HN: u32 = 2;
+const HU: u32 = 3;
 const HP: u32 = 5;
 
 /// The kernels of one event.
 #[derive(Debug)]
-pub(crate) struct LocallyOptimal {
+pub(crate) struct RayleighRitz {
     measure_n: Kernel,
     measure_force: Kernel,
     /// In the span of N alone: from HN to F.
@@ -31,7 +31,8 @@ pub(crate) struct LocallyOptimal {
 enum Between {
     /// A probe along P.
     Direction { aim: Kernel, measure: Kernel },
-    /// The rotations before the last: the first in span{N, F}, the others in span{N, F, P}.
+    /// The rotations before the last: the first in span{N, F}, the others with P where the basis
+    /// has it.
     Rotations { count: u32, kernels: Vec<Rotation> },
 }
 
@@ -43,8 +44,8 @@ struct Rotation {
     turn: Kernel,
 }
 
-impl LocallyOptimal {
-    pub(super) fn new(builder: &Builder<'_>, regime: Regime) -> Self {
+impl RayleighRitz {
+    pub(super) fn new(builder: &Builder<'_>, ritz: config::RayleighRitz) -> Self {
         let event = Switches::of(Mode::Event);
         let kernel = |label, source, switches: &Switches| {
             builder.kernel(label, Over::Basis, &[source], switches)
@@ -58,17 +59,22 @@ impl LocallyOptimal {
             }
         };
         let measure = |slot| kernel("measure", MEASURE, &Switches { slot, ..event });
-        let (between, last) = match regime {
-            Regime::Stochastic => {
+        let (between, last) = match ritz.regime {
+            Regime::Stochastic if ritz.direction => {
                 let aim = kernel("aim", AIM, &event);
                 (Between::Direction { aim, measure: measure(HP) }, rotation(true, true, true))
             }
-            Regime::Deterministic { rotations } => {
-                let count = rotations - 1;
+            Regime::Stochastic => {
+                let between = Between::Rotations { count: 0, kernels: Vec::new() };
+                (between, rotation(true, false, true))
+            }
+            Regime::Deterministic { max_rotations, .. } => {
+                let count = max_rotations - 1;
                 // P of an earlier event belongs to another θ, so the first rotation has none.
-                let kernels = [false, true].into_iter().take(count as usize);
+                let kernels = [false, ritz.direction].into_iter().take(count as usize);
                 let kernels = kernels.map(|direction| rotation(true, direction, false)).collect();
-                (Between::Rotations { count, kernels }, rotation(true, count > 0, true))
+                let last = rotation(true, ritz.direction && count > 0, true);
+                (Between::Rotations { count, kernels }, last)
             }
         };
         Self {
@@ -80,10 +86,10 @@ impl LocallyOptimal {
         }
     }
 
-    /// Takes in the gradient of probe `probe` of an event, counted from 0, and places the next
-    /// probe, or after the last one turns N.
-    pub(crate) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>, probe: u32) {
-        match (&self.between, probe) {
+    /// Takes in the product along direction `direction` of an event, the first of which is N, and
+    /// places the next probe, or after the last one turns N.
+    pub(crate) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>, direction: u32) {
+        match (&self.between, direction) {
             (_, 0) => {
                 self.measure_n.encode(pass, at);
                 self.start.encode(pass, at);
@@ -98,13 +104,22 @@ impl LocallyOptimal {
             }
             (Between::Rotations { count, kernels }, _) => {
                 self.measure_force.encode(pass, at);
-                let rotation = match probe {
-                    probe if probe > *count => &self.last,
+                let rotation = match direction {
+                    direction if direction > *count => &self.last,
                     1 => &kernels[0],
                     _ => &kernels[1],
                 };
                 rotation.encode(pass, at);
             }
+        }
+    }
+
+    /// The slot of the product along direction `direction`.
+    pub(super) fn slot(&self, direction: u32) -> u32 {
+        match (&self.between, direction) {
+            (_, 0) => HN,
+            (Between::Direction { .. }, 2) => HP,
+            _ => HU,
         }
     }
 }

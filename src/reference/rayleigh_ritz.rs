@@ -1,7 +1,7 @@
-//! Rayleigh–Ritz rotations in span{N, F, P}, with explicit vectors.
+//! Rayleigh–Ritz rotations in span{N, F} and span{N, F, P}, with explicit vectors.
 
 use super::{Reference, dot, norm};
-use crate::config::Regime;
+use crate::config::{RayleighRitz, Regime};
 
 /// A direction and the Hessian along it.
 #[derive(Clone, Debug)]
@@ -40,36 +40,47 @@ impl Pair {
 
 impl Reference {
     /// `product` gives Hd along a direction, each at one gradient.
-    pub(super) fn rotate_locally_optimally(
+    pub(super) fn rotate_by_rayleigh_ritz(
         &mut self,
-        regime: Regime,
-        product: &mut impl FnMut(&Self, &[f64]) -> Vec<f64>,
+        ritz: RayleighRitz,
+        mut product: impl FnMut(&Self, &[f64]) -> Vec<f64>,
     ) {
-        let measure = |reference: &Self,
-                       vector: &[f64],
-                       product: &mut dyn FnMut(&Self, &[f64]) -> Vec<f64>| {
-            Pair { vector: vector.to_vec(), product: product(reference, vector) }
+        let mut measure = |reference: &Self, vector: &[f64]| Pair {
+            vector: vector.to_vec(),
+            product: product(reference, vector),
         };
-        let start = measure(self, &self.orientation.clone(), product);
+        let start = measure(self, &self.orientation.clone());
         let mut n = start.scaled(1.0 / norm(&start.vector));
         let mut p = None;
-        let rotations = match regime {
-            Regime::Stochastic => 1,
-            Regime::Deterministic { rotations } => rotations,
+        let (stochastic, most) = match ritz.regime {
+            Regime::Stochastic => (true, 1),
+            Regime::Deterministic { max_rotations, .. } => (false, max_rotations),
         };
-        for _ in 0..rotations {
-            let force = measure(self, &n.force().0, product);
-            if regime == Regime::Stochastic {
-                p = Some(measure(self, &self.direction.clone(), product));
+        self.rotations = 0;
+        let mut angle = f64::INFINITY;
+        while self.rotations < most {
+            let (force, curvature, residual) = n.force();
+            if let Some(stop) = ritz.stop()
+                && (residual <= stop.residual * curvature.abs() || angle <= stop.angle)
+            {
+                break;
+            }
+            let force = measure(self, &force);
+            if stochastic && ritz.direction {
+                p = Some(measure(self, &self.direction.clone()));
             }
             let basis: Vec<Pair> = [n.clone(), force].into_iter().chain(p).collect();
             let (turned, direction) = lowest_ritz_pair(&basis);
+            angle = dot(&n.vector, &turned.vector).clamp(-1.0, 1.0).acos();
             n = turned;
-            p = Some(direction);
+            p = Some(direction).filter(|_| ritz.direction);
+            self.rotations += 1;
         }
         (_, self.curvature, self.residual) = n.force();
         self.orientation = n.vector;
-        self.direction = p.map_or_else(Vec::new, |pair| pair.vector);
+        if let Some(pair) = p {
+            self.direction = pair.vector;
+        }
     }
 }
 

@@ -1,0 +1,41 @@
+//! What is compared: base optimizers, and what a dimer adds to them.
+
+use dimer::{Base, Config, Correction, Dimer, Schedule, Translation};
+
+pub const BASES: [(&str, Base); 2] = [
+    ("momentum SGD", Base::Sgd { momentum: 0.9, nesterov: false }),
+    ("Adam", Base::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }),
+];
+
+/// One column of the table.
+pub struct Method {
+    pub name: &'static str,
+    dimer: fn() -> Option<Dimer>,
+}
+
+impl Method {
+    /// Its settings on top of a base optimizer, without weight decay.
+    pub fn config(&self, base: Base) -> Config {
+        Config { base, weight_decay: 0.0, dimer: (self.dimer)(), ..Config::default() }
+    }
+}
+
+pub const METHODS: [Method; 4] = [
+    Method { name: "base", dimer: || None },
+    Method { name: "DEO", dimer: || Some(Dimer::default()) },
+    Method {
+        name: "DEO, K = 10",
+        dimer: || Some(Dimer { schedule: Schedule::Every(10), ..Dimer::default() }),
+    },
+    Method { name: "projection, K = 10", dimer: || Some(projection()) },
+];
+
+/// The correction of the paper, with the rotation of this crate.
+fn projection() -> Dimer {
+    Dimer {
+        schedule: Schedule::Every(10),
+        translation: Translation::Project { alpha: 1.0, only_negative_curvature: false },
+        correction: Correction::EveryStep,
+        ..Dimer::default()
+    }
+}

@@ -1,0 +1,67 @@
+//! One run: gradients until the loss is below the target.
+
+use dimer::{Config, Dimer, Error, Evaluation, Gpu, Layout, Objective, Optimizer, Point};
+
+use crate::problems::Problem;
+
+/// What a run is made of.
+#[derive(Clone)]
+pub struct Run<'a> {
+    pub problem: &'a Problem,
+    /// Base optimizer and dimer; the learning rate and the seed are set by the run.
+    pub config: Config,
+    pub learning_rate: f64,
+    pub seed: u64,
+    /// Gradients after which the run has failed.
+    pub budget: u64,
+}
+
+impl Run<'_> {
+    /// Gradients until the target, probes counted; none if the budget did not do or the loss became
+    /// infinite.
+    pub fn gradients(&self, gpu: &Gpu) -> Result<Option<u64>, Error> {
+        let dimer = self.config.dimer.clone().map(|dimer| Dimer { seed: self.seed, ..dimer });
+        let config = Config { learning_rate: self.learning_rate, dimer, ..self.config.clone() };
+        let start: Vec<f32> = self.problem.start(self.seed).iter().map(|x| *x as f32).collect();
+        let layout = Layout::flat(self.problem.len)?;
+        let mut optimizer = Optimizer::new(gpu, layout, config, &start)?;
+        let mut watched = Watched { problem: self.problem, evaluations: 0, loss: f64::INFINITY };
+        while watched.evaluations < self.budget {
+            let before = watched.evaluations;
+            optimizer.step(&mut watched)?;
+            if !watched.loss.is_finite() {
+                return Ok(None);
+            }
+            if watched.loss <= self.problem.target {
+                return Ok(Some(before + 1).filter(|&evaluations| evaluations <= self.budget));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A problem as an objective that counts its gradients and remembers the loss at the centre.
+struct Watched<'a> {
+    problem: &'a Problem,
+    evaluations: u64,
+    loss: f64,
+}
+
+impl Objective for Watched<'_> {
+    fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+        let params: Vec<f64> = at.read_params()?.iter().copied().map(f64::from).collect();
+        let mut gradient = vec![0.0; params.len()];
+        let loss = self.problem.evaluate(&params, &mut gradient);
+        self.evaluations += 1;
+        if at.point == Point::Centre {
+            self.loss = loss;
+            at.write_loss(loss as f32);
+        }
+        let gradient: Vec<f32> = gradient.iter().map(|g| *g as f32).collect();
+        at.write_gradient(&gradient)
+    }
+
+    fn supplies_loss(&self) -> bool {
+        true
+    }
+}

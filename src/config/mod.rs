@@ -1,0 +1,171 @@
+//! [`Config`] and its parts: every setting of the optimizer, and its validation.
+//!
+//! Settings are f64, so that complements such as 1 − β₂ are exact before they are rounded to the
+//! f32 of the kernels.
+
+mod base;
+mod probe;
+mod rotation;
+mod schedule;
+mod translation;
+
+use crate::error::{Error, Result};
+
+pub use base::Base;
+pub use probe::{Difference, Displacement};
+pub(crate) use rotation::RayleighRitz;
+pub use rotation::{Rate, Regime, Rotation, Saves, Stop};
+pub use schedule::{Schedule, cosine_with_warm_up};
+pub use translation::{Correction, Translation};
+
+/// Settings of an [`Optimizer`](crate::Optimizer).
+///
+/// ```
+/// use dimer::{Base, Config, Dimer, Schedule};
+///
+/// let config = Config {
+///     base: Base::AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 },
+///     learning_rate: 3e-3,
+///     dimer: Some(Dimer { schedule: Schedule::Every(20), ..Dimer::default() }),
+///     ..Config::default()
+/// };
+/// config.validate()?;
+/// # Ok::<(), dimer::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The optimizer that makes the step; default [`Base::AdamW`] with PyTorch's defaults.
+    pub base: Base,
+    /// Learning rate until [`Optimizer::set_learning_rate`] says otherwise, per step, finite and
+    /// ≥ 0; default 10⁻³.
+    ///
+    /// [`Optimizer::set_learning_rate`]: crate::Optimizer::set_learning_rate
+    pub learning_rate: f64,
+    /// Weight decay of the groups that set none, per step, finite and ≥ 0; default 10⁻².
+    /// Decoupled in [`Base::AdamW`], added to the gradient in the others.
+    pub weight_decay: f64,
+    /// Scales the gradient so that ‖g₁‖ is at most this, in units of the gradient, > 0;
+    /// default none. The factor is that of PyTorch's `clip_grad_norm_`, and g₁, g₂ enter the
+    /// dimer unclipped.
+    pub max_gradient_norm: Option<f64>,
+    /// The dimer; with `None` the optimizer is its base alone. Default [`Dimer::default`].
+    pub dimer: Option<Dimer>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            base: Base::default(),
+            learning_rate: 1e-3,
+            weight_decay: 1e-2,
+            max_gradient_norm: None,
+            dimer: Some(Dimer::default()),
+        }
+    }
+}
+
+/// How the dimer senses curvature and what it does to the step.
+///
+/// An *event* is a step in which the objective is called away from θ, too: once at θ + ΔR·N, or
+/// as often as the [`Rotation`] says. Any other step costs 1 gradient.
+///
+/// The defaults are made for training on minibatches: one locally optimal rotation every 50 steps
+/// (6 % more gradients), and the saddle-free step in every step while the loss curves down along
+/// N. Where it does not, training is bit for bit that of the base optimizer. For a full batch take
+/// [`Regime::Deterministic`]; for the method as published, [`Rotation::Gradient`],
+/// [`Translation::Project`] and [`Correction::EventsOnly`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dimer {
+    /// How N turns in an event; default [`Rotation::LocallyOptimal`] for minibatches.
+    pub rotation: Rotation,
+    /// Which steps are events; default one in 50.
+    pub schedule: Schedule,
+    /// How the Hessian along a direction is measured; default [`Difference::Forward`].
+    pub difference: Difference,
+    /// ΔR, the distance of the probe from θ.
+    pub displacement: Displacement,
+    /// What happens along N; default [`Translation::SADDLE_FREE`].
+    pub translation: Translation,
+    /// Which steps are corrected; default [`Correction::EveryStep`].
+    pub correction: Correction,
+    /// Seed of the random first N; default 0.
+    pub seed: u64,
+}
+
+impl Default for Dimer {
+    fn default() -> Self {
+        Self {
+            rotation: Rotation::LocallyOptimal { regime: Regime::Stochastic },
+            schedule: Schedule::Every(50),
+            difference: Difference::Forward,
+            displacement: Displacement::default(),
+            translation: Translation::SADDLE_FREE,
+            correction: Correction::EveryStep,
+            seed: 0,
+        }
+    }
+}
+
+impl Config {
+    /// Checks every number against its range.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`], which names the field, its value and the range.
+    pub fn validate(&self) -> Result<()> {
+        not_negative("learning_rate", self.learning_rate)?;
+        not_negative("weight_decay", self.weight_decay)?;
+        if let Some(norm) = self.max_gradient_norm {
+            positive("max_gradient_norm", norm)?;
+        }
+        self.base.validate()?;
+        self.dimer.as_ref().map_or(Ok(()), Dimer::validate)
+    }
+
+    /// What the configured rotation by Rayleigh–Ritz is, if it is one.
+    pub(crate) fn rayleigh_ritz(&self) -> Option<RayleighRitz> {
+        self.dimer.as_ref()?.rotation.rayleigh_ritz()
+    }
+}
+
+impl Dimer {
+    fn validate(&self) -> Result<()> {
+        self.rotation.validate()?;
+        self.schedule.validate()?;
+        self.displacement.validate()?;
+        if self.displacement == Displacement::Automatic && self.difference != Difference::Forward {
+            let expected = "Absolute or Relative, since Automatic checks forward differences";
+            return invalid("dimer.displacement", "Automatic", expected);
+        }
+        self.translation.validate(self.correction)
+    }
+}
+
+/// Checks a number that the user sets later, in the words of [`Config::validate`].
+///
+/// Like every check, it looks at the f32 that the kernels get: 10³⁰⁰ is infinite there.
+pub(crate) fn not_negative(field: &'static str, value: f64) -> Result<()> {
+    let rounded = value as f32;
+    if rounded.is_finite() && value >= 0.0 {
+        return Ok(());
+    }
+    invalid(field, value, "not negative and finite in f32")
+}
+
+fn positive(field: &'static str, value: f64) -> Result<()> {
+    let rounded = value as f32;
+    if rounded.is_finite() && rounded >= f32::MIN_POSITIVE {
+        return Ok(());
+    }
+    invalid(field, value, "above 0, and normal and finite in f32")
+}
+
+fn fraction(field: &'static str, value: f64) -> Result<()> {
+    if value >= 0.0 && (value as f32) < 1.0 {
+        return Ok(());
+    }
+    invalid(field, value, "in [0, 1), in f32")
+}
+
+fn invalid(field: &'static str, value: impl ToString, expected: &'static str) -> Result<()> {
+    Err(Error::InvalidConfig { field, value: value.to_string(), expected })
+}

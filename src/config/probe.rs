@@ -1,0 +1,77 @@
+//! [`Displacement`] and [`Difference`]: how the Hessian along a direction is measured.
+
+use super::positive;
+use crate::error::Result;
+
+/// ΔR, in units of the parameters.
+///
+/// Too small a distance drowns in the rounding of the gradients, too large a one leaves the
+/// region where the gradient is linear.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Displacement {
+    /// This distance, > 0.
+    Absolute(f64),
+    /// max(factor · ‖θ‖, minimum), measured on the GPU in each event, at one more pass over θ.
+    Relative {
+        /// Fraction of ‖θ‖, dimensionless, > 0.
+        factor: f64,
+        /// Least distance, > 0, for parameters that start at zero.
+        minimum: f64,
+    },
+    /// A fraction of ‖θ‖ (of 1 where ‖θ‖ is less) that the GPU adapts from event to event, at one
+    /// gradient an event more: C at ΔR is checked against C at 2ΔR. Where they differ by more than
+    /// rounding can explain, the curvature changes over the distance, and it is halved; else it is
+    /// doubled. It starts at 3·10⁻⁵ and stays within 10⁻⁶ to 10⁻². [`Telemetry::difference_error`]
+    /// gives the error that it expects of C. With [`Difference::Forward`] only.
+    ///
+    /// [`Telemetry::difference_error`]: crate::Telemetry::difference_error
+    Automatic,
+}
+
+impl Default for Displacement {
+    fn default() -> Self {
+        Self::Relative { factor: 3e-5, minimum: 1e-6 }
+    }
+}
+
+impl Displacement {
+    pub(super) fn validate(self) -> Result<()> {
+        match self {
+            Self::Absolute(distance) => positive("dimer.displacement", distance),
+            Self::Relative { factor, minimum } => {
+                positive("dimer.displacement.factor", factor)?;
+                positive("dimer.displacement.minimum", minimum)
+            }
+            Self::Automatic => Ok(()),
+        }
+    }
+}
+
+/// From which evaluations the product Hd along a direction d is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Difference {
+    /// (∇L(θ + ΔR d) − ∇L(θ))/ΔR: one gradient a direction. Its error grows with ΔR.
+    #[default]
+    Forward,
+    /// (∇L(θ + ΔR d) − ∇L(θ − ΔR d))/2ΔR: two gradients a direction, and none at θ, since the mean of
+    /// the pair along N is ∇L(θ) but for ΔR². So an event of [`Rotation::Gradient`] costs 2 gradients
+    /// either way. The error grows with ΔR² only. Such an event has no loss in the telemetry.
+    ///
+    /// [`Rotation::Gradient`]: crate::Rotation::Gradient
+    Central,
+    /// The objective's own Hessian-vector product, [`Objective::hessian_product`]: one product a
+    /// direction, and no displacement.
+    ///
+    /// [`Objective::hessian_product`]: crate::Objective::hessian_product
+    Exact,
+}
+
+impl Difference {
+    /// Evaluations a direction.
+    pub(crate) fn evaluations(self) -> u32 {
+        match self {
+            Self::Forward | Self::Exact => 1,
+            Self::Central => 2,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! [`Rotation`]: how N turns, and when it stops.
+
+use super::{invalid, not_negative, positive};
+use crate::error::Result;
+
+/// How N turns towards the softest direction of the loss.
+///
+/// | rotation | gradients an event, θ included | choose it |
+/// | --- | ---: | --- |
+/// | [`Gradient`](Self::Gradient) | 2 | to do as the paper does |
+/// | [`OptimalAngle`](Self::OptimalAngle) | 3, or 2 + rotations | where memory for P is dear |
+/// | [`LocallyOptimal`](Self::LocallyOptimal) | 4, or 2 + rotations | else |
+///
+/// These are the gradients of forward differences; see [`Difference`](crate::Difference).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rotation {
+    /// Steepest descent on the curvature: N ← normalize(N − η F) with the rotational force
+    /// F = HN − C N (arXiv 2507.19968; there with forces, so with the other sign). One gradient
+    /// an event. Simple and faithful to the paper, but it takes hundreds of events.
+    Gradient {
+        /// η.
+        rate: Rate,
+    },
+    /// The best angle in the plane of N and F, from a second product, HF: Rayleigh–Ritz in
+    /// span{N, F} (after Heyden, Bell, Keil 2005, J. Chem. Phys. 123, 224101, who find the angle
+    /// by a fit). It needs no rate; on a fixed Hessian it takes about half the gradients of the best
+    /// fixed rate.
+    OptimalAngle {
+        /// What the loss is like from event to event.
+        regime: Regime,
+    },
+    /// Rayleigh–Ritz in span{N, F, P}, with P the previous search direction: the locally optimal
+    /// iteration of LOBPCG (Knyazev 2001, SIAM J. Sci. Comput. 23, 517). It needs no rate, and on
+    /// a fixed Hessian about ten times fewer gradients than the best fixed rate. C and ‖F‖ in the
+    /// telemetry are those of the new N. Keeps six more vectors on the GPU. Curvatures beyond 10⁻¹⁸
+    /// to 10¹⁸ are out of its reach: N stays, or the step is skipped and counted.
+    LocallyOptimal {
+        /// What the loss is like from event to event.
+        regime: Regime,
+    },
+}
+
+/// η, the rate of [`Rotation::Gradient`], in units of 1/curvature.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rate {
+    /// This number, > 0. Above 2/(λmax + λmin − 2C) it runs to the stiffest mode instead.
+    Fixed(f64),
+    /// 1/(2κ), with κ the largest curvature seen of late: ‖HN‖, and the curvature along F less C,
+    /// which follows from C of two events in a row. F holds stiff modes long before N does, so κ
+    /// grows before a rate that is too large can turn N to them. Each event κ fades by 1 %.
+    Automatic,
+}
+
+/// How a rotation by Rayleigh–Ritz measures the products HN, HF and HP.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Regime {
+    /// One rotation an event, with every product measured on the minibatch of the step. Many
+    /// rotations on one minibatch would find a direction that is soft on that minibatch only.
+    Stochastic,
+    /// For full batches and saddle searches: many rotations an event, with HN and HP carried from
+    /// one to the next, so that each costs one gradient.
+    Deterministic {
+        /// Rotations an event, from 1 to 10 000; with `stop`, at most so many.
+        max_rotations: u32,
+        /// When an event has turned N enough; default never.
+        stop: Option<Stop>,
+    },
+}
+
+impl Regime {
+    /// [`Regime::Deterministic`] with so many rotations an event.
+    pub const fn rotations(max_rotations: u32) -> Self {
+        Self::Deterministic { max_rotations, stop: None }
+    }
+}
+
+/// When an event has turned N enough. Either condition stops it; the GPU decides.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stop {
+    /// ‖F‖ ≤ `residual` · |C|, dimensionless, ≥ 0. Below about 10⁻³ ‖HN‖ the residual is rounding.
+    pub residual: f64,
+    /// N turned by at most this in the last rotation, radians, ≥ 0.
+    pub angle: f64,
+    /// What becomes of the gradients that a stopped event does not need.
+    pub saves: Saves,
+}
+
+/// What a stopped event saves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saves {
+    /// The work of this crate alone. All gradients are recorded before the GPU decides, in one
+    /// submission and without a wait; the rotations after the stop do nothing.
+    Rotations,
+    /// The gradients too. After each rotation the step waits for a readback of 4 bytes.
+    Gradients,
+}
+
+/// Most rotations of one event; far more than any Hessian needs.
+const MAX_ROTATIONS: u32 = 10_000;
+
+/// What the rotations by Rayleigh–Ritz differ in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RayleighRitz {
+    pub regime: Regime,
+    /// Whether the basis holds P.
+    pub direction: bool,
+}
+
+impl RayleighRitz {
+    /// Vectors that it keeps: N, F and P, with their products.
+    pub(crate) fn vectors(self) -> usize {
+        if self.direction { 6 } else { 4 }
+    }
+
+    pub(crate) fn stop(self) -> Option<Stop> {
+        match self.regime {
+            Regime::Deterministic { stop, .. } => stop,
+            Regime::Stochastic => None,
+        }
+    }
+}
+
+impl Rotation {
+    pub(crate) fn rayleigh_ritz(self) -> Option<RayleighRitz> {
+        match self {
+            Self::Gradient { .. } => None,
+            Self::OptimalAngle { regime } => Some(RayleighRitz { regime, direction: false }),
+            Self::LocallyOptimal { regime } => Some(RayleighRitz { regime, direction: true }),
+        }
+    }
+
+    /// Directions along which one event measures the Hessian.
+    pub(crate) fn directions(self) -> u32 {
+        match self.rayleigh_ritz() {
+            None => 1,
+            Some(RayleighRitz { regime: Regime::Stochastic, direction }) => {
+                2 + u32::from(direction)
+            }
+            Some(RayleighRitz { regime: Regime::Deterministic { max_rotations, .. }, .. }) => {
+                1 + max_rotations
+            }
+        }
+    }
+
+    pub(super) fn validate(self) -> Result<()> {
+        match self {
+            Self::Gradient { rate: Rate::Fixed(rate) } => positive("dimer.rotation.rate", rate),
+            Self::Gradient { rate: Rate::Automatic } => Ok(()),
+            Self::OptimalAngle { regime } | Self::LocallyOptimal { regime } => regime.validate(),
+        }
+    }
+}
+
+impl Regime {
+    fn validate(self) -> Result<()> {
+        let Self::Deterministic { max_rotations, stop } = self else { return Ok(()) };
+        if !(1..=MAX_ROTATIONS).contains(&max_rotations) {
+            let field = "dimer.rotation.regime.max_rotations";
+            return invalid(field, max_rotations, "from 1 to 10000");
+        }
+        if let Some(Stop { residual, angle, .. }) = stop {
+            not_negative("dimer.rotation.regime.stop.residual", residual)?;
+            not_negative("dimer.rotation.regime.stop.angle", angle)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! [`Schedule`]: which steps are events; learning rates over time.
+
+use super::invalid;
+use crate::error::Result;
+
+/// Which steps are events. The first step always is one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Schedule {
+    /// One event every K steps, K ≥ 1.
+    Every(u32),
+    /// Often on a plateau, rarely on a slope: probes cost gradients.
+    ///
+    /// Every `shortest` steps the optimizer looks at the telemetry of the `shortest` steps before
+    /// last time, which has arrived by then. They are a plateau if the mean loss fell by at most
+    /// `share` of its running scale, or the gradient norm is at most `share` of its own (the largest
+    /// of late, which fades by 1 % a look). On a plateau the next event comes after a wait that starts
+    /// at `shortest`, doubles with each event that finds no significantly negative curvature, up to
+    /// `longest`, and halves with each look at a slope; on a slope it comes after `longest` steps.
+    ///
+    /// What it decides depends on the steps alone, not on when a readback arrives.
+    OnPlateau {
+        /// Steps between events at least, from 1 to 512.
+        shortest: u32,
+        /// Steps between events at most, at least `shortest`.
+        longest: u32,
+        /// Share of the running scale that counts as flat, in (0, 1).
+        share: f64,
+    },
+}
+
+impl Schedule {
+    /// [`Schedule::OnPlateau`] with its usual settings: from 10 to 200 steps, a share of 0.1.
+    pub const ON_PLATEAU: Self = Self::OnPlateau { shortest: 10, longest: 200, share: 0.1 };
+
+    pub(super) fn validate(self) -> Result<()> {
+        match self {
+            Self::Every(0) => invalid("dimer.schedule", "Every(0)", "at least Every(1)"),
+            Self::Every(_) => Ok(()),
+            Self::OnPlateau { shortest, longest, share } => {
+                if !(1..=MAX_WINDOW).contains(&shortest) {
+                    return invalid("dimer.schedule.shortest", shortest, "from 1 to 512");
+                }
+                if longest < shortest {
+                    return invalid("dimer.schedule.longest", longest, "at least shortest");
+                }
+                if !(share > 0.0 && share < 1.0) {
+                    return invalid("dimer.schedule.share", share, "in (0, 1)");
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Steps of one look at most: half of the ring in which the GPU keeps their records.
+const MAX_WINDOW: u32 = 512;
+
+/// The learning rate after `step` steps of a linear warm-up and a cosine decay.
+///
+/// It rises from `peak / warm_up` to `peak` over the first `warm_up` steps, then falls along half
+/// a cosine to `floor` at step `total`, and stays there.
+///
+/// ```
+/// let rate = |step| dimer::cosine_with_warm_up(step, 10, 110, 1e-3, 1e-4);
+/// assert_eq!(rate(9), 1e-3);
+/// assert!((rate(60) - 5.5e-4).abs() < 1e-9);
+/// assert_eq!(rate(500), 1e-4);
+/// ```
+pub fn cosine_with_warm_up(step: u64, warm_up: u64, total: u64, peak: f64, floor: f64) -> f64 {
+    if step < warm_up {
+        return peak * (step + 1) as f64 / warm_up as f64;
+    }
+    if step >= total {
+        return floor;
+    }
+    let progress = (step - warm_up) as f64 / (total - warm_up) as f64;
+    let cosine = (std::f64::consts::PI * progress).cos();
+    floor + 0.5 * (1.0 + cosine) * (peak - floor)
+}

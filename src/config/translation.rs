@@ -1,0 +1,85 @@
+//! [`Translation`]: what the step does along N, and [`Correction`]: in which steps.
+
+use super::{invalid, not_negative, positive};
+use crate::error::Result;
+
+/// What happens along N before the base optimizer takes its step. None of them costs a gradient.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Translation {
+    /// g ← g₁ − α (g₁·N) N, the projection of arXiv 2507.19968 for α = 1.
+    ///
+    /// At a strict saddle this removes the way out; it is here for fidelity to the paper.
+    Project {
+        /// α, finite: 0 leaves the base optimizer bit for bit, 1 projects, 2 reflects.
+        alpha: f64,
+        /// Correct only while the measured curvature C is negative.
+        only_negative_curvature: bool,
+    },
+    /// The saddle-free step along N (after Dauphin et al. 2014, arXiv 1406.2572), only while the
+    /// smoothed curvature is significantly negative; else bit for bit the base optimizer. The one
+    /// to train with.
+    ///
+    /// It takes the part c N, c = g₁·N, out of the base optimizer's gradient and moves along N by
+    /// −c/(|C| + damping) instead: downhill, and far where the loss is flat. The length is at most
+    /// R = trust · learning rate · √n (n elements under the dimer) and, where c is tiny, as at the
+    /// saddle itself, at least kick · R. C here is the smoothed curvature.
+    SaddleFree {
+        /// Dimensionless, > 0. At 1 the step along N is as long as one of Adam's as a whole.
+        trust: f64,
+        /// Added to |C|, in its unit, > 0.
+        damping: f64,
+        /// Share of R that a step along N has at least, in [0, 1].
+        kick: f64,
+        /// Standard errors that the smoothed curvature must lie below zero, ≥ 0.
+        significance: f64,
+    },
+    /// Walks *to* saddles of index 1, uphill along N and downhill elsewhere: the dimer search of
+    /// Henkelman, Jónsson 1999 (J. Chem. Phys. 111, 7010). For transition states of potential
+    /// surfaces and for maps of loss landscapes, not for training.
+    ///
+    /// g ← g₁ − 2 (g₁·N) N where the last measured C is negative; where it is not, uphill along N
+    /// alone, g ← −(g₁·N) N. Needs [`Correction::EveryStep`]. Take an event every step with
+    /// [`Regime::Deterministic`](crate::Regime::Deterministic), plain [`Base::Sgd`](crate::Base::Sgd)
+    /// below 2/λmax, no weight decay, and `max_gradient_norm` for steep slopes.
+    Climb,
+}
+
+impl Translation {
+    /// The saddle-free step with its usual settings: trust 0.1, damping 10⁻², kick 0.1, two standard
+    /// errors.
+    pub const SADDLE_FREE: Self =
+        Self::SaddleFree { trust: 0.1, damping: 1e-2, kick: 0.1, significance: 2.0 };
+
+    pub(super) fn validate(self, correction: Correction) -> Result<()> {
+        match self {
+            Self::Project { alpha, .. } if !(alpha as f32).is_finite() => {
+                invalid("dimer.translation.alpha", alpha, "finite in f32")
+            }
+            Self::Project { .. } => Ok(()),
+            Self::SaddleFree { trust, damping, kick, significance } => {
+                positive("dimer.translation.trust", trust)?;
+                positive("dimer.translation.damping", damping)?;
+                not_negative("dimer.translation.significance", significance)?;
+                if !(0.0..=1.0).contains(&kick) {
+                    return invalid("dimer.translation.kick", kick, "in [0, 1]");
+                }
+                Ok(())
+            }
+            Self::Climb if correction == Correction::EventsOnly => invalid(
+                "dimer.correction",
+                "EventsOnly",
+                "EveryStep with Climb, whose way up the other steps would undo",
+            ),
+            Self::Climb => Ok(()),
+        }
+    }
+}
+
+/// Which steps the translation corrects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Correction {
+    /// Steps with an event; the others are those of the base optimizer, at its traffic.
+    EventsOnly,
+    /// Every step, along the last N.
+    EveryStep,
+}

@@ -1,0 +1,64 @@
+//! Writing an [`Optimizer`]: learning rate, parameters and orientation.
+
+use super::{Optimizer, no_dimer};
+use crate::config::not_negative;
+use crate::error::{Error, Result};
+use crate::gpu::GpuSlice;
+use crate::orientation;
+
+impl Optimizer {
+    /// Sets the learning rate of the next steps; schedules belong to the user.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] if it is negative or not finite.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+        not_negative("learning_rate", learning_rate)?;
+        self.hyperparameters.learning_rate = learning_rate as f32;
+        Ok(())
+    }
+
+    /// Replaces the parameters, in the order of the layout and without padding. Moments,
+    /// orientation and counters stay.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`] or [`Error::NonFinite`].
+    pub fn write_params(&self, params: &[f32]) -> Result<()> {
+        let padded = self.layout.pad("params", params)?;
+        check_finite("params", params)?;
+        self.write(&self.state.params, &padded);
+        Ok(())
+    }
+
+    /// Points the dimer along `orientation`, of any length above 0, in the order of the layout and
+    /// without padding. Elements in groups without dimer count as 0.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`], [`Error::NonFinite`], or [`Error::InvalidConfig`] without a
+    /// dimer and for a vector that is zero where the dimer acts.
+    pub fn write_orientation(&self, orientation: &[f32]) -> Result<()> {
+        let padded = self.layout.pad("orientation", orientation)?;
+        check_finite("orientation", orientation)?;
+        if self.config.dimer.is_none() {
+            return Err(no_dimer("set, to point it somewhere"));
+        }
+        let unit = orientation::unit(&self.layout, padded).ok_or(Error::InvalidConfig {
+            field: "orientation",
+            value: "zero".into(),
+            expected: "a vector that is not zero where the dimer acts",
+        })?;
+        self.write(&self.state.orientation, &unit);
+        Ok(())
+    }
+
+    pub(super) fn write(&self, slice: &GpuSlice, values: &[f32]) {
+        let bytes = bytemuck::cast_slice(values);
+        self.gpu.queue().write_buffer(&slice.buffer, slice.offset, bytes);
+    }
+}
+
+pub(super) fn check_finite(what: &'static str, values: &[f32]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(Error::NonFinite { what, index, value: values[index] }),
+        None => Ok(()),
+    }
+}
