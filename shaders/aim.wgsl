@@ -1,16 +1,19 @@
-// aim: places the probe along the last search direction.
+// aim: places the probe along p, the last search direction or the gradient.
 //
-//   probe <- params + distance p, or with EXACT p
+//   p <- p / |p|,  probe <- params + distance p, or with EXACT p
 //
 // in:  params, p
-// out: probe
-// 12 bytes an element.
+// out: p, probe
+// 16 bytes an element.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
     let distance = scalars.displacement;
+    let inverse = scalars.ritz.inverse_direction;
     let walk = walk_of(workgroup.x, lane);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
-        probe[i] = placed(params[i], distance, workspace[slot(P, i)]);
+        let p = inverse * workspace[slot(P, i)];
+        workspace[slot(P, i)] = p;
+        probe[i] = placed(params[i], distance, p);
     }
 }

@@ -2,7 +2,7 @@
 //
 //   S.S (6)   S.HS, symmetrised (6)   HS.HS (6)
 //
-// in:  n, Hn, and with FORCE u, Hu, and with DIRECTION p, Hp
+// in:  n, Hn, and with FORCE u, Hu, and with DIRECTION p, Hp; with AIMS p alone before that
 // out: two `Partial` a tile
 // 8, 16 or 24 bytes an element.
 
@@ -12,7 +12,8 @@ const RUN: u32 = 16u;
 struct Sums {
     // nn nu np up | uu pp n.Hn n.Hu | n.Hp u.Hu u.Hp p.Hp
     first: Partial,
-    // HnHn HnHu HnHp HuHu | HuHp HpHp 0 0 | 0
+    // HnHn HnHu HnHp HuHu | HuHp HpHp 0 0 | and before the first rotation, with AIMS, pp at two
+    // scales
     second: Partial,
 }
 
@@ -27,6 +28,13 @@ fn products(i: u32) -> Sums {
     sums.first.plain.x = dot_lanes(n, n);
     sums.first.small.z = dot_lanes(n, hn);
     sums.second.plain.x = dot_lanes(hn, hn);
+    if AIMS & !FORCE {
+        let p = workspace[slot(P, i)];
+        let small = p * SMALL_SCALE;
+        let large = p * LARGE_SCALE;
+        sums.second.large.x = dot_lanes(small, small);
+        sums.second.large.y = dot_lanes(large, large);
+    }
     if FORCE {
         let u = workspace[slot(U, i)];
         let hu = workspace[slot(HU, i)];

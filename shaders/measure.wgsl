@@ -6,8 +6,10 @@
 //   CENTRAL along n: d = (g2 - g1) / 2 with g1 on the other side, and g1 <- (g1 + g2) / 2
 //   CENTRAL along u and p: d = (workspace[SLOT] - g2) / 2, the first of the pair having been kept there
 //
+//   with AIMS along n: p <- g1 where the dimer acts, unless the last C was negative
+//
 // in:  g1, g2
-// out: one vector of the workspace
+// out: one vector of the workspace, and with AIMS p
 // 12 bytes an element, with CENTRAL 16 along n and 12 else.
 
 fn measure(i: u32, place: Place, inverse: f32) {
@@ -21,6 +23,17 @@ fn measure(i: u32, place: Place, inverse: f32) {
         }
     }
     workspace[slot(SLOT, i)] = inverse * d;
+    if AIMS & (SLOT == HN) {
+        if seeks() {
+            workspace[slot(P, i)] = select(vec4f(), g1, acts(place));
+        }
+    }
+}
+
+// Until N has found negative curvature: on a plateau the steps so far have turned the gradient
+// towards it.
+fn seeks() -> bool {
+    return scalars.latest.events == 0u || scalars.latest.curvature >= 0.0;
 }
 
 fn kept_difference(i: u32) -> vec4f {

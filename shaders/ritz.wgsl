@@ -137,6 +137,8 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         ritz.rotations += 1u;
     } else {
         ritz.valid = 1u;
+        let length = norm_of(second.large.x, second.large.y);
+        ritz.inverse_direction = select(0.0, 1.0 / length, length > 0.0);
     }
     var combination = lowest(m.hessian, m.overlap);
     combination *= inverseSqrt(dot(combination, m.overlap * combination));
@@ -150,8 +152,12 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     let outside = vec3f(0.0, combination.y, combination.z);
     let length = dot(outside, m.overlap * outside);
     ritz.direction = outside * select(0.0, inverseSqrt(length), length > 0.0);
-    let cosine = (m.overlap * combination).x * inverseSqrt(m.overlap[0][0]);
-    let angle = acos(clamp(cosine, -1.0, 1.0));
+    // Not by the arc cosine, in which small angles vanish.
+    let inverse_length = inverseSqrt(m.overlap[0][0]);
+    let cosine = (m.overlap * combination).x * inverse_length;
+    let along = (m.overlap * outside).x * inverse_length;
+    let sine = sqrt(max(0.0, fma(-along, along, length)));
+    let angle = atan2(sine, cosine);
     ritz.angle += angle;
     if STOPS {
         let small = ritz.residual <= step.stop_residual * abs(ritz.curvature);

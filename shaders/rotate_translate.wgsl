@@ -3,7 +3,7 @@
 //   N <- normalize(n - rate F)      with n = N/|N|, F = Hn - C n, Hn = (g2 - g1) / (distance |N|)
 //   g <- clip (g1 - alpha (g1.N) N),  then SGD, Adam, AdamW or Sophia with g
 //   with CLIMB: g <- clip (g1 - 2 (g1.N) N) where C < 0, else -clip (g1.N) N
-//   with SADDLE_FREE, while its gate is open: alpha = 1 and params <- params + shift N before that
+//   with SADDLE_FREE, while its gate is open: alpha = 0 and params <- params + shift N before that
 //
 // in:  g1, g2, N, params, moments and the partials of gram
 // out: N, params, moments, the record

@@ -2,7 +2,7 @@
 //
 //   g <- clip (g1 - alpha (g1.N) N),  then SGD, Adam, AdamW or Sophia with g
 //   with CLIMB: g <- clip (g1 - 2 (g1.N) N) where C < 0, else -clip (g1.N) N
-//   with SADDLE_FREE, while its gate is open: alpha = 1 and params <- params + shift N before that
+//   with SADDLE_FREE, while its gate is open: alpha = 0 and params <- params + shift N before that
 //
 // in:  g1, params, moments and the partials of gram, and with DIMER also N
 // out: params, moments, the record

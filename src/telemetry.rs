@@ -29,6 +29,9 @@ pub struct Telemetry {
     pub angle: f32,
     /// g₁·N with the N of after the rotation; 0 in a step that does not use N.
     pub projection: f32,
+    /// How far θ moved along N beside the base optimizer's step, in units of the parameters: the
+    /// saddle-free step; 0 while its gate is closed, and with other translations.
+    pub shift: f32,
     /// ‖g₁‖, unclipped.
     pub gradient_norm: f32,
     /// Factor of the norm clip, 1 where it did not act.
@@ -46,19 +49,35 @@ pub struct Telemetry {
     pub rotations: u32,
 }
 
+/// Which records have a loss.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Losses {
+    /// Whether the objective supplies one.
+    pub supplied: bool,
+    /// Whether events evaluate the centre, to which it belongs.
+    pub in_events: bool,
+}
+
+impl Losses {
+    fn has(self, record: &Record) -> bool {
+        self.supplied && (self.in_events || record.status & EVENT == 0)
+    }
+}
+
 impl Telemetry {
-    pub(crate) fn new(step: u64, record: &Record, loss: bool) -> Self {
+    pub(crate) fn new(step: u64, record: &Record, losses: Losses) -> Self {
         Self {
             step,
             event: record.status & EVENT != 0,
             skipped: record.status & SKIPPED != 0,
-            loss: loss.then_some(record.loss),
+            loss: losses.has(record).then_some(record.loss),
             curvature: record.curvature,
             curvature_mean: record.curvature_mean,
             curvature_error: record.curvature_error,
             residual: record.residual,
             angle: record.angle,
             projection: record.projection,
+            shift: record.shift,
             gradient_norm: record.gradient_norm,
             clip: record.clip,
             displacement: record.displacement,
@@ -91,13 +110,13 @@ impl Reader {
         gpu: &Gpu,
         state: &State,
         end: u64,
-        loss: bool,
+        losses: Losses,
     ) -> Result<Vec<Telemetry>> {
         let mut arrived = Vec::new();
         if let Some(snapshot) = &self.pending
             && let Some(bytes) = gpu.try_read(&snapshot.read)?
         {
-            arrived = snapshot.telemetry(&bytes, loss);
+            arrived = snapshot.telemetry(&bytes, losses);
             self.pending = None;
         }
         self.request(gpu, state, end)?;
@@ -110,12 +129,12 @@ impl Reader {
         gpu: &Gpu,
         state: &State,
         end: u64,
-        loss: bool,
+        losses: Losses,
     ) -> Result<Vec<Telemetry>> {
         let mut all = Vec::new();
         self.request(gpu, state, end)?;
         while let Some(snapshot) = self.pending.take() {
-            all.extend(snapshot.telemetry(&gpu.finish_read(&snapshot.read)?, loss));
+            all.extend(snapshot.telemetry(&gpu.finish_read(&snapshot.read)?, losses));
             self.request(gpu, state, end)?;
         }
         Ok(all)
@@ -134,12 +153,12 @@ impl Reader {
 }
 
 impl Snapshot {
-    fn telemetry(&self, bytes: &[u8], loss: bool) -> Vec<Telemetry> {
+    fn telemetry(&self, bytes: &[u8], losses: Losses) -> Vec<Telemetry> {
         let records: Vec<Record> = bytemuck::pod_collect_to_vec(bytes);
         // A slot with another index belongs to a step whose encoder was never submitted.
         let written = (self.first..)
             .zip(&records)
             .filter(|(step, record)| record.index == *step as u32 && record.status & WRITTEN != 0);
-        written.map(|(step, record)| Telemetry::new(step, record, loss)).collect()
+        written.map(|(step, record)| Telemetry::new(step, record, losses)).collect()
     }
 }

@@ -36,7 +36,7 @@ const FUSED: [(&str, &[&str]); 13] = [
     ("turn.wgsl", &[STREAMS, BASIS, PLACES, PLACING, REDUCTION]),
 ];
 
-const SWITCHES: [&str; 20] = [
+const SWITCHES: [&str; 21] = [
     "SADDLE_FREE",
     "CLIMB",
     "DIMER",
@@ -51,6 +51,7 @@ const SWITCHES: [&str; 20] = [
     "FORCE",
     "DIRECTION",
     "LAST",
+    "AIMS",
     "STOPS",
     "RELATIVE",
     "AUTOMATIC",

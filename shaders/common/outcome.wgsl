@@ -8,6 +8,13 @@ const SCALE_MEMORY: f32 = 0.99;
 // The least turn, squared, that tells the curvature along F from rounding.
 const LEAST_TURN: f32 = 1e-3;
 
+// Bounds of `reach`.
+const LEAST_REACH: f32 = 1e-6;
+const LARGEST_REACH: f32 = 1e3;
+// How the slope along N may have changed, as a multiple of what the curvature lets expect.
+const LEAST_RATIO: f32 = 0.25;
+const LARGEST_RATIO: f32 = 2.0;
+
 struct Outcome {
     record: Record,
     // N' = keep N + turn d
@@ -29,6 +36,7 @@ fn outcome(sums: Partial) -> Outcome {
     result.record.loss = scalars.loss;
     result.record.angle = 0.0;
     result.record.projection = 0.0;
+    result.record.shift = 0.0;
     if AUTOMATIC {
         result.record.difference_error = scalars.calibration.error;
     }
@@ -76,6 +84,7 @@ fn outcome(sums: Partial) -> Outcome {
         result.record.gradient_norm = gradient_norm;
         result.record.angle = 0.0;
         result.record.projection = 0.0;
+        result.record.shift = 0.0;
         result.record.status = status | SKIPPED;
         result.record.skipped += 1u;
     }
@@ -125,14 +134,10 @@ fn rotation(sums: Partial, result: ptr<function, Outcome>) -> f32 {
 fn translation(projection: f32, result: ptr<function, Outcome>) {
     if SADDLE_FREE {
         let record = (*result).record;
-        let bound = fma(step.significance, record.curvature_error, record.curvature_mean);
-        if record.events > 0u && bound < 0.0 {
-            let longest = step.trust * step.learning_rate;
-            let newton = abs(projection) / (abs(record.curvature_mean) + step.damping);
-            let length = clamp(newton, step.kick * longest, longest);
-            (*result).shift = select(length, -length, projection > 0.0);
-            (*result).correction = (*result).clip * projection;
-        }
+        let reach = next_reach(record.status, projection);
+        (*result).shift = saddle_free_shift(projection, reach, record);
+        (*result).record.reach = reach;
+        (*result).record.shift = (*result).shift;
     } else if CLIMB {
         // Uphill along N; downhill elsewhere only where N has found the way over a saddle.
         let convex = (*result).record.curvature >= 0.0;
@@ -143,6 +148,30 @@ fn translation(projection: f32, result: ptr<function, Outcome>) {
         (*result).correction =
             select(0.0, (*result).clip * step.alpha * projection, applies);
     }
+}
+
+// The saddle-free step along N: Newton's length with |C|, within bounds that `reach` scales.
+fn saddle_free_shift(projection: f32, reach: f32, record: Record) -> f32 {
+    let bound = fma(step.significance, record.curvature_error, record.curvature_mean);
+    let is_open = record.events > 0u && max(bound, record.curvature) < 0.0;
+    let longest = step.trust * step.learning_rate;
+    let newton = abs(projection) / (abs(record.curvature_mean) + step.damping);
+    let length = clamp(newton, step.kick * longest * min(1.0, reach), longest * reach);
+    return select(0.0, select(length, -length, projection > 0.0), is_open);
+}
+
+// By how much the bounds of that step have grown or shrunk since the last event. The step before
+// moved by `shift` along the same N, and the slope there changed by about C shift, or else C says
+// nothing of where the parameters are now.
+fn next_reach(status: u32, projection: f32) -> f32 {
+    let last = scalars.previous;
+    if (status & EVENT) != 0u || last.shift == 0.0 {
+        return 1.0;
+    }
+    let ratio = (projection - last.projection) / (last.shift * last.curvature_mean);
+    let as_expected = ratio > LEAST_RATIO && ratio < LARGEST_RATIO;
+    let next = last.reach * select(0.5, 2.0, as_expected);
+    return clamp(next, LEAST_REACH, LARGEST_REACH);
 }
 
 // The record with the curvature of this event taken into the mean of the last ones. A window, since

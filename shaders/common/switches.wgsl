@@ -23,6 +23,8 @@ override RITZ: bool = false;
 override FORCE: bool = false;
 override DIRECTION: bool = false;
 override LAST: bool = false;
+// Whether the event measures along p at all, in one rotation.
+override AIMS: bool = false;
 override STOPS: bool = false;
 // The workspace vector that measure writes.
 override SLOT: u32 = 0u;

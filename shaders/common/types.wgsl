@@ -111,7 +111,10 @@ struct Record {
     curvatures: array<f32, CURVATURES>,
     // What the automatic displacement expects C to be off by.
     difference_error: f32,
-    padding: u32,
+    // The saddle-free step along N, and what its bounds are scaled by.
+    shift: f32,
+    reach: f32,
+    padding: array<u32, 3>,
 }
 
 // The sums over one tile, with d = g2 - g1.
@@ -142,7 +145,9 @@ struct Ritz {
     // Whether this event needs no further rotation, and whether the last one did nothing.
     stopped: u32,
     idle: u32,
-    padding: vec2u,
+    // 1 / |p| before this event, or 0.
+    inverse_direction: f32,
+    padding: u32,
 }
 
 // State of the automatic displacement.

@@ -112,6 +112,11 @@ impl RayleighRitz {
         if self.direction { 6 } else { 4 }
     }
 
+    /// Whether an event measures along P, beside N and F, in its one rotation.
+    pub(crate) fn aims(self) -> bool {
+        self.direction && self.regime == Regime::Stochastic
+    }
+
     pub(crate) fn stop(self) -> Option<Stop> {
         match self.regime {
             Regime::Deterministic { stop, .. } => stop,

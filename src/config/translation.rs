@@ -16,13 +16,20 @@ pub enum Translation {
         only_negative_curvature: bool,
     },
     /// The saddle-free step along N (after Dauphin et al. 2014, arXiv 1406.2572), only while the
-    /// smoothed curvature is significantly negative; else bit for bit the base optimizer. The one
-    /// to train with.
+    /// curvature is significantly negative; else bit for bit the base optimizer. The one to train
+    /// with.
     ///
-    /// It takes the part c N, c = g₁·N, out of the base optimizer's gradient and moves along N by
-    /// −c/(|C| + damping) instead: downhill, and far where the loss is flat. The length is at most
-    /// R = trust · learning rate · √n (n elements under the dimer) and, where c is tiny, as at the
-    /// saddle itself, at least kick · R. C here is the smoothed curvature.
+    /// Beside the base optimizer's own step it moves along N by −c/(|C| + damping), c = g₁·N:
+    /// downhill, and far where the loss is flat. C here is the smoothed curvature. The length is at
+    /// most R = trust · learning rate · √n (n elements under the dimer) and, where c is tiny, as at
+    /// the saddle itself, at least kick · R. From one event to the next, R doubles with each step
+    /// after which the slope along N has changed as C lets expect (by ¼ to 2 times as much), and
+    /// halves with each after which it has not: a long walk out takes logarithmically many steps,
+    /// and ends where the loss curves up again, or down faster, so that the base optimizer needs no
+    /// help.
+    ///
+    /// The gate is open while the smoothed curvature lies `significance` standard errors below zero
+    /// and the last measured one below zero.
     SaddleFree {
         /// Dimensionless, > 0. At 1 the step along N is as long as one of Adam's as a whole.
         trust: f64,

@@ -236,7 +236,7 @@ impl Builder<'_> {
     }
 
     /// The overrides of `switches.wgsl`.
-    fn constants(&self, over: Over, switches: &Switches) -> [(&'static str, f64); 22] {
+    fn constants(&self, over: Over, switches: &Switches) -> [(&'static str, f64); 23] {
         let (adam, sophia, decoupled) = match self.config.base {
             Base::Sgd { .. } => (false, false, false),
             Base::Adam { .. } => (true, false, false),
@@ -274,6 +274,7 @@ impl Builder<'_> {
             ("FORCE", switch(switches.force)),
             ("DIRECTION", switch(switches.direction)),
             ("LAST", switch(switches.last)),
+            ("AIMS", switch(ritz.is_some_and(Ritz::aims))),
             ("STOPS", switch(ritz.is_some_and(|ritz| ritz.stop().is_some()))),
             ("SLOT", f64::from(switches.slot)),
             ("RELATIVE", switch(matches!(displacement, Some(Displacement::Relative { .. })))),

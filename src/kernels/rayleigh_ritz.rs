@@ -60,7 +60,7 @@ impl RayleighRitz {
         };
         let measure = |slot| kernel("measure", MEASURE, &Switches { slot, ..event });
         let (between, last) = match ritz.regime {
-            Regime::Stochastic if ritz.direction => {
+            Regime::Stochastic if ritz.aims() => {
                 let aim = kernel("aim", AIM, &event);
                 (Between::Direction { aim, measure: measure(HP) }, rotation(true, true, true))
             }

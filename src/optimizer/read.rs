@@ -3,8 +3,9 @@
 use super::Optimizer;
 use crate::error::Result;
 use crate::gpu::GpuSlice;
+use crate::kernels::Mode;
 use crate::state::Record;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Losses, Telemetry};
 
 impl Optimizer {
     /// The parameters, in the order of the layout and without padding.
@@ -65,7 +66,8 @@ impl Optimizer {
     /// # Errors
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn telemetry(&mut self) -> Result<Vec<Telemetry>> {
-        self.telemetry.poll(&self.gpu, &self.state, self.index, self.supplies_loss)
+        let losses = self.losses();
+        self.telemetry.poll(&self.gpu, &self.state, self.index, losses)
     }
 
     /// The telemetry of all steps so far that was not returned yet, at most the last 1024.
@@ -73,7 +75,13 @@ impl Optimizer {
     /// # Errors
     /// As [`Optimizer::telemetry`].
     pub fn telemetry_blocking(&mut self) -> Result<Vec<Telemetry>> {
-        self.telemetry.finish(&self.gpu, &self.state, self.index, self.supplies_loss)
+        let losses = self.losses();
+        self.telemetry.finish(&self.gpu, &self.state, self.index, losses)
+    }
+
+    fn losses(&self) -> Losses {
+        let in_events = self.plan.has_centre(Mode::Event);
+        Losses { supplied: self.supplies_loss, in_events }
     }
 
     async fn read_vector(&self, slice: &GpuSlice) -> Result<Vec<f32>> {

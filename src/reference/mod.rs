@@ -66,8 +66,12 @@ pub struct Reference {
     pub difference_error: f64,
     /// P, the last search direction of a locally optimal rotation, of unit length or zero.
     pub direction: Vec<f64>,
-    /// g₁·N in the last step that used it.
+    /// g₁·N of the last step, or 0 if it did not use it.
     pub projection: f64,
+    /// The last step's length along N beside that of the base optimizer.
+    pub shift: f64,
+    /// What the bounds of that length are scaled by.
+    pub reach: f64,
     config: Config,
     /// The group of each element.
     groups: Vec<Group>,
@@ -101,6 +105,8 @@ impl Reference {
             difference_error: 0.0,
             direction: vec![0.0; params.len()],
             projection: 0.0,
+            shift: 0.0,
+            reach: 1.0,
             groups: groups.collect(),
             config,
         }
@@ -134,15 +140,17 @@ impl Reference {
         }
         let finite = |v: &[f64]| v.iter().all(|x| x.is_finite());
         if !finite(&g1) || !finite(&self.orientation) {
-            *self = Self { index: before.index + 1, skipped: before.skipped + 1, ..before };
+            let (index, skipped) = (before.index + 1, before.skipped + 1);
+            *self = Self { index, skipped, projection: 0.0, shift: 0.0, ..before };
             return;
         }
         self.index += 1;
         self.updates += 1;
+        (self.projection, self.shift) = (0.0, 0.0);
         let clip = clip_factor(self.config.max_gradient_norm, norm(&g1));
         let corrected = match &dimer {
             Some(dimer) if event || dimer.correction == Correction::EveryStep => {
-                self.translate(dimer, &g1)
+                self.translate(dimer, &g1, event, (before.projection, before.shift))
             }
             _ => g1,
         };
@@ -180,7 +188,7 @@ impl Reference {
                 let product = |reference: &Self, direction: &[f64]| {
                     reference.measured(dimer.difference, distance, direction, g1, gradient)
                 };
-                self.rotate_by_rayleigh_ritz(ritz, product);
+                self.rotate_by_rayleigh_ritz(ritz, g1, product);
             }
             None => {
                 let Rotation::Gradient { rate } = dimer.rotation else { unreachable!() };
@@ -243,6 +251,12 @@ impl Reference {
             .zip(&self.groups)
             .map(|((g1, g2), group)| if group.dimer { (g2 - g1) / distance } else { 0.0 })
             .collect()
+    }
+
+    /// `vector`, zero in groups without dimer.
+    pub(super) fn masked(&self, vector: &[f64]) -> Vec<f64> {
+        let parts = vector.iter().zip(&self.groups);
+        parts.map(|(x, group)| if group.dimer { *x } else { 0.0 }).collect()
     }
 
     /// N ← normalize(N − η F), with F = HN − C N, C = N·HN and HN = (g₂ − g₁)/ΔR.

@@ -43,6 +43,7 @@ impl Reference {
     pub(super) fn rotate_by_rayleigh_ritz(
         &mut self,
         ritz: RayleighRitz,
+        g1: &[f64],
         mut product: impl FnMut(&Self, &[f64]) -> Vec<f64>,
     ) {
         let mut measure = |reference: &Self, vector: &[f64]| Pair {
@@ -52,9 +53,9 @@ impl Reference {
         let start = measure(self, &self.orientation.clone());
         let mut n = start.scaled(1.0 / norm(&start.vector));
         let mut p = None;
-        let (stochastic, most) = match ritz.regime {
-            Regime::Stochastic => (true, 1),
-            Regime::Deterministic { max_rotations, .. } => (false, max_rotations),
+        let most = match ritz.regime {
+            Regime::Stochastic => 1,
+            Regime::Deterministic { max_rotations, .. } => max_rotations,
         };
         self.rotations = 0;
         let mut angle = f64::INFINITY;
@@ -66,8 +67,14 @@ impl Reference {
                 break;
             }
             let force = measure(self, &force);
-            if stochastic && ritz.direction {
-                p = Some(measure(self, &self.direction.clone()));
+            if ritz.aims() {
+                // Until N has found negative curvature, the gradient is the better guess.
+                let seeks = self.curvatures.is_empty() || self.curvature >= 0.0;
+                let direction = if seeks { self.masked(g1) } else { self.direction.clone() };
+                let length = norm(&direction);
+                let inverse = if length > 0.0 { 1.0 / length } else { 0.0 };
+                let unit: Vec<f64> = direction.iter().map(|p| inverse * p).collect();
+                p = Some(measure(self, &unit));
             }
             let basis: Vec<Pair> = [n.clone(), force].into_iter().chain(p).collect();
             let (turned, direction) = lowest_ritz_pair(&basis);

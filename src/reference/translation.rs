@@ -15,8 +15,14 @@ impl Reference {
     }
 
     /// Moves θ along N where the translation says so, and returns the gradient for the base
-    /// optimizer.
-    pub(super) fn translate(&mut self, dimer: &Dimer, g1: &[f64]) -> Vec<f64> {
+    /// optimizer. `last` are projection and shift of the step before.
+    pub(super) fn translate(
+        &mut self,
+        dimer: &Dimer,
+        g1: &[f64],
+        event: bool,
+        last: (f64, f64),
+    ) -> Vec<f64> {
         self.projection = dot(g1, &self.orientation);
         match dimer.translation {
             Translation::Project { alpha, only_negative_curvature } => {
@@ -27,16 +33,28 @@ impl Reference {
             }
             Translation::SaddleFree { trust, damping, kick, significance } => {
                 let bound = self.curvature_mean + significance * self.curvature_error;
-                if self.curvatures.is_empty() || bound >= 0.0 {
+                let (last_projection, last_shift) = last;
+                let ratio =
+                    (self.projection - last_projection) / (last_shift * self.curvature_mean);
+                self.reach = if event || last_shift == 0.0 {
+                    1.0
+                } else if ratio > 0.25 && ratio < 2.0 {
+                    (2.0 * self.reach).min(1e3)
+                } else {
+                    (0.5 * self.reach).max(1e-6)
+                };
+                if self.curvatures.is_empty() || bound.max(self.curvature) >= 0.0 {
                     return g1.to_vec();
                 }
                 let elements = self.groups.iter().filter(|group| group.dimer).count();
                 let longest = trust * self.learning_rate * (elements as f64).sqrt();
                 let newton = self.projection.abs() / (self.curvature_mean.abs() + damping);
-                let length = newton.clamp(kick * longest, longest);
-                let shift = if self.projection > 0.0 { -length } else { length };
-                self.params.iter_mut().zip(&self.orientation).for_each(|(x, n)| *x += shift * n);
-                self.without_mode(g1, 1.0)
+                let length =
+                    newton.clamp(kick * longest * self.reach.min(1.0), longest * self.reach);
+                self.shift = if self.projection > 0.0 { -length } else { length };
+                let moved = self.params.iter_mut().zip(&self.orientation);
+                moved.for_each(|(x, n)| *x += self.shift * n);
+                g1.to_vec()
             }
             Translation::Climb if self.curvature < 0.0 => self.without_mode(g1, 2.0),
             Translation::Climb => self.orientation.iter().map(|n| -self.projection * n).collect(),

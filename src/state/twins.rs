@@ -174,5 +174,7 @@ pub(crate) struct Record {
     pub curvature_error: f32,
     pub curvatures: [f32; 4],
     pub difference_error: f32,
-    pub padding: u32,
+    pub shift: f32,
+    pub reach: f32,
+    pub padding: [u32; 3],
 }

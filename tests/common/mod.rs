@@ -129,7 +129,12 @@ pub fn quadratic(h: Vec<f32>) -> HostObjective<impl FnMut(&[f32], &mut [f32]) ->
 
 /// A vector as it lies on the GPU, padding and all.
 pub fn read_slice(optimizer: &Optimizer, slice: &GpuSlice) -> Vec<f32> {
-    let (device, queue) = (optimizer.gpu().device(), optimizer.gpu().queue());
+    read_from(optimizer.gpu(), slice)
+}
+
+/// The same while a step borrows the optimizer.
+pub fn read_from(gpu: &Gpu, slice: &GpuSlice) -> Vec<f32> {
+    let (device, queue) = (gpu.device(), gpu.queue());
     let staging = device.create_buffer(&wgpu::BufferDescriptor {
         label: None,
         size: slice.size,
