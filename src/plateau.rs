@@ -66,9 +66,9 @@ impl Plateau {
         {
             return Ok(event);
         }
-        let event = index == 0
-            || (index.is_multiple_of(self.shortest)
-                && self.look(gpu, state, index, supplies_loss)?);
+        let event = index > 0
+            && index.is_multiple_of(self.shortest)
+            && self.look(gpu, state, index, supplies_loss)?;
         if event {
             self.last_event = index;
         }

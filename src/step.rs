@@ -53,15 +53,18 @@ impl Plan {
     pub(crate) fn is_event(&self, index: u64) -> Option<bool> {
         match self.schedule {
             None => Some(false),
-            Some(Schedule::Every(interval)) => Some(index.is_multiple_of(u64::from(interval))),
+            Some(Schedule::Every(interval)) => {
+                Some((index + 1).is_multiple_of(u64::from(interval)))
+            }
             Some(Schedule::OnPlateau { .. }) => None,
         }
     }
 
-    pub(crate) fn mode(&self, event: bool) -> Mode {
+    /// What a step does with the dimer, `turned` telling whether an event has turned N before.
+    pub(crate) fn mode(&self, event: bool, turned: bool) -> Mode {
         match (self.schedule, self.correction) {
             (Some(_), _) if event => Mode::Event,
-            (Some(_), Correction::EveryStep) => Mode::Corrected,
+            (Some(_), Correction::EveryStep) if turned => Mode::Corrected,
             _ => Mode::Base,
         }
     }

@@ -261,6 +261,11 @@ struct Failing {
     at: Option<Point>,
 }
 
+fn every_step() -> Config {
+    let dimer = Some(Dimer { schedule: Schedule::Every(1), ..Dimer::default() });
+    Config { dimer, ..Config::default() }
+}
+
 impl Objective for Failing {
     fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
         let params = at.read_params()?;
@@ -275,7 +280,7 @@ impl Objective for Failing {
 fn objective_that_fails_midway() {
     for point in [Point::Centre, Point::Probe] {
         let (mut optimizer, mut untouched) =
-            (flat(Config::default(), &[1.0; 70]), flat(Config::default(), &[1.0; 70]));
+            (flat(every_step(), &[1.0; 70]), flat(every_step(), &[1.0; 70]));
         let before = snapshot(&optimizer);
         let error = optimizer.step(&mut Failing { at: Some(point) }).unwrap_err();
         assert!(matches!(error, Error::Objective(_)), "{error}");

@@ -8,6 +8,7 @@ mod methods;
 mod problems;
 mod run;
 
+use std::cmp::Reverse;
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -136,9 +137,9 @@ fn median((gradients, &learning_rate): (&[Option<u64>], &f64)) -> Best {
 }
 
 impl Best {
-    /// Smaller is better: the median first, then failures.
-    fn rank(&self) -> (u64, std::cmp::Reverse<usize>) {
-        (self.gradients.unwrap_or(u64::MAX), std::cmp::Reverse(self.solved))
+    /// Smaller is better: a rate at which runs fail is worse than any at which fewer do.
+    fn rank(&self) -> (Reverse<usize>, u64) {
+        (Reverse(self.solved), self.gradients.unwrap_or(u64::MAX))
     }
 }
 

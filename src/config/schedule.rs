@@ -3,10 +3,12 @@
 use super::invalid;
 use crate::error::Result;
 
-/// Which steps are events. The first step always is one.
+/// Which steps are events. Before the first one, steps are those of the base optimizer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Schedule {
-    /// One event every K steps, K ≥ 1.
+    /// One event every K steps, K ≥ 1: steps K, 2K, … counted from 1. So a run that is over in less
+    /// costs nothing, and by then the base optimizer's steps have turned the gradient towards soft
+    /// directions, which the first event makes use of.
     Every(u32),
     /// Often on a plateau, rarely on a slope: probes cost gradients.
     ///

@@ -52,10 +52,10 @@ pub enum Translation {
 }
 
 impl Translation {
-    /// The saddle-free step with its usual settings: trust 0.1, damping 10⁻², kick 0.1, two standard
+    /// The saddle-free step with its usual settings: trust 0.2, damping 10⁻², kick 0.1, two standard
     /// errors.
     pub const SADDLE_FREE: Self =
-        Self::SaddleFree { trust: 0.1, damping: 1e-2, kick: 0.1, significance: 2.0 };
+        Self::SaddleFree { trust: 0.2, damping: 1e-2, kick: 0.1, significance: 2.0 };
 
     pub(super) fn validate(self, correction: Correction) -> Result<()> {
         match self {

@@ -1,6 +1,6 @@
 //! [`ManualStep`]: a step without callbacks, for training loops that own the control flow.
 
-use super::Optimizer;
+use super::{Optimizer, Recorded};
 use crate::config::Difference;
 use crate::error::{Error, Result};
 use crate::gpu::GpuSlice;
@@ -132,7 +132,8 @@ impl ManualStep<'_> {
         optimizer.parts().update(&mut encoder, optimizer.index, mode);
         optimizer.supplies_loss = false;
         optimizer.gpu.submit("a step", encoder)?;
-        optimizer.advance(u32::from(optimizer.plan.has_centre(mode)) + probes);
+        let evaluations = u32::from(optimizer.plan.has_centre(mode)) + probes;
+        optimizer.advance(Recorded { mode, evaluations });
         Ok(())
     }
 }

@@ -43,6 +43,8 @@ pub struct Optimizer {
     /// The hyperparameters of the next step.
     hyperparameters: Step,
     index: u64,
+    /// Whether an event has been recorded.
+    turned: bool,
     gradient_evaluations: u64,
     supplies_loss: bool,
     telemetry: Reader,
@@ -108,6 +110,7 @@ impl Optimizer {
             state,
             kernels,
             index: 0,
+            turned: false,
             gradient_evaluations: 0,
             supplies_loss: false,
             telemetry: Reader::default(),
@@ -127,9 +130,9 @@ impl Optimizer {
     /// [`Error::DeviceLost`]. Nothing has changed then, and the step can be taken again.
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.gpu.encoder("step");
-        let evaluations = self.record(&mut encoder, objective, Work::Step)?;
+        let recorded = self.record(&mut encoder, objective, Work::Step)?;
         self.gpu.submit("a step", encoder)?;
-        self.advance(evaluations);
+        self.advance(recorded);
         Ok(())
     }
 
@@ -162,10 +165,10 @@ impl Optimizer {
         if pending >= STEP_SLOTS {
             return Err(Error::TooManyPendingSteps { pending });
         }
-        let evaluations = self.record(encoder, objective, work)?;
+        let recorded = self.record(encoder, objective, work)?;
         let slot = PendingSlot::new(&self.pending);
         encoder.on_submitted_work_done(move || drop(slot));
-        self.advance(evaluations);
+        self.advance(recorded);
         Ok(())
     }
 
@@ -176,9 +179,9 @@ impl Optimizer {
     /// [`Error::InvalidConfig`] without a dimer; else as [`Optimizer::step`].
     pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.gpu.encoder("rotation");
-        let evaluations = self.record(&mut encoder, objective, Work::Rotation)?;
+        let recorded = self.record(&mut encoder, objective, Work::Rotation)?;
         self.gpu.submit("a rotation", encoder)?;
-        self.advance(evaluations);
+        self.advance(recorded);
         Ok(())
     }
 
@@ -285,7 +288,7 @@ impl Optimizer {
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
         work: Work,
-    ) -> Result<u32> {
+    ) -> Result<Recorded> {
         let mode = match work {
             Work::Step => self.next_mode()?,
             Work::Rotation if self.config.dimer.is_some() => Mode::Event,
@@ -298,7 +301,7 @@ impl Optimizer {
             Work::Rotation => self.parts().rotate(encoder, self.index),
         }
         self.supplies_loss = objective.supplies_loss();
-        Ok(evaluations)
+        Ok(Recorded { mode, evaluations })
     }
 
     /// What the next step does with the dimer.
@@ -309,7 +312,7 @@ impl Optimizer {
             }
             (event, _) => event.unwrap_or(false),
         };
-        Ok(self.plan.mode(event))
+        Ok(self.plan.mode(event, self.turned))
     }
 
     fn write_hyperparameters(&mut self) {
@@ -319,10 +322,18 @@ impl Optimizer {
         self.gpu.queue().write_buffer(&self.state.steps, slot * STEP_STRIDE, bytes);
     }
 
-    fn advance(&mut self, evaluations: u32) {
+    fn advance(&mut self, Recorded { mode, evaluations }: Recorded) {
         self.index += 1;
+        self.turned |= mode == Mode::Event;
         self.gradient_evaluations += u64::from(evaluations);
     }
+}
+
+/// What a recorded step was, and how many evaluations it has.
+#[derive(Clone, Copy)]
+struct Recorded {
+    mode: Mode,
+    evaluations: u32,
 }
 
 /// What is recorded after the gradients.

@@ -17,9 +17,11 @@ pub use base::{bias_correction, clip_factor};
 /// One optimizer in f64, on the host.
 ///
 /// ```
-/// use dimer::{Config, Layout, reference::Reference};
+/// use dimer::{Config, Dimer, Layout, Schedule, reference::Reference};
 ///
-/// let (layout, config) = (Layout::flat(2)?, Config::default());
+/// let dimer = Dimer { schedule: Schedule::Every(1), ..Dimer::default() };
+/// let config = Config { dimer: Some(dimer), ..Config::default() };
+/// let layout = Layout::flat(2)?;
 /// let mut reference = Reference::new(&layout, config, &[1.0, 1.0], &[0.6, 0.8]);
 /// // L(θ) = θ₀² − θ₁²
 /// reference.step(|x| vec![2.0 * x[0], -2.0 * x[1]]);
@@ -116,8 +118,8 @@ impl Reference {
     /// [`Schedule::Every`]; other schedules tell by [`Reference::step_as`].
     pub fn step(&mut self, gradient: impl FnMut(&[f64]) -> Vec<f64>) {
         let event = match self.config.dimer.as_ref().map(|dimer| dimer.schedule) {
-            Some(Schedule::Every(interval)) => self.index.is_multiple_of(interval.into()),
-            _ => self.index == 0,
+            Some(Schedule::Every(interval)) => (self.index + 1).is_multiple_of(interval.into()),
+            _ => false,
         };
         self.step_as(event, gradient);
     }
@@ -149,13 +151,20 @@ impl Reference {
         (self.projection, self.shift) = (0.0, 0.0);
         let clip = clip_factor(self.config.max_gradient_norm, norm(&g1));
         let corrected = match &dimer {
-            Some(dimer) if event || dimer.correction == Correction::EveryStep => {
+            Some(dimer)
+                if event || (dimer.correction == Correction::EveryStep && self.has_turned()) =>
+            {
                 self.translate(dimer, &g1, event, (before.projection, before.shift))
             }
             _ => g1,
         };
         let clipped: Vec<f64> = corrected.iter().map(|g| clip * g).collect();
         self.base_step(&clipped);
+    }
+
+    /// Whether an event has measured C.
+    fn has_turned(&self) -> bool {
+        !self.curvatures.is_empty()
     }
 
     /// ΔR.

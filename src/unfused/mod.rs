@@ -69,6 +69,8 @@ pub struct UnfusedOptimizer {
     keep_gradient: Vec<Dispatch>,
     base: Vec<Dispatch>,
     index: u64,
+    /// Whether an event has been recorded.
+    turned: bool,
 }
 
 #[derive(Debug)]
@@ -143,6 +145,7 @@ impl UnfusedOptimizer {
             buffers,
             slots,
             index: 0,
+            turned: false,
         })
     }
 
@@ -151,7 +154,7 @@ impl UnfusedOptimizer {
     /// # Errors
     /// As there.
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        let mode = self.plan.mode(self.plan.is_event(self.index).unwrap_or(false));
+        let mode = self.plan.mode(self.plan.is_event(self.index).unwrap_or(false), self.turned);
         let mut encoder = self.begin(objective, mode)?;
         if mode == Mode::Event {
             encode(&mut encoder, &self.rotate);
@@ -161,6 +164,7 @@ impl UnfusedOptimizer {
         encode(&mut encoder, &self.base);
         self.gpu.submit("an unfused step", encoder)?;
         self.index += 1;
+        self.turned |= mode == Mode::Event;
         Ok(())
     }
 
@@ -173,6 +177,7 @@ impl UnfusedOptimizer {
         encode(&mut encoder, &self.rotate);
         self.gpu.submit("an unfused rotation", encoder)?;
         self.index += 1;
+        self.turned = true;
         Ok(())
     }
 
