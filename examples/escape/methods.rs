@@ -2,9 +2,10 @@
 
 use dimer::{Base, Config, Correction, Dimer, Schedule, Translation};
 
-pub const BASES: [(&str, Base); 2] = [
+pub const BASES: [(&str, Base); 3] = [
     ("momentum SGD", Base::Sgd { momentum: 0.9, nesterov: false }),
     ("Adam", Base::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }),
+    ("Sophia-like", Base::SOPHIA),
 ];
 
 /// One column of the table.
@@ -20,22 +21,28 @@ impl Method {
     }
 }
 
-pub const METHODS: [Method; 4] = [
+/// The base optimizer comes first; the others are compared to it.
+pub const METHODS: [Method; 5] = [
     Method { name: "base", dimer: || None },
     Method { name: "DEO", dimer: || Some(Dimer::default()) },
-    Method {
-        name: "DEO, K = 10",
-        dimer: || Some(Dimer { schedule: Schedule::Every(10), ..Dimer::default() }),
-    },
+    Method { name: "DEO, K = 10", dimer: || Some(every_ten()) },
+    Method { name: "DEO, on plateaus", dimer: || Some(on_plateaus()) },
     Method { name: "projection, K = 10", dimer: || Some(projection()) },
 ];
+
+fn every_ten() -> Dimer {
+    Dimer { schedule: Schedule::Every(10), ..Dimer::default() }
+}
+
+fn on_plateaus() -> Dimer {
+    Dimer { schedule: Schedule::ON_PLATEAU, ..Dimer::default() }
+}
 
 /// The correction of the paper, with the rotation of this crate.
 fn projection() -> Dimer {
     Dimer {
-        schedule: Schedule::Every(10),
         translation: Translation::Project { alpha: 1.0, only_negative_curvature: false },
         correction: Correction::EveryStep,
-        ..Dimer::default()
+        ..every_ten()
     }
 }
