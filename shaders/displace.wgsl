@@ -10,19 +10,7 @@
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-    var distance = step.displacement;
-    if AUTOMATIC {
-        distance = scalars.calibration.distance;
-        if FAR {
-            let sums = reduce_partials(lane);
-            distance = 2.0 * automatic_factor() * max(1.0, norm_of(sums.small.x, sums.large.x));
-        }
-    }
-    if RELATIVE {
-        let sums = reduce_partials(lane);
-        let norm = norm_of(sums.small.x, sums.large.x);
-        distance = max(distance, step.displacement_factor * norm);
-    }
+    let distance = probe_distance(lane);
     if shard.first_tile + workgroup.x == 0u && lane == 0u {
         scalars.displacement = distance;
     }

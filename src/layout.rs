@@ -231,6 +231,11 @@ impl Layout {
         packed
     }
 
+    /// Index of the tensor's group in [`Self::groups`].
+    pub(crate) fn group_index(&self, tensor: &Tensor) -> usize {
+        tensor.group.0
+    }
+
     /// One word a block: the group in the upper 24 bits, the number of valid elements below.
     pub(crate) fn blocks(&self) -> Vec<u32> {
         let mut blocks = Vec::with_capacity(self.padded_len / BLOCK);

@@ -99,7 +99,7 @@ pub mod unfused;
 
 pub use config::{
     Base, Config, Correction, Difference, Dimer, Displacement, Rate, Regime, Rotation, Saves,
-    Schedule, Stop, Translation, cosine_with_warm_up,
+    Schedule, Scope, Stop, Translation, cosine_with_warm_up,
 };
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuSlice};
@@ -107,7 +107,7 @@ pub use layout::{Group, GroupId, Layout, LayoutBuilder, Tensor};
 pub use objective::{Evaluation, HessianProduct, HostObjective, Objective, Point};
 pub use optimizer::{ManualStep, Optimizer, PointBuffers};
 pub use state::Buffers;
-pub use telemetry::Telemetry;
+pub use telemetry::{RegionCurvature, Telemetry};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,32 +1,45 @@
-//! N before its first rotation.
+//! N before its first rotation; with regions, one N in each.
 
-use crate::layout::Layout;
+use crate::layout::{Layout, Tensor};
 
-/// A padded unit vector, uniform on the sphere of the elements on which the dimer acts.
-pub(crate) fn random(layout: &Layout, seed: u64) -> Vec<f32> {
+/// A padded vector that is a unit vector in each of `regions`, uniform on the sphere of its elements
+/// on which the dimer acts.
+pub(crate) fn random(layout: &Layout, regions: &[Vec<usize>], seed: u64) -> Vec<f32> {
     let mut random = SplitMix(seed);
     let mut orientation = vec![0.0_f32; layout.padded_len()];
     for tensor in layout.tensors().iter().filter(|tensor| layout.group(tensor).dimer) {
-        let slot = &mut orientation[tensor.offset..tensor.offset + tensor.len];
-        slot.fill_with(|| random.normal() as f32);
+        orientation[slot(tensor)].fill_with(|| random.normal() as f32);
     }
-    normalized(orientation).expect("a normal number is not zero, and some tensor has a dimer")
+    unit(layout, regions, orientation).expect("a normal number is not zero")
 }
 
-/// The unit vector along a padded one, without its elements in groups without dimer; none if
-/// nothing is left.
-pub(crate) fn unit(layout: &Layout, mut padded: Vec<f32>) -> Option<Vec<f32>> {
-    for tensor in layout.tensors().iter().filter(|tensor| !layout.group(tensor).dimer) {
-        padded[tensor.offset..tensor.offset + tensor.len].fill(0.0);
+/// The unit vector along a padded one in each of `regions`, zero in groups without dimer; none if it
+/// is zero all over a region that the dimer reaches.
+pub(crate) fn unit(
+    layout: &Layout,
+    regions: &[Vec<usize>],
+    mut padded: Vec<f32>,
+) -> Option<Vec<f32>> {
+    for tensors in regions {
+        let tensors = tensors.iter().map(|&index| &layout.tensors()[index]);
+        let (reached, others): (Vec<_>, Vec<_>) =
+            tensors.partition(|tensor| layout.group(tensor).dimer);
+        others.iter().for_each(|tensor| padded[slot(tensor)].fill(0.0));
+        let elements = reached.iter().flat_map(|tensor| &padded[slot(tensor)]);
+        let squares: f64 = elements.map(|&x| f64::from(x) * f64::from(x)).sum();
+        if squares == 0.0 && !reached.is_empty() {
+            return None;
+        }
+        let scale = squares.sqrt().recip();
+        for tensor in reached {
+            padded[slot(tensor)].iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
+        }
     }
-    normalized(padded)
+    Some(padded)
 }
 
-fn normalized(mut vector: Vec<f32>) -> Option<Vec<f32>> {
-    let squares: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    let scale = squares.sqrt().recip();
-    vector.iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
-    (squares > 0.0).then_some(vector)
+fn slot(tensor: &Tensor) -> std::ops::Range<usize> {
+    tensor.offset..tensor.offset + tensor.len
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): enough for a start direction, and the same everywhere.

@@ -149,7 +149,12 @@ impl<'a> Parts<'a> {
                 if self.kernels.rayleigh_ritz.is_some() {
                     self.kernels.begin_event(encoder, self.state);
                 }
-                displace.encode(&mut pass(encoder, "displace"), at);
+                let mut pass = pass(encoder, "displace");
+                displace.encode_norm(&mut pass, at);
+                match &self.kernels.scope {
+                    Some(scope) => scope.displace(&mut pass, at),
+                    None => displace.encode(&mut pass, at),
+                }
             }
             // Taking in the product before has placed it.
             Probe::Plus { .. } => {}
@@ -221,13 +226,18 @@ impl<'a> Parts<'a> {
         Ok(bytemuck::pod_read_unaligned::<u32>(&flag) != 0)
     }
 
-    /// Records the step from the gradients: the two dispatches of this crate.
+    /// Records the step from the gradients: two dispatches, or four where there is more than one dimer.
     pub(crate) fn update(&self, encoder: &mut wgpu::CommandEncoder, index: u64, mode: Mode) {
         let mut pass = pass(encoder, "update");
         let at = self.kernels.at(index);
         self.finish_rotation(&mut pass, index, mode);
-        self.kernels.gram.encode(&mut pass, at, mode);
-        self.kernels.translate.encode(&mut pass, at, mode);
+        match &self.kernels.scope {
+            Some(scope) if mode != Mode::Base => scope.update(&mut pass, at, mode),
+            _ => {
+                self.kernels.gram.encode(&mut pass, at, mode);
+                self.kernels.translate.encode(&mut pass, at, mode);
+            }
+        }
     }
 
     /// Records a rotation that leaves the parameters alone.
@@ -235,8 +245,10 @@ impl<'a> Parts<'a> {
         let mut pass = pass(encoder, "rotate");
         let at = self.kernels.at(index);
         self.finish_rotation(&mut pass, index, Mode::Event);
-        self.kernels.gram.encode(&mut pass, at, Mode::Event);
-        if let Some(rotate) = &self.kernels.rotate {
+        if let Some(scope) = &self.kernels.scope {
+            scope.rotate(&mut pass, at);
+        } else if let Some(rotate) = &self.kernels.rotate {
+            self.kernels.gram.encode(&mut pass, at, Mode::Event);
             rotate.encode(&mut pass, at);
         }
     }

@@ -49,6 +49,27 @@ pub struct Telemetry {
     pub rotations: u32,
 }
 
+/// What one of several dimers found in the last event; see [`Scope`](crate::Scope). The fields are
+/// those of [`Telemetry`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RegionCurvature {
+    /// Names of the tensors that share the dimer.
+    pub tensors: Vec<String>,
+    /// C = N·HN of this region, by an estimate that is right in the mean.
+    pub curvature: f32,
+    /// Mean of `curvature` over the last four events.
+    pub curvature_mean: f32,
+    /// Standard error of that mean.
+    pub curvature_error: f32,
+    /// ‖F‖, of the same estimate.
+    pub residual: f32,
+    /// g₁·N over the region's elements, in the last step that used N.
+    pub projection: f32,
+    /// How far the region moved along N in the last step.
+    pub shift: f32,
+}
+
 /// Which records have a loss.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Losses {

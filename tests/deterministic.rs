@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use dimer::{
-    Config, Correction, Dimer, Gpu, Layout, Optimizer, Rate, Regime, Rotation, Schedule,
+    Config, Correction, Dimer, Gpu, Layout, Optimizer, Rate, Regime, Rotation, Schedule, Scope,
     Translation,
 };
 use rand::RngExt;
@@ -125,9 +125,20 @@ fn shards_do_not_change_the_bits() {
     let len = 3 * LEN;
     let start = vector(&mut rng(8), len, Kind::Plain);
     let spectrum = spectrum().repeat(3);
-    let run = |gpu: &Gpu| {
-        let layout = Layout::flat(len).unwrap();
-        let mut optimizer = Optimizer::new(gpu, layout, every_feature(), &start).unwrap();
+    // Tensors that lie across shards, and small ones.
+    let mut builder = Layout::builder();
+    let sizes = [len / 2, 100, 64, 1, 5000];
+    for (i, size) in sizes.into_iter().enumerate() {
+        builder.tensor(format!("{i}"), &[size]);
+    }
+    builder.tensor("rest", &[len - sizes.iter().sum::<usize>()]);
+    let several = builder.build().unwrap();
+    let scoped = |scope| {
+        let dimer = Dimer { scope, ..every_feature().dimer.unwrap() };
+        Config { dimer: Some(dimer), ..every_feature() }
+    };
+    let run = |gpu: &Gpu, layout: Layout, config: Config| {
+        let mut optimizer = Optimizer::new(gpu, layout, config, &start).unwrap();
         let mut objective = quadratic(spectrum.clone());
         for _ in 0..20 {
             optimizer.step(&mut objective).unwrap();
@@ -135,5 +146,11 @@ fn shards_do_not_change_the_bits() {
         let n = optimizer.read_orientation_blocking().unwrap();
         (bits(&optimizer.read_params_blocking().unwrap()), bits(&n))
     };
-    assert_eq!(run(&gpu), run(&self::gpu()));
+    let global = (Layout::flat(len).unwrap(), every_feature());
+    let per_tensor = (several.clone(), scoped(Scope::PerTensor));
+    for (layout, config) in [global, per_tensor, (several, scoped(Scope::PerGroup))] {
+        let sharded = run(&gpu, layout.clone(), config.clone());
+        assert_eq!(sharded, run(&self::gpu(), layout.clone(), config.clone()));
+        assert_eq!(sharded, run(&gpu, layout, config), "from run to run");
+    }
 }

@@ -17,11 +17,15 @@ const PLACING: &str = "common/placing.wgsl";
 const REDUCTION: &str = "common/reduction.wgsl";
 const OUTCOME: &str = "common/outcome.wgsl";
 const BASE: &str = "common/base.wgsl";
+const PRODUCTS: &str = "common/products.wgsl";
+const REGIONS: &str = "common/regions.wgsl";
+const REGION_OUTCOME: &str = "common/region_outcome.wgsl";
+
 const STEP: &str = "common/step.wgsl";
 
 /// What is concatenated before each fused kernel.
-const FUSED: [(&str, &[&str]); 13] = [
-    ("gram.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION]),
+const FUSED: [(&str, &[&str]); 19] = [
+    ("gram.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION, PRODUCTS]),
     ("rotate.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION, OUTCOME]),
     ("translate.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION, OUTCOME, BASE, STEP]),
     ("rotate_translate.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION, OUTCOME, BASE, STEP]),
@@ -34,6 +38,15 @@ const FUSED: [(&str, &[&str]); 13] = [
     ("basis_gram.wgsl", &[STREAMS, BASIS, PLACES, PLACING, REDUCTION]),
     ("ritz.wgsl", &[STREAMS, BASIS, PLACES, PLACING, REDUCTION]),
     ("turn.wgsl", &[STREAMS, BASIS, PLACES, PLACING, REDUCTION]),
+    ("scope/displace.wgsl", &[STREAMS, PROBE, PLACING, REGIONS, REDUCTION]),
+    ("scope/gram.wgsl", &[STREAMS, VECTORS, PLACES, REGIONS, REDUCTION, PRODUCTS]),
+    ("scope/sums.wgsl", &[STREAMS, VECTORS, PLACES, REGIONS, REDUCTION]),
+    ("scope/whole.wgsl", &[STREAMS, VECTORS, PLACES, REGIONS, REDUCTION, OUTCOME, REGION_OUTCOME]),
+    (
+        "scope/update.wgsl",
+        &[STREAMS, VECTORS, PLACES, REGIONS, REDUCTION, OUTCOME, REGION_OUTCOME, BASE],
+    ),
+    ("scope/rotate.wgsl", &[STREAMS, VECTORS, PLACES, REGIONS, REDUCTION, OUTCOME, REGION_OUTCOME]),
 ];
 
 const SWITCHES: [&str; 21] = [
@@ -142,7 +155,9 @@ fn unfused_shaders_are_valid() {
 #[test]
 fn every_shader_is_known() {
     let known: BTreeSet<String> = FUSED.iter().map(|(name, _)| (*name).to_owned()).collect();
-    assert_eq!(names(""), known);
+    let scoped = names("scope").into_iter().map(|name| format!("scope/{name}"));
+    let found: BTreeSet<String> = names("").into_iter().chain(scoped).collect();
+    assert_eq!(found, known);
 }
 
 fn names(folder: &str) -> BTreeSet<String> {

@@ -15,6 +15,13 @@ const LARGEST_REACH: f32 = 1e3;
 const LEAST_RATIO: f32 = 0.25;
 const LARGEST_RATIO: f32 = 2.0;
 
+// What a step is as a whole, whatever it does along N.
+struct Whole {
+    gradient_norm: f32,
+    clip: f32,
+    valid: bool,
+}
+
 struct Outcome {
     record: Record,
     // N' = keep N + turn d
@@ -27,9 +34,56 @@ struct Outcome {
     shift: f32,
 }
 
+// From sums over all elements.
+fn whole_of(sums: Partial) -> Whole {
+    let gradient_norm = norm_of(sums.small.x, sums.large.x);
+    var whole = Whole(gradient_norm, 1.0, true);
+    if step.max_gradient_norm > 0.0 {
+        whole.clip = min(1.0, step.max_gradient_norm / (gradient_norm + CLIP_EPSILON));
+    }
+    // A NaN or an infinity in either gradient survives in these two sums of squares.
+    whole.valid = is_finite(sums.large.x) && is_finite(sums.large.y);
+    if ADAM | SOPHIA {
+        let clipped = whole.clip * gradient_norm;
+        whole.valid = whole.valid && is_finite(clipped * clipped);
+    }
+    return whole;
+}
+
 fn outcome(sums: Partial) -> Outcome {
-    var result = Outcome();
     let previous = scalars.previous;
+    let whole = whole_of(sums);
+    var result = outcome_along(sums, previous, whole, scalars.displacement, step.trust);
+    if (result.record.status & SKIPPED) != 0u {
+        result.record = skipped(result.record, previous);
+    }
+    return result;
+}
+
+// What a skipped step leaves: nothing of it may reach the state.
+fn skipped(found: Record, previous: Record) -> Record {
+    var record = previous;
+    record.index = found.index;
+    record.status = found.status;
+    record.loss = found.loss;
+    record.gradient_norm = found.gradient_norm;
+    record.angle = 0.0;
+    record.projection = 0.0;
+    record.shift = 0.0;
+    record.skipped += 1u;
+    return record;
+}
+
+// From sums over the elements of one N, with the record before, the distance that N was displaced
+// by, and the longest saddle-free step per learning rate.
+fn outcome_along(
+    sums: Partial,
+    previous: Record,
+    whole: Whole,
+    distance: f32,
+    trust: f32,
+) -> Outcome {
+    var result = Outcome();
     result.record = previous;
     result.record.index = step.index;
     result.record.status = WRITTEN;
@@ -40,25 +94,15 @@ fn outcome(sums: Partial) -> Outcome {
     if AUTOMATIC {
         result.record.difference_error = scalars.calibration.error;
     }
-
-    let gradient_norm = norm_of(sums.small.x, sums.large.x);
-    result.clip = 1.0;
-    if step.max_gradient_norm > 0.0 {
-        result.clip = min(1.0, step.max_gradient_norm / (gradient_norm + CLIP_EPSILON));
-    }
-    result.record.gradient_norm = gradient_norm;
-    result.record.clip = result.clip;
-    // A NaN or an infinity in either gradient survives in these two sums of squares.
-    var valid = is_finite(sums.large.x) && is_finite(sums.large.y);
-    if ADAM | SOPHIA {
-        let clipped = result.clip * gradient_norm;
-        valid = valid && is_finite(clipped * clipped);
-    }
-
+    result.record.gradient_norm = whole.gradient_norm;
+    result.record.clip = whole.clip;
+    result.clip = whole.clip;
     result.keep = 1.0;
+
+    var valid = whole.valid;
     var projection = sums.plain.z;
     if ROTATION {
-        projection = rotation(sums, &result);
+        projection = rotation(sums, distance, &result);
         result.record = smoothed(result.record);
         valid = valid && is_finite(result.keep) && is_finite(result.turn);
     }
@@ -67,34 +111,23 @@ fn outcome(sums: Partial) -> Outcome {
         valid = valid && (scalars.ritz.valid != 0u);
     }
     if DIMER {
-        translation(projection, &result);
+        if TRANSLATION {
+            translation(projection, previous, trust, &result);
+        }
         result.record.projection = projection;
         valid = valid && is_finite(result.correction) && is_finite(result.shift);
     }
-
     if valid {
         result.record.updates += u32(TRANSLATION);
     } else {
-        // Nothing of a skipped step may reach the state: keep the record of before it.
-        let loss = result.record.loss;
-        let status = result.record.status;
-        result.record = previous;
-        result.record.index = step.index;
-        result.record.loss = loss;
-        result.record.gradient_norm = gradient_norm;
-        result.record.angle = 0.0;
-        result.record.projection = 0.0;
-        result.record.shift = 0.0;
-        result.record.status = status | SKIPPED;
-        result.record.skipped += 1u;
+        result.record.status |= SKIPPED;
     }
     return result;
 }
 
 // The rotation N' = normalize(n - rate F), for n = N/|N| and F = Hn - C n, as N' = keep N + turn d.
 // Fills the record and returns g1 . N'.
-fn rotation(sums: Partial, result: ptr<function, Outcome>) -> f32 {
-    let distance = scalars.displacement;
+fn rotation(sums: Partial, distance: f32, result: ptr<function, Outcome>) -> f32 {
     let norm = sqrt(sums.plain.x);
     let along = sums.plain.y / norm;
     let curvature = along / (norm * distance);
@@ -131,11 +164,16 @@ fn rotation(sums: Partial, result: ptr<function, Outcome>) -> f32 {
 }
 
 // What happens along N: a correction of the gradient, a step of its own, or nothing.
-fn translation(projection: f32, result: ptr<function, Outcome>) {
+fn translation(
+    projection: f32,
+    previous: Record,
+    trust: f32,
+    result: ptr<function, Outcome>,
+) {
     if SADDLE_FREE {
         let record = (*result).record;
-        let reach = next_reach(record.status, projection);
-        (*result).shift = saddle_free_shift(projection, reach, record);
+        let reach = next_reach(record.status, projection, previous);
+        (*result).shift = saddle_free_shift(projection, reach, trust, record);
         (*result).record.reach = reach;
         (*result).record.shift = (*result).shift;
     } else if CLIMB {
@@ -151,10 +189,10 @@ fn translation(projection: f32, result: ptr<function, Outcome>) {
 }
 
 // The saddle-free step along N: Newton's length with |C|, within bounds that `reach` scales.
-fn saddle_free_shift(projection: f32, reach: f32, record: Record) -> f32 {
+fn saddle_free_shift(projection: f32, reach: f32, trust: f32, record: Record) -> f32 {
     let bound = fma(step.significance, record.curvature_error, record.curvature_mean);
     let is_open = record.events > 0u && max(bound, record.curvature) < 0.0;
-    let longest = step.trust * step.learning_rate;
+    let longest = trust * step.learning_rate;
     let newton = abs(projection) / (abs(record.curvature_mean) + step.damping);
     let length = clamp(newton, step.kick * longest * min(1.0, reach), longest * reach);
     return select(0.0, select(length, -length, projection > 0.0), is_open);
@@ -163,8 +201,7 @@ fn saddle_free_shift(projection: f32, reach: f32, record: Record) -> f32 {
 // By how much the bounds of that step have grown or shrunk since the last event. The step before
 // moved by `shift` along the same N, and the slope there changed by about C shift, or else C says
 // nothing of where the parameters are now.
-fn next_reach(status: u32, projection: f32) -> f32 {
-    let last = scalars.previous;
+fn next_reach(status: u32, projection: f32, last: Record) -> f32 {
     if (status & EVENT) != 0u || last.shift == 0.0 {
         return 1.0;
     }

@@ -12,3 +12,21 @@ fn automatic_factor() -> f32 {
     let factor = scalars.calibration.factor;
     return select(factor, FIRST_FACTOR, factor == 0.0);
 }
+
+// The distance of the probe, known to every thread.
+fn probe_distance(lane: u32) -> f32 {
+    var distance = step.displacement;
+    if AUTOMATIC {
+        distance = scalars.calibration.distance;
+        if FAR {
+            let sums = reduce_partials(lane);
+            distance = 2.0 * automatic_factor() * max(1.0, norm_of(sums.small.x, sums.large.x));
+        }
+    }
+    if RELATIVE {
+        let sums = reduce_partials(lane);
+        let norm = norm_of(sums.small.x, sums.large.x);
+        distance = max(distance, step.displacement_factor * norm);
+    }
+    return distance;
+}

@@ -52,6 +52,11 @@ struct Step {
     // |F| / |C| and radians at which a rotation was enough.
     stop_residual: f32,
     stop_angle: f32,
+    // Of the signs with which regions are displaced.
+    seed: u32,
+    // 1 / sqrt(B) for B regions that the dimer reaches, and how many there are in all.
+    region_scale: f32,
+    regions: u32,
 }
 
 // The part of the vectors that one dispatch covers.
@@ -62,7 +67,11 @@ struct Shard {
     tile_vectors: u32,
     // vec4 of the shard.
     vectors: u32,
+    // Its pieces, where the scope is not global.
+    first_piece: u32,
+    end_piece: u32,
     padding: u32,
+    padding2: vec2u,
 }
 
 // What the layout says of groups and tiles.
@@ -114,7 +123,11 @@ struct Record {
     // The saddle-free step along N, and what its bounds are scaled by.
     shift: f32,
     reach: f32,
-    padding: array<u32, 3>,
+    // Where the scope is not global: which of the regions' records is the newest, and which region
+    // is the softest.
+    parity: u32,
+    softest: u32,
+    padding: u32,
 }
 
 // The sums over one tile, with d = g2 - g1.

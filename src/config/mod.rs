@@ -7,6 +7,7 @@ mod base;
 mod probe;
 mod rotation;
 mod schedule;
+mod scope;
 mod translation;
 
 use crate::error::{Error, Result};
@@ -16,6 +17,7 @@ pub use probe::{Difference, Displacement};
 pub(crate) use rotation::RayleighRitz;
 pub use rotation::{Rate, Regime, Rotation, Saves, Stop};
 pub use schedule::{Schedule, cosine_with_warm_up};
+pub use scope::Scope;
 pub use translation::{Correction, Translation};
 
 /// Settings of an [`Optimizer`](crate::Optimizer).
@@ -84,6 +86,8 @@ pub struct Dimer {
     pub difference: Difference,
     /// ΔR, the distance of the probe from θ.
     pub displacement: Displacement,
+    /// Which parameters share one N; default [`Scope::Global`].
+    pub scope: Scope,
     /// What happens along N; default [`Translation::SADDLE_FREE`].
     pub translation: Translation,
     /// Which steps are corrected; default [`Correction::EveryStep`].
@@ -99,6 +103,7 @@ impl Default for Dimer {
             schedule: Schedule::Every(50),
             difference: Difference::Forward,
             displacement: Displacement::default(),
+            scope: Scope::Global,
             translation: Translation::SADDLE_FREE,
             correction: Correction::EveryStep,
             seed: 0,
@@ -135,6 +140,20 @@ impl Dimer {
         if self.displacement == Displacement::Automatic && self.difference != Difference::Forward {
             let expected = "Absolute or Relative, since Automatic checks forward differences";
             return invalid("dimer.displacement", "Automatic", expected);
+        }
+        if self.scope != Scope::Global {
+            if self.rotation.rayleigh_ritz().is_some() {
+                let expected = "Gradient, unless the scope is Global";
+                return invalid("dimer.rotation", "by Rayleigh-Ritz", expected);
+            }
+            if self.displacement == Displacement::Automatic {
+                let expected = "Absolute or Relative, unless the scope is Global";
+                return invalid("dimer.displacement", "Automatic", expected);
+            }
+            if self.translation == Translation::Climb {
+                let expected = "another, unless the scope is Global: a saddle has one way up";
+                return invalid("dimer.translation", "Climb", expected);
+            }
         }
         self.translation.validate(self.correction)
     }

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::gpu::{Gpu, GpuSlice};
+use crate::gpu::{Gpu, GpuSlice, WORKGROUP_SIZE};
 use crate::layout::{BLOCK, Layout};
-use crate::state::{Shard, State, Step};
+use crate::state::{Shard, State, Step, workgroups};
 
 /// The bind groups of one optimizer, made once.
 #[derive(Debug)]
@@ -12,10 +12,22 @@ pub(super) struct Bindings {
     pub vectors_layout: wgpu::PipelineLayout,
     pub probe_layout: wgpu::PipelineLayout,
     pub basis_layout: wgpu::PipelineLayout,
+    pub region_vectors_layout: wgpu::PipelineLayout,
+    pub region_probe_layout: wgpu::PipelineLayout,
     pub step: wgpu::BindGroup,
     pub shards: Vec<ShardBindings>,
+    /// None with a global dimer.
+    pub regions: Option<RegionBindings>,
     /// Vectors of the workspace.
     widest: usize,
+}
+
+/// The bind group of `regions.wgsl`, the same for all shards.
+#[derive(Debug)]
+pub(super) struct RegionBindings {
+    pub group: wgpu::BindGroup,
+    /// Of a dispatch with one stream a region.
+    pub workgroups: u32,
 }
 
 #[derive(Debug)]
@@ -24,6 +36,8 @@ pub(super) struct ShardBindings {
     pub probe: wgpu::BindGroup,
     pub basis: wgpu::BindGroup,
     pub tiles: u32,
+    /// Of a dispatch with one stream a piece.
+    pub piece_workgroups: u32,
     /// The elements of the whole vector that it covers.
     pub range: Range<usize>,
 }
@@ -82,6 +96,7 @@ impl Bindings {
         let probe = group_layout(gpu, "probe", &PROBE_ENTRIES);
         let basis = group_layout(gpu, "basis", &BASIS_ENTRIES);
         let step = group_layout(gpu, "step", &[Entry::Slot, Entry::Uniform]);
+        let regions = group_layout(gpu, "regions", &[Entry::Read, Entry::Write]);
         let slot = wgpu::BufferBinding {
             buffer: &state.steps,
             offset: 0,
@@ -91,6 +106,8 @@ impl Bindings {
             vectors_layout: pipeline_layout(gpu, &[&vectors, &step]),
             probe_layout: pipeline_layout(gpu, &[&probe, &step]),
             basis_layout: pipeline_layout(gpu, &[&basis, &step]),
+            region_vectors_layout: pipeline_layout(gpu, &[&vectors, &step, &regions]),
+            region_probe_layout: pipeline_layout(gpu, &[&probe, &step, &regions]),
             step: bind_group(
                 gpu,
                 &step,
@@ -98,12 +115,23 @@ impl Bindings {
             ),
             shards: shards
                 .iter()
-                .map(|shard| {
+                .enumerate()
+                .map(|(index, shard)| {
                     let workspace = workspace_range(shard, widest);
+                    let pieces = state.regions.as_ref().map(|regions| &regions.of_shard[index]);
+                    let pieces = pieces.cloned().unwrap_or_default();
                     let layouts = [&vectors, &probe, &basis];
-                    ShardBindings::new(gpu, layout, state, shard, &workspace, layouts)
+                    ShardBindings::new(gpu, layout, state, shard, &workspace, &pieces, layouts)
                 })
                 .collect(),
+            regions: state.regions.as_ref().map(|buffers| RegionBindings {
+                group: bind_group(
+                    gpu,
+                    &regions,
+                    &[buffers.pieces.as_entire_binding(), buffers.regions.as_entire_binding()],
+                ),
+                workgroups: workgroups(buffers.count(), WORKGROUP_SIZE),
+            }),
             widest,
         }
     }
@@ -121,6 +149,7 @@ impl ShardBindings {
         state: &State,
         shard: &Range<usize>,
         workspace_range: &Range<usize>,
+        pieces: &Range<usize>,
         [vectors, probe, basis]: [&wgpu::BindGroupLayout; 3],
     ) -> Self {
         let tile = layout.tile();
@@ -128,7 +157,9 @@ impl ShardBindings {
             first_tile: (shard.start / tile) as u32,
             tile_vectors: (tile / 4) as u32,
             vectors: (shard.len() / 4) as u32,
-            padding: 0,
+            first_piece: pieces.start as u32,
+            end_piece: pieces.end as u32,
+            padding: [0; 3],
         };
         let uniform = gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some("shard"),
@@ -183,7 +214,8 @@ impl ShardBindings {
             ],
         );
         let tiles = shard.len().div_ceil(tile) as u32;
-        Self { vectors, probe, basis, tiles, range: shard.clone() }
+        let piece_workgroups = workgroups(pieces.len(), WORKGROUP_SIZE);
+        Self { vectors, probe, basis, tiles, piece_workgroups, range: shard.clone() }
     }
 }
 

@@ -35,12 +35,16 @@ impl Displace {
         }
     }
 
-    /// Writes the probe and the distance.
-    pub(crate) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>) {
+    /// Leaves ‖θ‖ in the partials where the distance follows from it.
+    pub(crate) fn encode_norm(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>) {
         // An automatic distance is that of the far probe, halved.
         if let Some(norm) = self.norm.as_ref().filter(|_| self.far.is_none()) {
             norm.encode(pass, at);
         }
+    }
+
+    /// Writes the probe and the distance.
+    pub(crate) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>) {
         self.displace.encode(pass, at);
     }
 

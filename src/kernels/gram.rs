@@ -1,6 +1,6 @@
 //! `gram.wgsl`: the sums from which every scalar of a step follows.
 
-use super::{At, Builder, Kernel, Mode, Over, PerMode, Switches};
+use super::{At, Builder, Kernel, Mode, Over, PRODUCTS, PerMode, Switches};
 
 const SOURCE: &str = include_str!("../../shaders/gram.wgsl");
 
@@ -10,7 +10,8 @@ pub(crate) struct Gram(PerMode);
 
 impl Gram {
     pub(super) fn new(builder: &Builder<'_>) -> Self {
-        let kernel = |mode| builder.kernel("gram", Over::Vectors, &[SOURCE], &Switches::of(mode));
+        let kernel =
+            |mode| builder.kernel("gram", Over::Vectors, &[PRODUCTS, SOURCE], &Switches::of(mode));
         Self(PerMode::new(builder.config, kernel))
     }
 
@@ -23,5 +24,5 @@ impl Gram {
 /// The sums over N and the difference of the gradients, whatever the rotation.
 pub(super) fn differences(builder: &Builder<'_>) -> Kernel {
     let switches = Switches { differences: true, ..Switches::of(Mode::Event) };
-    builder.kernel("gram", Over::Vectors, &[SOURCE], &switches)
+    builder.kernel("gram", Over::Vectors, &[PRODUCTS, SOURCE], &switches)
 }

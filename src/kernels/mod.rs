@@ -8,6 +8,7 @@ mod displace;
 mod gram;
 mod rayleigh_ritz;
 mod rotate;
+mod scope;
 #[cfg(test)]
 mod tests;
 mod translate;
@@ -27,6 +28,7 @@ use displace::Displace;
 use gram::Gram;
 use rayleigh_ritz::RayleighRitz;
 use rotate::Rotate;
+use scope::Scope;
 use translate::Translate;
 
 /// What a step does with the dimer.
@@ -48,6 +50,7 @@ pub(crate) struct Kernels {
     pub gram: Gram,
     pub rayleigh_ritz: Option<RayleighRitz>,
     pub rotate: Option<Rotate>,
+    pub scope: Option<Scope>,
     pub translate: Translate,
     bindings: Bindings,
 }
@@ -68,6 +71,7 @@ impl Kernels {
                 gram: Gram::new(&builder),
                 rayleigh_ritz: ritz.map(|ritz| RayleighRitz::new(&builder, ritz)),
                 rotate: dimer.map(|_| Rotate::new(&builder)),
+                scope: state.regions.as_ref().map(|_| Scope::new(&builder)),
                 translate: Translate::new(&builder),
                 bindings,
             }
@@ -141,34 +145,59 @@ enum Over {
     Probe,
     /// `basis_bindings.wgsl`
     Basis,
+    /// The first two, each with `regions.wgsl`.
+    RegionVectors,
+    RegionProbe,
 }
 
 impl Over {
     fn of(self, shard: &ShardBindings) -> &wgpu::BindGroup {
         match self {
-            Self::Vectors => &shard.vectors,
-            Self::Probe => &shard.probe,
+            Self::Vectors | Self::RegionVectors => &shard.vectors,
+            Self::Probe | Self::RegionProbe => &shard.probe,
             Self::Basis => &shard.basis,
         }
+    }
+
+    fn has_regions(self) -> bool {
+        matches!(self, Self::RegionVectors | Self::RegionProbe)
     }
 }
 
 impl Kernel {
     /// One workgroup, with the bindings of the first shard.
     fn encode_once(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>) {
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(1, &at.bindings.step, &[at.slot * STEP_STRIDE as u32]);
-        pass.set_bind_group(0, self.over.of(&at.bindings.shards[0]), &[]);
-        pass.dispatch_workgroups(1, 1, 1);
+        self.encode_first(pass, at, 1);
     }
 
-    /// One dispatch a shard, one workgroup a tile.
+    /// Streams of threads for all regions, with the bindings of the first shard.
+    fn encode_regions(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>) {
+        let regions = at.bindings.regions.as_ref().map_or(0, |regions| regions.workgroups);
+        self.encode_first(pass, at, regions);
+    }
+
+    fn encode_first(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>, workgroups: u32) {
+        self.set(pass, at);
+        pass.set_bind_group(0, self.over.of(&at.bindings.shards[0]), &[]);
+        pass.dispatch_workgroups(workgroups, 1, 1);
+    }
+
+    /// One dispatch a shard: one workgroup a tile, or streams of threads for its pieces.
     fn encode(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>) {
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(1, &at.bindings.step, &[at.slot * STEP_STRIDE as u32]);
+        self.set(pass, at);
         for shard in &at.bindings.shards {
             pass.set_bind_group(0, self.over.of(shard), &[]);
-            pass.dispatch_workgroups(shard.tiles, 1, 1);
+            let workgroups =
+                if self.over.has_regions() { shard.piece_workgroups } else { shard.tiles };
+            pass.dispatch_workgroups(workgroups, 1, 1);
+        }
+    }
+
+    fn set(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(1, &at.bindings.step, &[at.slot * STEP_STRIDE as u32]);
+        if let Some(regions) = at.bindings.regions.as_ref().filter(|_| self.over.has_regions()) {
+            pass.set_bind_group(2, &regions.group, &[]);
         }
     }
 }
@@ -219,6 +248,9 @@ const PLACES: &str = include_str!("../../shaders/common/places.wgsl");
 const STREAMS: &str = include_str!("../../shaders/common/streams.wgsl");
 const PLACING: &str = include_str!("../../shaders/common/placing.wgsl");
 const REDUCTION: &str = include_str!("../../shaders/common/reduction.wgsl");
+const PRODUCTS: &str = include_str!("../../shaders/common/products.wgsl");
+const REGIONS: &str = include_str!("../../shaders/common/regions.wgsl");
+const REGION_OUTCOME: &str = include_str!("../../shaders/common/region_outcome.wgsl");
 const OUTCOME: &str = include_str!("../../shaders/common/outcome.wgsl");
 const BASE: &str = include_str!("../../shaders/common/base.wgsl");
 const STEP: &str = include_str!("../../shaders/common/step.wgsl");
@@ -229,6 +261,12 @@ impl Builder<'_> {
             Over::Vectors => ([VECTORS, PLACES].concat(), &self.bindings.vectors_layout),
             Over::Probe => ([PROBE, PLACING].concat(), &self.bindings.probe_layout),
             Over::Basis => ([BASIS, PLACES, PLACING].concat(), &self.bindings.basis_layout),
+            Over::RegionVectors => {
+                ([VECTORS, PLACES, REGIONS].concat(), &self.bindings.region_vectors_layout)
+            }
+            Over::RegionProbe => {
+                ([PROBE, PLACING, REGIONS].concat(), &self.bindings.region_probe_layout)
+            }
         };
         let source = [PRELUDE, STREAMS, &vectors, REDUCTION, &parts.concat()].concat();
         let constants = self.constants(over, switches);

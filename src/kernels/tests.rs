@@ -152,7 +152,10 @@ fn displace_matches_f64() {
                     let displace = kernels.displace.as_ref().unwrap();
                     match displacement {
                         Displacement::Automatic => displace.encode_far(pass, at),
-                        _ => displace.encode(pass, at),
+                        _ => {
+                            displace.encode_norm(pass, at);
+                            displace.encode(pass, at);
+                        }
                     }
                 });
                 let (theta, n) = (wide(&theta), wide(&n));
@@ -176,8 +179,18 @@ fn displace_matches_f64() {
 #[test]
 fn structs_match_their_twins() {
     use crate::layout::{BLOCK, MAX_GROUPS, MAX_TILES};
-    use crate::state::{EVENT, GroupEntry, RING, Record, SKIPPED, Shard, Tables, WRITTEN};
-    let source = [super::PRELUDE, super::STREAMS, super::VECTORS, super::PLACES].concat();
+    use crate::state::{
+        EVENT, GroupEntry, Piece, RING, Record, Region, SKIPPED, Shard, Tables, WRITTEN,
+    };
+    let source = [
+        super::PRELUDE,
+        super::STREAMS,
+        super::VECTORS,
+        super::PLACES,
+        super::REDUCTION,
+        super::REGIONS,
+    ]
+    .concat();
     let module = naga::front::wgsl::parse_str(&source).unwrap();
     let size = |name: &str| {
         let (_, ty) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)).unwrap();
@@ -185,6 +198,8 @@ fn structs_match_their_twins() {
     };
     assert_eq!(size("Step"), size_of::<Step>());
     assert_eq!(size("Shard"), size_of::<Shard>());
+    assert_eq!(size("Piece"), size_of::<Piece>());
+    assert_eq!(size("Region"), size_of::<Region>());
     assert_eq!(size("Group"), size_of::<GroupEntry>());
     assert_eq!(size("Record"), size_of::<Record>());
     assert_eq!(size("Partial"), 48);

@@ -117,7 +117,8 @@ impl Optimizer {
             pending: Arc::default(),
         };
         if let Some(Dimer { seed, .. }) = optimizer.config.dimer {
-            let orientation = orientation::random(&optimizer.layout, seed);
+            let regions = optimizer.state.region_tensors(&optimizer.layout);
+            let orientation = orientation::random(&optimizer.layout, &regions, seed);
             optimizer.write(&optimizer.state.orientation, &orientation);
         }
         Ok(optimizer)
@@ -240,7 +241,8 @@ impl Optimizer {
         &self.state.probe_gradient
     }
 
-    /// N, a unit vector, padded; zero in groups without dimer. Without a dimer, a stub.
+    /// N, a unit vector, padded; zero in groups without dimer. With several dimers, one behind the
+    /// other. Without a dimer, a stub.
     pub fn orientation(&self) -> &GpuSlice {
         &self.state.orientation
     }

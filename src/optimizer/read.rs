@@ -4,8 +4,8 @@ use super::Optimizer;
 use crate::error::Result;
 use crate::gpu::GpuSlice;
 use crate::kernels::Mode;
-use crate::state::Record;
-use crate::telemetry::{Losses, Telemetry};
+use crate::state::{Record, Region};
+use crate::telemetry::{Losses, RegionCurvature, Telemetry};
 
 impl Optimizer {
     /// The parameters, in the order of the layout and without padding.
@@ -55,6 +55,34 @@ impl Optimizer {
     /// As there.
     pub fn read_curvature_blocking(&self) -> Result<f32> {
         Ok(curvature(&self.gpu.read_blocking(&self.state.latest())?))
+    }
+
+    /// What each dimer found in the last event, where [`Dimer::scope`](crate::Dimer::scope) says that
+    /// there is more than one; those that the dimer does not reach are left out.
+    ///
+    /// # Errors
+    /// As [`Optimizer::read_params`].
+    pub fn read_regions_blocking(&self) -> Result<Vec<RegionCurvature>> {
+        let Some(buffers) = &self.state.regions else { return Ok(Vec::new()) };
+        let latest: Record =
+            bytemuck::pod_read_unaligned(&self.gpu.read_blocking(&self.state.latest())?);
+        let slice = GpuSlice::whole(buffers.regions.clone());
+        let regions: Vec<Region> = bytemuck::pod_collect_to_vec(&self.gpu.read_blocking(&slice)?);
+        let reached =
+            buffers.tensors.iter().zip(&regions).filter(|(_, region)| region.elements > 0);
+        let curvature = |(tensors, region): (&Vec<usize>, &Region)| {
+            let record = &region.records[latest.parity as usize];
+            RegionCurvature {
+                tensors: tensors.iter().map(|&i| self.layout.tensors()[i].name.clone()).collect(),
+                curvature: record.curvature,
+                curvature_mean: record.curvature_mean,
+                curvature_error: record.curvature_error,
+                residual: record.residual,
+                projection: record.projection,
+                shift: record.shift,
+            }
+        };
+        Ok(reached.map(curvature).collect())
     }
 
     /// The telemetry that has arrived since the last call, in order; never waits.

@@ -30,7 +30,7 @@ impl Optimizer {
     }
 
     /// Points the dimer along `orientation`, of any length above 0, in the order of the layout and
-    /// without padding. Elements in groups without dimer count as 0.
+    /// without padding; with several dimers, each along its part. Elements in groups without dimer count as 0.
     ///
     /// # Errors
     /// [`Error::LengthMismatch`], [`Error::NonFinite`], or [`Error::InvalidConfig`] without a
@@ -41,11 +41,13 @@ impl Optimizer {
         if self.config.dimer.is_none() {
             return Err(no_dimer("set, to point it somewhere"));
         }
-        let unit = orientation::unit(&self.layout, padded).ok_or(Error::InvalidConfig {
-            field: "orientation",
-            value: "zero".into(),
-            expected: "a vector that is not zero where the dimer acts",
-        })?;
+        let regions = self.state.region_tensors(&self.layout);
+        let unit =
+            orientation::unit(&self.layout, &regions, padded).ok_or(Error::InvalidConfig {
+                field: "orientation",
+                value: "zero".into(),
+                expected: "a vector that is not zero where the dimer acts",
+            })?;
         self.write(&self.state.orientation, &unit);
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 mod base;
 mod rayleigh_ritz;
+mod scope;
 mod translation;
 
 use crate::config::{
@@ -13,6 +14,7 @@ use crate::config::{
 use crate::layout::{Group, Layout};
 
 pub use base::{bias_correction, clip_factor};
+pub use scope::sign;
 
 /// One optimizer in f64, on the host.
 ///
@@ -60,6 +62,8 @@ pub struct Reference {
     pub curvature_scale: f64,
     /// η of the last event.
     pub rate: f64,
+    /// One for each dimer, where there are several; of them only what lies along N counts.
+    pub regions: Vec<Self>,
     /// Rotations of the last event by Rayleigh–Ritz.
     pub rotations: u32,
     /// The fraction of ‖θ‖ of [`Displacement::Automatic`].
@@ -86,7 +90,7 @@ impl Reference {
             .tensors()
             .iter()
             .flat_map(|tensor| std::iter::repeat_n(layout.group(tensor).clone(), tensor.len));
-        Self {
+        let mut reference = Self {
             params: params.to_vec(),
             orientation: orientation.to_vec(),
             first_moment: vec![0.0; params.len()],
@@ -102,6 +106,7 @@ impl Reference {
             residual: 0.0,
             curvature_scale: 0.0,
             rate: 0.0,
+            regions: Vec::new(),
             rotations: 0,
             displacement_factor: 3e-5,
             difference_error: 0.0,
@@ -111,7 +116,9 @@ impl Reference {
             reach: 1.0,
             groups: groups.collect(),
             config,
-        }
+        };
+        reference.split(layout);
+        reference
     }
 
     /// Takes one step on the loss whose gradient is given. Events are those of
@@ -154,7 +161,11 @@ impl Reference {
             Some(dimer)
                 if event || (dimer.correction == Correction::EveryStep && self.has_turned()) =>
             {
-                self.translate(dimer, &g1, event, (before.projection, before.shift))
+                if self.regions.is_empty() {
+                    self.translate(dimer, &g1, event, (before.projection, before.shift))
+                } else {
+                    self.translate_regions(dimer, &g1, event)
+                }
             }
             _ => g1,
         };
@@ -191,6 +202,10 @@ impl Reference {
         let distance = self.distance(dimer);
         if dimer.displacement == Displacement::Automatic {
             self.calibrate(distance, g1, gradient);
+        }
+        if !self.regions.is_empty() {
+            self.rotate_regions(dimer, distance, g1, gradient);
+            return;
         }
         match dimer.rotation.rayleigh_ritz() {
             Some(ritz) => {

@@ -1,10 +1,16 @@
 //! [`State`]: the GPU buffers of one optimizer.
 
+mod regions;
 mod twins;
 
 #[cfg(test)]
+pub(crate) use regions::Piece;
+pub(crate) use regions::{Region, Regions, workgroups};
+#[cfg(test)]
 pub(crate) use twins::GroupEntry;
 pub(crate) use twins::{Record, Shard, Step, Tables};
+
+use std::ops::Range;
 
 use wgpu::BufferUsages;
 
@@ -87,8 +93,57 @@ pub(crate) struct State {
     /// Four bytes into which an objective writes its loss.
     pub loss: wgpu::Buffer,
     pub blocks: wgpu::Buffer,
+    /// None with a global dimer.
+    pub regions: Option<RegionBuffers>,
     pub tables: wgpu::Buffer,
     pub steps: wgpu::Buffer,
+}
+
+/// The buffers of a scope with more than one dimer.
+#[derive(Debug)]
+pub(crate) struct RegionBuffers {
+    pub pieces: wgpu::Buffer,
+    pub regions: wgpu::Buffer,
+    /// For each region, its tensors.
+    pub tensors: Vec<Vec<usize>>,
+    /// Which pieces belong to each shard.
+    pub of_shard: Vec<Range<usize>>,
+}
+
+impl RegionBuffers {
+    fn new(gpu: &Gpu, layout: &Layout, mut regions: Regions) -> Result<(Self, usize)> {
+        let shards = layout.shards(&gpu.device().limits(), 1)?;
+        let (pieces, of_shard) = regions.pieces(layout, &shards);
+        let buffers = Self {
+            pieces: gpu.allocate("pieces", size_of_val(&pieces[..]) as u64, VECTOR)?,
+            regions: gpu.allocate("regions", size_of_val(&regions.entries[..]) as u64, VECTOR)?,
+            tensors: regions.tensors,
+            of_shard,
+        };
+        gpu.queue().write_buffer(&buffers.pieces, 0, bytemuck::cast_slice(&pieces));
+        gpu.queue().write_buffer(&buffers.regions, 0, bytemuck::cast_slice(&regions.entries));
+        Ok((buffers, pieces.len()))
+    }
+
+    /// How many regions there are.
+    pub(crate) fn count(&self) -> usize {
+        self.tensors.len()
+    }
+}
+
+/// Storage buffers of one kernel that a scope with more than one dimer needs.
+const SCOPE_BUFFERS: u32 = 10;
+
+fn check_scope(gpu: &Gpu) -> Result<()> {
+    let found = gpu.device().limits().max_storage_buffers_per_shader_stage;
+    if found >= SCOPE_BUFFERS {
+        return Ok(());
+    }
+    Err(Error::LimitTooSmall {
+        limit: "max_storage_buffers_per_shader_stage",
+        needed: SCOPE_BUFFERS.into(),
+        found: found.into(),
+    })
 }
 
 /// Bytes of a vector that is bound but never touched.
@@ -117,7 +172,21 @@ impl State {
         let dimer = config.dimer.is_some();
         let momentum = !matches!(config.base, Base::Sgd { momentum: 0.0, .. });
         let adam = !matches!(config.base, Base::Sgd { .. });
-        let scalars = PARTIALS_OFFSET + PARTIAL_SETS * layout.tiles() as u64 * PARTIAL;
+        let regions = match config.dimer.as_ref().map(|dimer| dimer.scope) {
+            Some(scope) => Regions::new(layout, scope),
+            None => None,
+        };
+        let regions = match regions {
+            Some(regions) => {
+                check_scope(gpu)?;
+                Some(RegionBuffers::new(gpu, layout, regions)?)
+            }
+            None => None,
+        };
+        let (regions, pieces) =
+            regions.map_or((None, 0), |(buffers, pieces)| (Some(buffers), pieces as u64));
+        let partials = (PARTIAL_SETS * layout.tiles() as u64).max(pieces);
+        let scalars = PARTIALS_OFFSET + partials * PARTIAL;
         let ritz = config.rayleigh_ritz().map(RayleighRitz::vectors);
         let workspace = ritz.map_or(STUB, |vectors| vectors as u64 * bytes);
         let blocks = layout.blocks();
@@ -133,6 +202,7 @@ impl State {
             scalars: gpu.allocate("scalars", scalars, VECTOR)?,
             loss: gpu.allocate("loss", 4, VECTOR)?,
             blocks: gpu.allocate("blocks", blocks.len() as u64 * 4, VECTOR)?,
+            regions,
             tables: gpu.allocate(
                 "tables",
                 size_of::<Tables>() as u64,
@@ -165,6 +235,14 @@ impl State {
             }
         }
         gpu.submit("the padding of params", encoder)
+    }
+
+    /// For each dimer, its tensors.
+    pub(crate) fn region_tensors(&self, layout: &Layout) -> Vec<Vec<usize>> {
+        match &self.regions {
+            Some(regions) => regions.tensors.clone(),
+            None => vec![(0..layout.tensors().len()).collect()],
+        }
     }
 
     /// The latest record.

@@ -2,8 +2,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::regions::Regions;
 use crate::config::{
-    Base, Config, Difference, Dimer, Displacement, Rate, RayleighRitz, Rotation, Translation,
+    Base, Config, Difference, Dimer, Displacement, Rate, RayleighRitz, Rotation, Scope, Translation,
 };
 use crate::layout::{BLOCK, Layout, MAX_GROUPS, MAX_TILES};
 
@@ -35,6 +36,10 @@ pub(crate) struct Step {
     pub rho: f32,
     pub stop_residual: f32,
     pub stop_angle: f32,
+    pub seed: u32,
+    /// 1/√B for B regions, and their number.
+    pub region_scale: f32,
+    pub regions: u32,
 }
 
 impl Step {
@@ -64,11 +69,16 @@ impl Step {
         }
         if let Some(dimer) = &config.dimer {
             step.set_dimer(dimer, layout);
+            if let Some(regions) = Regions::new(layout, dimer.scope) {
+                step.region_scale = (regions.count() as f64).sqrt().recip() as f32;
+                step.regions = regions.entries.len() as u32;
+            }
         }
         step
     }
 
     fn set_dimer(&mut self, dimer: &Dimer, layout: &Layout) {
+        self.seed = dimer.seed as u32;
         self.rotation_rate = match dimer.rotation {
             Rotation::Gradient { rate: Rate::Fixed(rate) } => rate as f32,
             _ => 0.0,
@@ -79,7 +89,12 @@ impl Step {
                 self.only_negative_curvature = u32::from(only_negative_curvature);
             }
             Translation::SaddleFree { trust, damping, kick, significance } => {
-                self.trust = (trust * (layout.dimer_len() as f64).sqrt()) as f32;
+                // With regions, each multiplies by the root of its own length.
+                let elements = match dimer.scope {
+                    Scope::Global => layout.dimer_len(),
+                    Scope::PerGroup | Scope::PerTensor => 1,
+                };
+                self.trust = (trust * (elements as f64).sqrt()) as f32;
                 self.damping = damping as f32;
                 self.kick = kick as f32;
                 self.significance = significance as f32;
@@ -109,7 +124,9 @@ pub(crate) struct Shard {
     pub first_tile: u32,
     pub tile_vectors: u32,
     pub vectors: u32,
-    pub padding: u32,
+    pub first_piece: u32,
+    pub end_piece: u32,
+    pub padding: [u32; 3],
 }
 
 /// Twin of `Group`.
@@ -176,5 +193,8 @@ pub(crate) struct Record {
     pub difference_error: f32,
     pub shift: f32,
     pub reach: f32,
-    pub padding: [u32; 3],
+    /// Which of the regions' records is the newest, and which region is the softest.
+    pub parity: u32,
+    pub softest: u32,
+    pub padding: u32,
 }

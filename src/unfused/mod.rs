@@ -8,7 +8,7 @@
 mod chains;
 
 use crate::config::{
-    Base, Config, Difference, Displacement, Rate, Rotation, Schedule, Translation,
+    Base, Config, Difference, Displacement, Rate, Rotation, Schedule, Scope, Translation,
 };
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
@@ -127,7 +127,8 @@ impl UnfusedOptimizer {
         let slots = gpu.allocate("slots", 4 * SLOTS, usage)?;
         gpu.queue().write_buffer(&buffers.params.buffer, 0, bytemuck::cast_slice(&padded));
         if let Some(dimer) = &config.dimer {
-            let orientation = orientation::random(&layout, dimer.seed);
+            let all: Vec<usize> = (0..layout.tensors().len()).collect();
+            let orientation = orientation::random(&layout, &[all], dimer.seed);
             gpu.queue().write_buffer(&buffers.orientation, 0, bytemuck::cast_slice(&orientation));
         }
         let operations = Operations::new(gpu, &slots, (layout.padded_len() / 4) as u32)?;
@@ -313,6 +314,9 @@ fn check_supported(layout: &Layout, config: &Config) -> Result<()> {
     }
     if !matches!(dimer.schedule, Schedule::Every(_)) {
         return unsupported("dimer.schedule", "Every in the unfused optimizer");
+    }
+    if dimer.scope != Scope::Global {
+        return unsupported("dimer.scope", "Global in the unfused optimizer");
     }
     if dimer.difference != Difference::Forward {
         return unsupported("dimer.difference", "Forward in the unfused optimizer");

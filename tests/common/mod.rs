@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use dimer::{
     Base, Config, Correction, Difference, Dimer, Displacement, Gpu, GpuSlice, HostObjective,
-    Layout, Optimizer, Rate, Rotation, Schedule, Translation,
+    Layout, Optimizer, Rate, Rotation, Schedule, Scope, Translation,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -103,6 +103,7 @@ pub fn fixed_dimer(rate: f64, distance: f64, alpha: f64) -> Dimer {
         schedule: Schedule::Every(1),
         difference: Difference::Forward,
         displacement: Displacement::Absolute(distance),
+        scope: Scope::Global,
         translation: Translation::Project { alpha, only_negative_curvature: false },
         correction: Correction::EventsOnly,
         seed: 7,

@@ -1,0 +1,16 @@
+// rotate: turns N of each region and leaves the parameters alone.
+//
+// in:  g1, g2, N, regions[].sums and the record of whole
+// out: N, regions[].records
+// 16 bytes an element.
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let task = task_of(workgroup.x, lane);
+    let end = task.piece.end;
+    for (var i = task.piece.first + lane % STREAM_WIDTH; i < end; i += STREAM_WIDTH) {
+        let place = place_of(i);
+        let d = load_difference(i, place, load_gradient(i, place));
+        orientation[i] = fma(vec4f(task.result.turn), d, task.result.keep * orientation[i]);
+    }
+}

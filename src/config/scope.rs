@@ -1,0 +1,26 @@
+//! [`Scope`]: how many dimers there are.
+
+/// Which parameters share one dimer.
+///
+/// With more than one, each has an N, a C and a correction of its own, and an event still costs no
+/// more gradients: all are displaced at once, to θ + Σ sᵦ Nᵦ ΔR/√B for B dimers, with fresh random
+/// signs sᵦ = ±1. Of the product that comes back, sᵦ (Hd)ᵦ is Hᵦᵦ Nᵦ plus parts of the other blocks
+/// whose signs are random: an estimate that is right in the mean, not exact, where displacing all
+/// with the same sign would add those parts up each time. So C and ‖F‖ of one event are noisy, all
+/// the more the more dimers there are; the smoothed C and a small rotation rate average over events.
+/// What each dimer found is in [`Optimizer::read_regions`]; the telemetry has the softest one.
+///
+/// Needs [`Rotation::Gradient`], and a device with 10 storage buffers a stage.
+///
+/// [`Optimizer::read_regions`]: crate::Optimizer::read_regions
+/// [`Rotation::Gradient`]: crate::Rotation::Gradient
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// One dimer over all parameters: the method as published, and exact.
+    #[default]
+    Global,
+    /// One for each [`Group`](crate::Group) of the layout.
+    PerGroup,
+    /// One for each tensor.
+    PerTensor,
+}

@@ -1,0 +1,145 @@
+//! The regions of a scope: the tensors that share one dimer, and the pieces that kernels walk.
+
+use std::ops::Range;
+
+use bytemuck::{Pod, Zeroable};
+
+use super::twins::Record;
+use crate::config::Scope;
+use crate::layout::Layout;
+
+/// Threads that walk one piece together; twin of `STREAM_WIDTH`.
+const STREAM_WIDTH: u32 = 8;
+
+/// Elements of the smallest piece that is cut from a larger one.
+const MIN_PIECE: usize = 1024;
+
+/// Pieces of one tensor at most, but for those that tiles cut: what one reduction has to add.
+const MAX_PIECES: usize = 2048;
+
+/// Twin of `Piece`: consecutive elements of one region, in vec4 of their shard.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Piece {
+    pub first: u32,
+    pub end: u32,
+    pub region: u32,
+    /// Where its partial lies: those of one region are neighbours.
+    pub slot: u32,
+}
+
+/// Twin of `Region`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Region {
+    pub first_slot: u32,
+    pub end_slot: u32,
+    /// Under the dimer; 0 where it does not reach.
+    pub elements: u32,
+    pub padding: u32,
+    /// Twin of `Partial`.
+    pub sums: [f32; 12],
+    /// The state before and after a step, which take turns.
+    pub records: [Record; 2],
+}
+
+/// The regions of one layout.
+#[derive(Clone, Debug)]
+pub(crate) struct Regions {
+    /// For each region, its tensors.
+    pub tensors: Vec<Vec<usize>>,
+    pub entries: Vec<Region>,
+}
+
+impl Regions {
+    /// None for a global dimer.
+    pub(crate) fn new(layout: &Layout, scope: Scope) -> Option<Self> {
+        let tensors = layout.tensors();
+        let of_tensor: Vec<usize> = match scope {
+            Scope::Global => return None,
+            Scope::PerTensor => (0..tensors.len()).collect(),
+            Scope::PerGroup => tensors.iter().map(|tensor| layout.group_index(tensor)).collect(),
+        };
+        // Groups without tensors have no region.
+        let mut used = of_tensor.clone();
+        used.sort_unstable();
+        used.dedup();
+        let mut regions = Self {
+            tensors: vec![Vec::new(); used.len()],
+            entries: vec![Region::zeroed(); used.len()],
+        };
+        for (index, (tensor, key)) in tensors.iter().zip(&of_tensor).enumerate() {
+            let region = used.partition_point(|other| other < key);
+            regions.tensors[region].push(index);
+            if layout.group(tensor).dimer {
+                regions.entries[region].elements += tensor.len as u32;
+            }
+        }
+        Some(regions)
+    }
+
+    /// Regions that the dimer reaches.
+    pub(crate) fn count(&self) -> usize {
+        self.entries.iter().filter(|region| region.elements > 0).count()
+    }
+
+    /// Cuts the regions into pieces, in the order of the vector, and says which belong to each
+    /// shard. Fills in where the partials of each region lie.
+    pub(crate) fn pieces(
+        &mut self,
+        layout: &Layout,
+        shards: &[Range<usize>],
+    ) -> (Vec<Piece>, Vec<Range<usize>>) {
+        let mut region_of = vec![0; layout.tensors().len()];
+        for (region, tensors) in self.tensors.iter().enumerate() {
+            tensors.iter().for_each(|&tensor| region_of[tensor] = region);
+        }
+        let ends = layout.tensors().iter().skip(1).map(|tensor| tensor.offset);
+        let ends: Vec<usize> = ends.chain([layout.padded_len()]).collect();
+        let mut pieces = Vec::new();
+        let mut of_shard = Vec::new();
+        for shard in shards {
+            let begin = pieces.len();
+            let first = ends.partition_point(|&end| end <= shard.start);
+            for tensor in first..ends.len() {
+                let start = layout.tensors()[tensor].offset;
+                if start >= shard.end {
+                    break;
+                }
+                let length = (ends[tensor] - start).div_ceil(MAX_PIECES);
+                let length = length.next_multiple_of(MIN_PIECE);
+                let (mut at, to) = (start.max(shard.start), ends[tensor].min(shard.end));
+                while at < to {
+                    // Shards end with tiles: where pieces do, too, a sum has the same order, and the
+                    // same bits, however the vector is sharded.
+                    let tile_end = (at / layout.tile() + 1) * layout.tile();
+                    let end = (at + length).min(tile_end).min(to);
+                    pieces.push(Piece {
+                        first: ((at - shard.start) / 4) as u32,
+                        end: ((end - shard.start) / 4) as u32,
+                        region: region_of[tensor] as u32,
+                        slot: 0,
+                    });
+                    at = end;
+                }
+            }
+            of_shard.push(begin..pieces.len());
+        }
+        let mut slots: Vec<usize> = (0..pieces.len()).collect();
+        slots.sort_by_key(|&piece| pieces[piece].region);
+        for (slot, &piece) in slots.iter().enumerate() {
+            pieces[piece].slot = slot as u32;
+            let entry = &mut self.entries[pieces[piece].region as usize];
+            if entry.end_slot == 0 {
+                entry.first_slot = slot as u32;
+            }
+            entry.end_slot = slot as u32 + 1;
+        }
+        (pieces, of_shard)
+    }
+}
+
+/// Workgroups for `count` pieces or regions, a stream of threads for each.
+pub(crate) fn workgroups(count: usize, workgroup_size: u32) -> u32 {
+    (count as u32).div_ceil(workgroup_size / STREAM_WIDTH)
+}
