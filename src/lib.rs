@@ -105,7 +105,7 @@ pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuSlice};
 pub use layout::{Group, GroupId, Layout, LayoutBuilder, Tensor};
 pub use objective::{Evaluation, HessianProduct, HostObjective, Objective, Point};
-pub use optimizer::{ManualStep, Optimizer, PointBuffers};
+pub use optimizer::{Eigenpair, ManualStep, Modes, Optimizer, PointBuffers};
 pub use state::Buffers;
 pub use telemetry::{RegionCurvature, Telemetry};
 

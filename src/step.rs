@@ -162,6 +162,15 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// Records the distance of probes, as an event begins with it.
+    pub(crate) fn set_displacement(&self, encoder: &mut wgpu::CommandEncoder, index: u64) {
+        if let Some(displace) = &self.kernels.displace {
+            let (mut pass, at) = (pass(encoder, "displace"), self.kernels.at(index));
+            displace.encode_norm(&mut pass, at);
+            displace.encode(&mut pass, at);
+        }
+    }
+
     /// Records what follows from an evaluation that is not the event's last.
     fn take_in(&self, encoder: &mut wgpu::CommandEncoder, index: u64, probe: Probe) {
         let at = self.kernels.at(index);

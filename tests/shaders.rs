@@ -18,13 +18,14 @@ const REDUCTION: &str = "common/reduction.wgsl";
 const OUTCOME: &str = "common/outcome.wgsl";
 const BASE: &str = "common/base.wgsl";
 const PRODUCTS: &str = "common/products.wgsl";
+const MODES: &str = "common/modes_bindings.wgsl";
 const REGIONS: &str = "common/regions.wgsl";
 const REGION_OUTCOME: &str = "common/region_outcome.wgsl";
 
 const STEP: &str = "common/step.wgsl";
 
 /// What is concatenated before each fused kernel.
-const FUSED: [(&str, &[&str]); 19] = [
+const FUSED: [(&str, &[&str]); 24] = [
     ("gram.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION, PRODUCTS]),
     ("rotate.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION, OUTCOME]),
     ("translate.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION, OUTCOME, BASE, STEP]),
@@ -46,6 +47,11 @@ const FUSED: [(&str, &[&str]); 19] = [
         "scope/update.wgsl",
         &[STREAMS, VECTORS, PLACES, REGIONS, REDUCTION, OUTCOME, REGION_OUTCOME, BASE],
     ),
+    ("modes/aim.wgsl", &[STREAMS, MODES, PLACES, REDUCTION]),
+    ("modes/measure.wgsl", &[STREAMS, MODES, PLACES, REDUCTION]),
+    ("modes/gram.wgsl", &[STREAMS, MODES, PLACES, REDUCTION]),
+    ("modes/ritz.wgsl", &[STREAMS, MODES, PLACES, REDUCTION]),
+    ("modes/turn.wgsl", &[STREAMS, MODES, PLACES, REDUCTION]),
     ("scope/rotate.wgsl", &[STREAMS, VECTORS, PLACES, REGIONS, REDUCTION, OUTCOME, REGION_OUTCOME]),
 ];
 
@@ -155,8 +161,11 @@ fn unfused_shaders_are_valid() {
 #[test]
 fn every_shader_is_known() {
     let known: BTreeSet<String> = FUSED.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let scoped = names("scope").into_iter().map(|name| format!("scope/{name}"));
-    let found: BTreeSet<String> = names("").into_iter().chain(scoped).collect();
+    let within = |folder: &str| {
+        names(folder).into_iter().map(|name| format!("{folder}/{name}")).collect::<Vec<_>>()
+    };
+    let folders = within("scope").into_iter().chain(within("modes"));
+    let found: BTreeSet<String> = names("").into_iter().chain(folders).collect();
     assert_eq!(found, known);
 }
 

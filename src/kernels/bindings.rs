@@ -152,22 +152,7 @@ impl ShardBindings {
         pieces: &Range<usize>,
         [vectors, probe, basis]: [&wgpu::BindGroupLayout; 3],
     ) -> Self {
-        let tile = layout.tile();
-        let twin = Shard {
-            first_tile: (shard.start / tile) as u32,
-            tile_vectors: (tile / 4) as u32,
-            vectors: (shard.len() / 4) as u32,
-            first_piece: pieces.start as u32,
-            end_piece: pieces.end as u32,
-            padding: [0; 3],
-        };
-        let uniform = gpu.device().create_buffer(&wgpu::BufferDescriptor {
-            label: Some("shard"),
-            size: size_of::<Shard>() as u64,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        gpu.queue().write_buffer(&uniform, 0, bytemuck::bytes_of(&twin));
+        let uniform = shard_uniform(gpu, &Shard::new(layout, shard, pieces));
         let part = |slice| part_binding(slice, shard);
         let blocks = GpuSlice::whole(state.blocks.clone());
         let block_range = shard.start / BLOCK..shard.end / BLOCK;
@@ -213,7 +198,7 @@ impl ShardBindings {
                 part_binding(&workspace, workspace_range),
             ],
         );
-        let tiles = shard.len().div_ceil(tile) as u32;
+        let tiles = shard.len().div_ceil(layout.tile()) as u32;
         let piece_workgroups = workgroups(pieces.len(), WORKGROUP_SIZE);
         Self { vectors, probe, basis, tiles, piece_workgroups, range: shard.clone() }
     }
@@ -223,8 +208,22 @@ fn workspace_range(shard: &Range<usize>, widest: usize) -> Range<usize> {
     widest * shard.start..widest * shard.end
 }
 
+pub(super) fn shard_uniform(gpu: &Gpu, shard: &Shard) -> wgpu::Buffer {
+    let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: Some("shard"),
+        size: size_of::<Shard>() as u64,
+        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    gpu.queue().write_buffer(&buffer, 0, bytemuck::bytes_of(shard));
+    buffer
+}
+
 /// The words `range` of `slice`, or all of it where it is a stub that no kernel touches.
-fn part_binding<'a>(slice: &'a GpuSlice, range: &Range<usize>) -> wgpu::BindingResource<'a> {
+pub(super) fn part_binding<'a>(
+    slice: &'a GpuSlice,
+    range: &Range<usize>,
+) -> wgpu::BindingResource<'a> {
     let (begin, end) = (4 * range.start as u64, 4 * range.end as u64);
     if end > slice.size {
         return slice.as_binding();

@@ -6,6 +6,7 @@ mod bindings;
 mod calibrate;
 mod displace;
 mod gram;
+pub(crate) mod modes;
 mod rayleigh_ritz;
 mod rotate;
 mod scope;

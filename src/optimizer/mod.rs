@@ -1,10 +1,12 @@
 //! [`Optimizer`]: the public face of the crate.
 
 mod manual;
+mod modes;
 mod read;
 mod write;
 
 pub use manual::{ManualStep, PointBuffers};
+pub use modes::{Eigenpair, Modes};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

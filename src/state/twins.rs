@@ -1,5 +1,7 @@
 //! Host twins of the structs in `shaders/common/types.wgsl`.
 
+use std::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 
 use super::regions::Regions;
@@ -127,6 +129,20 @@ pub(crate) struct Shard {
     pub first_piece: u32,
     pub end_piece: u32,
     pub padding: [u32; 3],
+}
+
+impl Shard {
+    /// The elements `range` of the whole vector, and their pieces.
+    pub(crate) fn new(layout: &Layout, range: &Range<usize>, pieces: &Range<usize>) -> Self {
+        Self {
+            first_tile: (range.start / layout.tile()) as u32,
+            tile_vectors: (layout.tile() / 4) as u32,
+            vectors: (range.len() / 4) as u32,
+            first_piece: pieces.start as u32,
+            end_piece: pieces.end as u32,
+            padding: [0; 3],
+        }
+    }
 }
 
 /// Twin of `Group`.

@@ -1,0 +1,51 @@
+// gram: inner products of the basis and its products over one tile, for row y and four columns from 4 z.
+//
+//   S_y.S_j   S_y.HS_j   HS_y.HS_j
+//
+// in:  S, HS
+// out: one `Partial` a tile, row and four columns
+// 40 bytes an element.
+
+// Additions in a row before a running sum is put aside; see common/products.wgsl.
+const RUN: u32 = 16u;
+
+fn products(i: u32, row: u32, first: u32) -> Partial {
+    let s = workspace[slot(row, i)];
+    let hs = workspace[product_slot(row, i)];
+    var terms = Partial();
+    for (var column = 0u; column < 4u; column += 1u) {
+        let j = first + column;
+        if j < goal.vectors {
+            let other = workspace[slot(j, i)];
+            let product = workspace[product_slot(j, i)];
+            terms.plain[column] = dot_lanes(s, other);
+            terms.small[column] = dot_lanes(s, product);
+            terms.large[column] = dot_lanes(hs, product);
+        }
+    }
+    return terms;
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3u,
+    @builtin(num_workgroups) workgroups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let walk = walk_of(workgroup.x, lane);
+    var total = Partial();
+    var i = walk.first;
+    while i < walk.end {
+        var run = Partial();
+        for (var term = 0u; term < RUN && i < walk.end; term += 1u) {
+            run = add(run, products(i, workgroup.y, 4u * workgroup.z));
+            i += STREAM_WIDTH;
+        }
+        total = add(total, run);
+    }
+    let sums = reduce_workgroup(lane, total);
+    if lane == 0u {
+        let entry = workgroup.y * workgroups.z + workgroup.z;
+        modes.partials[entry * step.tiles + shard.first_tile + workgroup.x] = sums;
+    }
+}

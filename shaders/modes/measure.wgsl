@@ -1,0 +1,18 @@
+// measure: the Hessian along one vector of the basis.
+//
+//   HS[slot] <- (g2 - g1) / distance      where the dimer acts, else 0
+//
+// in:  g1, g2
+// out: one vector of the workspace
+// 12 bytes an element.
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let inverse = 1.0 / scalars.displacement;
+    let walk = walk_of(workgroup.x, lane);
+    for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
+        let place = place_of(i);
+        let d = load_difference(i, place, load_gradient(i, place));
+        workspace[product_slot(goal.slot, i)] = inverse * d;
+    }
+}
