@@ -7,6 +7,8 @@ const MAX_BASIS: u32 = 24u;
 struct Modes {
     curvatures: array<f32, MAX_MODES>,
     residuals: array<f32, MAX_MODES>,
+    // 1 / residual, or 0 once a mode has converged.
+    inverse_residuals: array<f32, MAX_MODES>,
     // x'_j = sum_s combination[s][j] S_s, and p'_j likewise.
     combination: array<array<f32, MAX_MODES>, MAX_BASIS>,
     direction: array<array<f32, MAX_MODES>, MAX_BASIS>,

@@ -1,6 +1,6 @@
-// ritz: the lowest Ritz pairs in the span of the basis, by one thread after the sums.
+// ritz: the lowest Ritz pairs in the span of the basis, by one workgroup; one thread a row or column.
 //
-//   B = orthonormal basis of the span, in coefficients; dependent vectors are dropped
+//   B = orthonormal basis of the span, in coefficients; dependent vectors become zero
 //   y_j = eigenvectors of B'(S.HS)B to its lowest eigenvalues,  x'_j = S B y_j,
 //   p'_j = its part outside all x, of unit length
 //
@@ -11,16 +11,28 @@
 // As in ../ritz.wgsl.
 const DEPENDENT: f32 = 1e-4;
 // Cyclic Jacobi sweeps; matrices of 24 rows converge to f32 in six to eight.
-const SWEEPS: u32 = 10u;
+const SWEEPS: u32 = 8u;
+const NOT_FINITE: f32 = -1.0;
 const ENTRIES: u32 = MAX_BASIS * MAX_BASIS;
+// Once |Hx - C x| is less than a thousandth of the largest |Hx| of the block, it is rounding, and so is
+// what is left of a turn by less than 1e-4 radians: to follow them would magnify the errors of the
+// products that are carried along.
+const CONVERGED: f32 = 1e-6;
+const LEAST_TURN: f32 = 1e-8;
+// Where a dropped vector stands among the eigenvalues: last.
+const DROPPED: f32 = 3e38;
 
-// Row by row; `basis` and `vectors` hold a vector in each column.
+// Row by row; `basis`, `image` and `vectors` hold a vector in each column.
 var<workgroup> overlap: array<f32, ENTRIES>;
 var<workgroup> hessian: array<f32, ENTRIES>;
 var<workgroup> square: array<f32, ENTRIES>;
 var<workgroup> basis: array<f32, ENTRIES>;
-var<workgroup> projected: array<f32, ENTRIES>;
+// The overlap times the basis, then the Hessian in it.
+var<workgroup> image: array<f32, ENTRIES>;
 var<workgroup> vectors: array<f32, ENTRIES>;
+// One value a thread: projections, then the order of the eigenvalues, then what is finite.
+var<workgroup> shared_values: array<f32, MAX_BASIS>;
+var<workgroup> order: array<u32, MAX_BASIS>;
 
 fn at(row: u32, column: u32) -> u32 {
     return row * MAX_BASIS + column;
@@ -30,209 +42,224 @@ fn at(row: u32, column: u32) -> u32 {
 fn gather(lane: u32) {
     let chunks = (goal.vectors + 3u) / 4u;
     for (var entry = lane; entry < goal.vectors * chunks; entry += WORKGROUP_SIZE) {
-        var plain = vec4f();
-        var small = vec4f();
-        var large = vec4f();
+        var sums = Partial();
         for (var tile = 0u; tile < step.tiles; tile += 1u) {
-            plain += modes.partials[entry * step.tiles + tile].plain;
-            small += modes.partials[entry * step.tiles + tile].small;
-            large += modes.partials[entry * step.tiles + tile].large;
+            sums = add(sums, modes.partials[entry * step.tiles + tile]);
         }
         let row = entry / chunks;
         for (var i = 0u; i < 4u; i += 1u) {
             let column = 4u * (entry % chunks) + i;
             if column < goal.vectors {
-                overlap[at(row, column)] = plain[i];
-                hessian[at(row, column)] = small[i];
-                square[at(row, column)] = large[i];
+                overlap[at(row, column)] = sums.plain[i];
+                hessian[at(row, column)] = sums.small[i];
+                square[at(row, column)] = sums.large[i];
             }
         }
     }
+    workgroupBarrier();
 }
 
-// The overlap of basis vector `column` with vector i of S.
-fn metric(column: u32, i: u32) -> f32 {
-    var sum = 0.0;
-    for (var s = 0u; s < goal.vectors; s += 1u) {
-        sum = fma(basis[at(s, column)], overlap[at(s, i)], sum);
-    }
-    return sum;
-}
-
-// Fills `basis` with orthonormal columns and returns how many were kept.
-fn orthonormalize() -> u32 {
-    var kept = 0u;
+// Orthonormal columns in the metric of the overlap, or zero where a vector depends on those before.
+fn orthonormalize(lane: u32) {
+    let takes_part = lane < goal.vectors;
     for (var i = 0u; i < goal.vectors; i += 1u) {
-        for (var s = 0u; s < goal.vectors; s += 1u) {
-            basis[at(s, kept)] = select(0.0, 1.0, s == i);
+        if takes_part {
+            basis[at(lane, i)] = select(0.0, 1.0, lane == i);
         }
+        workgroupBarrier();
         // Twice: the first round leaves the rounding of what it took away.
         for (var round = 0u; round < 2u; round += 1u) {
-            for (var b = 0u; b < kept; b += 1u) {
+            if lane < i {
                 var along = 0.0;
                 for (var s = 0u; s < goal.vectors; s += 1u) {
-                    along = fma(basis[at(s, kept)], metric(b, s), along);
+                    along = fma(basis[at(s, i)], image[at(s, lane)], along);
                 }
-                for (var s = 0u; s < goal.vectors; s += 1u) {
-                    basis[at(s, kept)] -= along * basis[at(s, b)];
-                }
+                shared_values[lane] = along;
             }
+            workgroupBarrier();
+            if takes_part {
+                var left = basis[at(lane, i)];
+                for (var b = 0u; b < i; b += 1u) {
+                    left = fma(-shared_values[b], basis[at(lane, b)], left);
+                }
+                basis[at(lane, i)] = left;
+            }
+            workgroupBarrier();
         }
+        var product = 0.0;
+        if takes_part {
+            for (var s = 0u; s < goal.vectors; s += 1u) {
+                product = fma(overlap[at(lane, s)], basis[at(s, i)], product);
+            }
+            image[at(lane, i)] = product;
+        }
+        workgroupBarrier();
         var left = 0.0;
         for (var s = 0u; s < goal.vectors; s += 1u) {
-            left = fma(basis[at(s, kept)], metric(kept, s), left);
+            left = fma(basis[at(s, i)], image[at(s, i)], left);
         }
-        if left > DEPENDENT * overlap[at(i, i)] {
-            let scale = inverseSqrt(left);
-            for (var s = 0u; s < goal.vectors; s += 1u) {
-                basis[at(s, kept)] *= scale;
-            }
-            kept += 1u;
+        workgroupBarrier();
+        let scale = select(0.0, inverseSqrt(left), left > DEPENDENT * overlap[at(i, i)]);
+        if takes_part {
+            basis[at(lane, i)] *= scale;
+            image[at(lane, i)] *= scale;
         }
+        workgroupBarrier();
     }
-    return kept;
 }
 
-// The Hessian in the kept basis, made symmetric.
-fn project(kept: u32) {
-    for (var a = 0u; a < kept; a += 1u) {
+// The Hessian in the basis, made symmetric, into `image`.
+fn project(lane: u32) {
+    let takes_part = lane < goal.vectors;
+    if takes_part {
         for (var s = 0u; s < goal.vectors; s += 1u) {
             var sum = 0.0;
             for (var t = 0u; t < goal.vectors; t += 1u) {
                 let entry = 0.5 * (hessian[at(s, t)] + hessian[at(t, s)]);
-                sum = fma(entry, basis[at(t, a)], sum);
+                sum = fma(entry, basis[at(t, lane)], sum);
             }
-            // H times basis vector a, in row a for now.
-            vectors[at(a, s)] = sum;
+            vectors[at(s, lane)] = sum;
         }
-    }
-    for (var a = 0u; a < kept; a += 1u) {
-        for (var b = 0u; b < kept; b += 1u) {
+        for (var b = 0u; b < goal.vectors; b += 1u) {
             var sum = 0.0;
+            var length = 0.0;
             for (var s = 0u; s < goal.vectors; s += 1u) {
-                sum = fma(basis[at(s, b)], vectors[at(a, s)], sum);
+                sum = fma(basis[at(s, b)], vectors[at(s, lane)], sum);
+                length = fma(basis[at(s, b)], basis[at(s, b)], length);
             }
-            projected[at(a, b)] = sum;
+            image[at(b, lane)] = select(sum, DROPPED, b == lane && length == 0.0);
         }
     }
+    workgroupBarrier();
 }
 
-// Eigenvalues on the diagonal of `projected`, eigenvectors in the columns of `vectors`.
-fn diagonalize(kept: u32) {
-    for (var a = 0u; a < kept; a += 1u) {
-        for (var b = 0u; b < kept; b += 1u) {
-            vectors[at(a, b)] = select(0.0, 1.0, a == b);
+// Eigenvalues on the diagonal of `image`, eigenvectors in the columns of `vectors`.
+fn diagonalize(lane: u32) {
+    let takes_part = lane < goal.vectors;
+    if takes_part {
+        for (var b = 0u; b < goal.vectors; b += 1u) {
+            vectors[at(lane, b)] = select(0.0, 1.0, lane == b);
         }
     }
+    workgroupBarrier();
     for (var sweep = 0u; sweep < SWEEPS; sweep += 1u) {
-        for (var p = 0u; p + 1u < kept; p += 1u) {
-            for (var q = p + 1u; q < kept; q += 1u) {
-                let off = projected[at(p, q)];
-                if off != 0.0 {
-                    let theta = (projected[at(q, q)] - projected[at(p, p)]) / (2.0 * off);
-                    let sign = select(-1.0, 1.0, theta >= 0.0);
-                    let t = sign / (abs(theta) + sqrt(fma(theta, theta, 1.0)));
-                    let c = inverseSqrt(fma(t, t, 1.0));
-                    let s = t * c;
-                    for (var k = 0u; k < kept; k += 1u) {
-                        let x = projected[at(k, p)];
-                        let y = projected[at(k, q)];
-                        projected[at(k, p)] = c * x - s * y;
-                        projected[at(k, q)] = s * x + c * y;
-                    }
-                    for (var k = 0u; k < kept; k += 1u) {
-                        let x = projected[at(p, k)];
-                        let y = projected[at(q, k)];
-                        projected[at(p, k)] = c * x - s * y;
-                        projected[at(q, k)] = s * x + c * y;
-                    }
-                    for (var k = 0u; k < kept; k += 1u) {
-                        let x = vectors[at(k, p)];
-                        let y = vectors[at(k, q)];
-                        vectors[at(k, p)] = c * x - s * y;
-                        vectors[at(k, q)] = s * x + c * y;
+        for (var p = 0u; p + 1u < goal.vectors; p += 1u) {
+            for (var q = p + 1u; q < goal.vectors; q += 1u) {
+                let off = 0.5 * (image[at(p, q)] + image[at(q, p)]);
+                let low = image[at(p, p)];
+                let high = image[at(q, q)];
+                let theta = (high - low) / (2.0 * off);
+                let sign = select(-1.0, 1.0, theta >= 0.0);
+                let root = sign / (abs(theta) + sqrt(fma(theta, theta, 1.0)));
+                let t = select(root, 0.0, off == 0.0);
+                let c = inverseSqrt(fma(t, t, 1.0));
+                let s = t * c;
+                workgroupBarrier();
+                if takes_part {
+                    let v = vectors[at(lane, p)];
+                    let w = vectors[at(lane, q)];
+                    vectors[at(lane, p)] = c * v - s * w;
+                    vectors[at(lane, q)] = s * v + c * w;
+                    if lane == p {
+                        image[at(p, p)] = fma(-t, off, low);
+                        image[at(q, q)] = fma(t, off, high);
+                        image[at(p, q)] = 0.0;
+                        image[at(q, p)] = 0.0;
+                    } else if lane != q {
+                        let x = image[at(lane, p)];
+                        let y = image[at(lane, q)];
+                        image[at(lane, p)] = c * x - s * y;
+                        image[at(p, lane)] = c * x - s * y;
+                        image[at(lane, q)] = s * x + c * y;
+                        image[at(q, lane)] = s * x + c * y;
                     }
                 }
+                workgroupBarrier();
             }
         }
     }
+    // The place of each eigenvalue among all.
+    if takes_part {
+        let mine = image[at(lane, lane)];
+        var place = 0u;
+        for (var b = 0u; b < goal.vectors; b += 1u) {
+            let other = image[at(b, b)];
+            place += u32(other < mine || (other == mine && b < lane));
+        }
+        order[place] = lane;
+    }
+    workgroupBarrier();
 }
 
-// c.Mc for one of the three matrices.
-fn form(c: array<f32, MAX_BASIS>, which: u32) -> f32 {
+// c.Mc for the overlap, the Hessian or the square of the Hessian.
+fn forms(c: array<f32, MAX_BASIS>) -> vec3f {
     var coefficients = c;
-    var sum = 0.0;
+    var sums = vec3f();
     for (var s = 0u; s < goal.vectors; s += 1u) {
-        var row = 0.0;
+        var row = vec3f();
         for (var t = 0u; t < goal.vectors; t += 1u) {
-            var entry = overlap[at(s, t)];
-            if which == 1u {
-                entry = hessian[at(s, t)];
-            } else if which == 2u {
-                entry = square[at(s, t)];
-            }
-            row = fma(entry, coefficients[t], row);
+            let entry = vec3f(overlap[at(s, t)], hessian[at(s, t)], square[at(s, t)]);
+            row = fma(entry, vec3f(coefficients[t]), row);
         }
-        sum = fma(coefficients[s], row, sum);
+        sums = fma(row, vec3f(coefficients[s]), sums);
     }
-    return sum;
+    return sums;
 }
 
-// Mode j from column `column` of the eigenvectors; returns whether it is finite.
-fn publish(j: u32, column: u32, kept: u32) -> bool {
+// Mode j; returns |Hx|^2, or NOT_FINITE.
+fn publish(j: u32) -> f32 {
+    let column = order[j];
     var c: array<f32, MAX_BASIS>;
     for (var s = 0u; s < goal.vectors; s += 1u) {
         var sum = 0.0;
-        for (var b = 0u; b < kept; b += 1u) {
+        for (var b = 0u; b < goal.vectors; b += 1u) {
             sum = fma(basis[at(s, b)], vectors[at(b, column)], sum);
         }
         c[s] = sum;
     }
-    let scale = inverseSqrt(form(c, 0u));
-    for (var s = 0u; s < goal.vectors; s += 1u) {
-        c[s] *= scale;
-        modes.combination[s][j] = c[s];
-    }
-    let curvature = form(c, 1u);
-    let product = form(c, 2u);
+    let found = forms(c);
+    let curvature = found.y / found.x;
+    let product = found.z / found.x;
     modes.curvatures[j] = curvature;
     modes.residuals[j] = sqrt(max(0.0, fma(-curvature, curvature, product)));
-    for (var s = 0u; s < goal.modes; s += 1u) {
-        c[s] = 0.0;
+    let scale = inverseSqrt(found.x);
+    for (var s = 0u; s < goal.vectors; s += 1u) {
+        modes.combination[s][j] = scale * c[s];
+        if s < goal.modes {
+            c[s] = 0.0;
+        }
     }
-    let length = form(c, 0u);
-    let inverse = select(0.0, inverseSqrt(length), length > 0.0);
+    let length = forms(c).x;
+    let inverse = select(0.0, inverseSqrt(length), length > LEAST_TURN);
     for (var s = 0u; s < goal.vectors; s += 1u) {
         modes.direction[s][j] = inverse * c[s];
     }
-    return is_finite(curvature) && is_finite(product) && is_finite(length);
+    let finite = is_finite(curvature) && is_finite(product) && is_finite(length);
+    return select(NOT_FINITE, product, finite && found.x > 0.0);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) lane: u32) {
     gather(lane);
+    orthonormalize(lane);
+    project(lane);
+    diagonalize(lane);
+    if lane < goal.modes {
+        shared_values[lane] = publish(lane);
+    }
     workgroupBarrier();
-    if lane != 0u {
-        return;
-    }
-    let kept = orthonormalize();
-    project(kept);
-    diagonalize(kept);
-    var taken = 0u;
-    var valid = kept >= goal.modes;
-    for (var j = 0u; j < goal.modes && valid; j += 1u) {
-        var best = kept;
-        for (var b = 0u; b < kept; b += 1u) {
-            if (taken >> b & 1u) == 0u {
-                if best == kept {
-                    best = b;
-                } else if projected[at(b, b)] < projected[at(best, best)] {
-                    best = b;
-                }
-            }
+    if lane == 0u {
+        var largest = 0.0;
+        var valid = modes.valid;
+        for (var j = 0u; j < goal.modes; j += 1u) {
+            valid &= u32(shared_values[j] != NOT_FINITE);
+            largest = max(largest, shared_values[j]);
         }
-        taken |= 1u << best;
-        valid = publish(j, best, kept);
+        modes.valid = valid;
+        for (var j = 0u; j < goal.modes; j += 1u) {
+            let residual = modes.residuals[j];
+            let goes_on = residual * residual > CONVERGED * largest;
+            modes.inverse_residuals[j] = select(0.0, 1.0 / residual, goes_on);
+        }
     }
-    modes.valid &= u32(valid);
 }

@@ -1,7 +1,7 @@
 // turn: the block after one Rayleigh-Ritz step, from the coefficients of ritz.
 //
 //   x_j <- x'_j, p_j <- p'_j, Hx_j <- Hx'_j, Hp_j <- Hp'_j (linearly),
-//   u_j <- (Hx'_j - C_j x'_j) / |Hx'_j - C_j x'_j|
+//   u_j <- (Hx'_j - C_j x'_j) / |Hx'_j - C_j x'_j|, or 0 once the mode has converged
 //
 // in:  the workspace
 // out: the workspace
@@ -33,8 +33,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
                 p = fma(direction, s[k], p);
                 hp = fma(direction, hs[k], hp);
             }
-            let residual = modes.residuals[j];
-            let inverse = select(0.0, 1.0 / residual, residual > 0.0);
+            let inverse = modes.inverse_residuals[j];
             workspace[slot(j, i)] = x;
             workspace[product_slot(j, i)] = hx;
             workspace[slot(goal.modes + j, i)] = inverse * fma(vec4f(-modes.curvatures[j]), x, hx);

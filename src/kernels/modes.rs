@@ -30,6 +30,7 @@ const BASIS: usize = 3;
 pub(crate) struct Results {
     pub curvatures: [f32; MAX_MODES],
     pub residuals: [f32; MAX_MODES],
+    inverse_residuals: [f32; MAX_MODES],
     combination: [[f32; MAX_MODES]; BASIS * MAX_MODES],
     direction: [[f32; MAX_MODES]; BASIS * MAX_MODES],
     pub valid: u32,

@@ -83,14 +83,17 @@ impl Modes {
         }
         let block = modes::Modes::new(gpu, layout, state, count)?;
         let all: Vec<usize> = (0..layout.tensors().len()).collect();
+        let mut vectors: Vec<Vec<f32>> = Vec::new();
         for mode in 0..count {
             // Streams of one generator, far from each other.
             let seed = seed.wrapping_add((mode as u64) << 32);
-            let vector = orientation::random(layout, std::slice::from_ref(&all), seed);
+            let random = orientation::random(layout, std::slice::from_ref(&all), seed);
+            let vector = orthogonal(random, &vectors);
             for (offset, range) in block.places(mode) {
                 let bytes = bytemuck::cast_slice(&vector[range]);
                 gpu.queue().write_buffer(&block.workspace, offset, bytes);
             }
+            vectors.push(vector);
         }
         Ok(Self { block, count })
     }
@@ -173,4 +176,17 @@ impl Modes {
             })
             .collect()
     }
+}
+
+/// The part of `vector` outside `others`, of unit length: few elements make random vectors all but
+/// parallel.
+fn orthogonal(vector: Vec<f32>, others: &[Vec<f32>]) -> Vec<f32> {
+    let mut wide: Vec<f64> = vector.into_iter().map(f64::from).collect();
+    let dot = |a: &[f64], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * f64::from(*b)).sum::<f64>();
+    for other in others.iter().chain(others) {
+        let along = dot(&wide, other);
+        wide.iter_mut().zip(other).for_each(|(x, other)| *x -= along * f64::from(*other));
+    }
+    let norm = wide.iter().map(|x| x * x).sum::<f64>().sqrt();
+    wide.iter().map(|x| (x / norm) as f32).collect()
 }
