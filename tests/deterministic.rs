@@ -4,8 +4,8 @@ mod common;
 
 use common::*;
 use dimer::{
-    Config, Correction, Dimer, Gpu, Layout, Optimizer, Rate, Regime, Rotation, Schedule, Scope,
-    Translation,
+    Config, Correction, Dimer, Gpu, Layout, Modes, Optimizer, Rate, Regime, Rotation, Schedule,
+    Scope, Translation,
 };
 use rand::RngExt;
 
@@ -122,6 +122,16 @@ fn shards_do_not_change_the_bits() {
     for config in locally_optimal() {
         assert_eq!(run_on(&gpu, config.clone()), run_on(&self::gpu(), config));
     }
+    let blocks = [&gpu, &self::gpu()].map(|gpu| {
+        let mut optimizer =
+            Optimizer::new(gpu, Layout::flat(LEN).unwrap(), every_feature(), &[0.1; LEN]).unwrap();
+        // The six vectors of the block share a binding.
+        let mut modes = Modes::new(&optimizer, 1, 0).unwrap();
+        modes.rotate(&mut optimizer, &mut quadratic(spectrum()), 3).unwrap();
+        let modes = modes.read_blocking(&optimizer).unwrap();
+        modes.iter().map(|mode| bits(&mode.orientation)).collect::<Vec<_>>()
+    });
+    assert_eq!(blocks[0], blocks[1]);
     let len = 3 * LEN;
     let start = vector(&mut rng(8), len, Kind::Plain);
     let spectrum = spectrum().repeat(3);

@@ -7,10 +7,9 @@ use common::matrix::Matrix;
 use common::*;
 use dimer::reference::Reference;
 use dimer::{
-    Base, Config, Correction, Dimer, HostObjective, Layout, Objective, Optimizer, Regime, Rotation,
-    Schedule, Translation,
+    Config, Correction, Dimer, HostObjective, Layout, Optimizer, Regime, Rotation, Schedule,
+    Translation,
 };
-use rand::RngExt;
 
 fn saddle_free(correction: Correction) -> Dimer {
     Dimer {
@@ -125,99 +124,4 @@ fn leaves_an_exact_saddle() {
     assert_eq!(end(None), [0.0, 0.0]);
     let [x, y] = end(Some(dimer))[..] else { panic!("two parameters") };
     assert!(x.abs() < 0.05 && (y.abs() - 1.0).abs() < 0.05, "({x}, {y})");
-}
-
-/// A deep linear network W₃W₂W₁ of 20×20 matrices, from a tenth of a percent of their solution: the
-/// plateau on which momentum SGD waits.
-fn deep_linear(rng: &mut rand::rngs::StdRng) -> impl Objective + use<> {
-    const N: usize = 20;
-    let mut target = vec![0.0_f64; N * N];
-    // Five singular values along random orthonormal directions.
-    let (mut left, mut right): (Vec<Vec<f64>>, Vec<Vec<f64>>) = (Vec::new(), Vec::new());
-    for value in [3.0, 2.0, 1.5, 1.0, 0.5] {
-        for side in [&mut left, &mut right] {
-            let mut v: Vec<f64> = (0..N).map(|_| rng.random_range(-1.0..1.0)).collect();
-            for other in side.iter() {
-                let overlap = dimer::reference::dot(&v, other);
-                v.iter_mut().zip(other).for_each(|(x, y)| *x -= overlap * y);
-            }
-            let norm = dimer::reference::norm(&v);
-            side.push(v.iter().map(|x| x / norm).collect());
-        }
-        let (u, v) = (&left[left.len() - 1], &right[right.len() - 1]);
-        for i in 0..N {
-            (0..N).for_each(|j| target[i * N + j] += value * u[i] * v[j]);
-        }
-    }
-    // a b, with either transposed.
-    let multiply = |a: &[f64], ta: bool, b: &[f64], tb: bool| -> Vec<f64> {
-        let at =
-            |m: &[f64], t: bool, i: usize, j: usize| if t { m[j * N + i] } else { m[i * N + j] };
-        let mut product = vec![0.0; N * N];
-        for i in 0..N {
-            for j in 0..N {
-                product[i * N + j] = (0..N).map(|k| at(a, ta, i, k) * at(b, tb, k, j)).sum();
-            }
-        }
-        product
-    };
-    HostObjective::new(move |theta: &[f32], gradient: &mut [f32]| {
-        let theta = wide(theta);
-        let [w1, w2, w3] = [0, 1, 2].map(|layer| &theta[layer * N * N..(layer + 1) * N * N]);
-        let (w32, w21) = (multiply(w3, false, w2, false), multiply(w2, false, w1, false));
-        let mut error = multiply(w3, false, &w21, false);
-        error.iter_mut().zip(&target).for_each(|(e, t)| *e -= t);
-        let gradients = [
-            multiply(&w32, true, &error, false),
-            multiply(&multiply(w3, true, &error, false), false, w1, true),
-            multiply(&error, false, &w21, true),
-        ];
-        for (slot, value) in gradient.iter_mut().zip(gradients.iter().flatten()) {
-            *slot = *value as f32;
-        }
-        (0.5 * error.iter().map(|e| e * e).sum::<f64>()) as f32
-    })
-}
-
-/// Gradient evaluations until the loss is a thousandth of what it was, probes counted; at most
-/// `limit`.
-fn evaluations(dimer: Option<Dimer>, learning_rate: f64, seed: u64, limit: u64) -> u64 {
-    let mut rng = rng(seed);
-    let mut objective = deep_linear(&mut rng);
-    let start: Vec<f32> = (0..1200).map(|_| 1.7e-3 * rng.random_range(-1.0..1.0_f32)).collect();
-    let base = Base::Sgd { momentum: 0.9, nesterov: false };
-    let config = Config { base, learning_rate, weight_decay: 0.0, dimer, ..Config::default() };
-    let mut optimizer = flat(config, &start);
-    let mut first = None;
-    while optimizer.gradient_evaluations() < limit {
-        optimizer.step(&mut objective).unwrap();
-        let loss = optimizer.telemetry_blocking().unwrap()[0].loss.unwrap();
-        if !loss.is_finite() {
-            return limit;
-        }
-        if loss <= 1e-3 * *first.get_or_insert(loss) {
-            return optimizer.gradient_evaluations();
-        }
-    }
-    limit
-}
-
-/// With its defaults, the dimer needs at most half the gradients of momentum SGD, the best of the
-/// rates for each. The seeds are fresh: on others of this problem, a trust of 1 had failed and 0.1 was
-/// taken.
-#[test]
-fn leaves_the_plateau_of_a_deep_linear_network() {
-    let median = |dimer: Option<&Dimer>| {
-        let medians = [0.03, 0.1, 0.3].map(|rate| {
-            let mut runs: Vec<u64> =
-                (100..105).map(|seed| evaluations(dimer.cloned(), rate, seed, 1200)).collect();
-            println!("dimer {}, rate {rate}: {runs:?}", dimer.is_some());
-            runs.sort_unstable();
-            runs[runs.len() / 2]
-        });
-        medians.into_iter().min().unwrap()
-    };
-    let (base, saddle_free) = (median(None), median(Some(&Dimer::default())));
-    println!("momentum SGD {base}, saddle-free {saddle_free}");
-    assert!(2 * saddle_free <= base, "momentum SGD {base}, saddle-free {saddle_free}");
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use crate::Row;
 use crate::methods::METHODS;
+use crate::suite::Row;
 
 const COLOURS: [RGBColor; 4] = [
     RGBColor(0xd6, 0x27, 0x28),

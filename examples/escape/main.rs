@@ -7,18 +7,16 @@ mod chart;
 mod methods;
 mod problems;
 mod run;
+mod suite;
 
-use std::cmp::Reverse;
 use std::error::Error;
 use std::path::PathBuf;
 
 use clap::Parser;
 use dimer::Gpu;
-use indicatif::{ParallelProgressIterator, ProgressStyle};
 use methods::{BASES, METHODS};
 use problems::Problem;
-use rayon::prelude::*;
-use run::Run;
+use suite::{Best, Row, Sweep};
 
 /// Counts the gradients that optimizers need to leave saddles.
 #[derive(Parser)]
@@ -27,7 +25,7 @@ struct Arguments {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// Seed of the first run.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 100)]
     first_seed: u64,
     /// Gradients after which a run has failed.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
@@ -46,22 +44,6 @@ struct Arguments {
     out: PathBuf,
 }
 
-/// The best learning rate of one method on one problem.
-#[derive(Clone, Copy, Debug)]
-pub struct Best {
-    /// Median gradients to the target; none if most runs did not reach it.
-    gradients: Option<u64>,
-    solved: usize,
-    learning_rate: f64,
-}
-
-/// One row of the table: a base optimizer on a problem, by every method.
-pub struct Row {
-    problem: &'static str,
-    base: &'static str,
-    methods: Vec<Best>,
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let gpu = Gpu::new()?;
@@ -74,7 +56,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         .iter()
         .flat_map(|problem| bases.clone().map(move |base| (problem, base)))
         .collect();
-    let rows = rows(&gpu, &arguments, &cells)?;
+    let sweep = Sweep {
+        methods: &METHODS,
+        rates: &arguments.rates,
+        seeds: arguments.first_seed..arguments.first_seed + arguments.seeds,
+        budget: arguments.budget,
+    };
+    let rows = sweep.rows(&gpu, &cells)?;
     print_table(&rows, arguments.seeds);
     if let Some(folder) = arguments.out.parent() {
         std::fs::create_dir_all(folder)?;
@@ -82,65 +70,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     chart::draw(&arguments.out, &rows)?;
     println!("\nchart: {}", arguments.out.display());
     Ok(())
-}
-
-type Cell<'a> = (&'a Problem, &'a (&'static str, dimer::Base));
-
-fn rows(gpu: &Gpu, arguments: &Arguments, cells: &[Cell<'_>]) -> Result<Vec<Row>, dimer::Error> {
-    let Arguments { seeds, first_seed, budget, rates, .. } = arguments;
-    let runs: Vec<Run<'_>> = cells
-        .iter()
-        .flat_map(|(problem, (_, base))| {
-            METHODS.iter().flat_map(move |method| {
-                rates.iter().flat_map(move |&learning_rate| {
-                    (*first_seed..first_seed + seeds).map(move |seed| Run {
-                        problem,
-                        config: method.config(*base),
-                        learning_rate,
-                        seed,
-                        budget: *budget,
-                    })
-                })
-            })
-        })
-        .collect();
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} runs, {eta} left")
-        .expect("a valid template");
-    let gradients: Vec<Option<u64>> = runs
-        .par_iter()
-        .progress_with_style(style)
-        .map(|run| run.gradients(gpu))
-        .collect::<Result<_, _>>()?;
-    let mut medians = gradients.chunks(*seeds as usize).zip(rates.iter().cycle()).map(median);
-    let mut next = |_| {
-        let by_rate = medians.by_ref().take(rates.len());
-        by_rate.min_by_key(Best::rank).expect("at least one learning rate")
-    };
-    let row = |(problem, (base, _)): &Cell<'_>| Row {
-        problem: problem.name,
-        base,
-        methods: METHODS.iter().map(&mut next).collect(),
-    };
-    Ok(cells.iter().map(row).collect())
-}
-
-/// The median of the runs of one learning rate.
-fn median((gradients, &learning_rate): (&[Option<u64>], &f64)) -> Best {
-    let mut sorted: Vec<u64> = gradients.iter().map(|run| run.unwrap_or(u64::MAX)).collect();
-    sorted.sort_unstable();
-    let middle = sorted[sorted.len() / 2];
-    Best {
-        gradients: (middle != u64::MAX).then_some(middle),
-        solved: gradients.iter().flatten().count(),
-        learning_rate,
-    }
-}
-
-impl Best {
-    /// Smaller is better: a rate at which runs fail is worse than any at which fewer do.
-    fn rank(&self) -> (Reverse<usize>, u64) {
-        (Reverse(self.solved), self.gradients.unwrap_or(u64::MAX))
-    }
 }
 
 fn print_table(rows: &[Row], seeds: u64) {
