@@ -134,7 +134,7 @@ fn climb(gpu: &Gpu, landscape: &Landscape, seed: u64, steps: u32) -> Result<End,
         let last = optimizer.telemetry_blocking()?;
         let Some(last) = last.last() else { continue };
         curvature = last.curvature;
-        arrived = last.gradient_norm < landscape.flat && curvature < 0.0;
+        arrived = last.gradient_norm < landscape.flat && f64::from(curvature) < -ZERO;
         if arrived {
             break;
         }
@@ -149,11 +149,12 @@ fn climb(gpu: &Gpu, landscape: &Landscape, seed: u64, steps: u32) -> Result<End,
     })
 }
 
-/// Eigenvalues of the Hessian, from central differences of the gradient in f64, that are negative;
-/// what is within rounding of zero belongs to translations and rotations.
+/// Curvatures smaller than this are taken for zero: translations and rotations of a cluster.
+const ZERO: f64 = 1e-2;
+
+/// Eigenvalues of the Hessian, from central differences of the gradient in f64, that are negative.
 fn index(landscape: &Landscape, x: &[f64]) -> usize {
     const STEP: f64 = 1e-5;
-    const ZERO: f64 = 1e-2;
     let gradient = |column: usize, step: f64| {
         let mut moved = x.to_vec();
         moved[column] += step;

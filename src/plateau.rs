@@ -98,7 +98,7 @@ impl Looks {
     fn take_in(&mut self, records: &[Record], share: f64, supplies_loss: bool, ratio: u64) {
         let applied = || records.iter().filter(|record| record.status & SKIPPED == 0);
         let count = applied().count() as f64;
-        let Some(last) = applied().last() else { return };
+        let Some(last) = applied().next_back() else { return };
         let mean = |value: fn(&Record) -> f32| {
             applied().map(|record| f64::from(value(record))).sum::<f64>() / count
         };

@@ -1,8 +1,6 @@
 //! What the README says of escapes from saddles, on the seeds of its table; and that the problems' own
 //! derivatives are right.
 
-mod common;
-
 #[path = "../examples/escape/methods.rs"]
 mod methods;
 #[path = "../examples/escape/problems/mod.rs"]
@@ -12,9 +10,11 @@ mod run;
 #[path = "../examples/escape/suite.rs"]
 mod suite;
 
-use common::{gpu, rng};
+use dimer::Gpu;
 use methods::{BASES, METHODS};
 use problems::{Problem, normal};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use suite::{Row, Sweep};
 
 /// Each gradient against central differences of the loss along ten random directions, at the start
@@ -23,7 +23,7 @@ use suite::{Row, Sweep};
 #[test]
 fn gradients_are_derivatives_of_the_losses() {
     for problem in problems::all() {
-        let mut rng = rng(7);
+        let mut rng = StdRng::seed_from_u64(7);
         for scale in [0.0, 0.3] {
             let offset = normal(&mut rng, problem.len);
             let start = problem.start(1);
@@ -47,6 +47,10 @@ fn gradients_are_derivatives_of_the_losses() {
             }
         }
     }
+}
+
+fn gpu() -> Gpu {
+    Gpu::new().unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The table's rows for `base`, at a rate above and one below the best of both methods.

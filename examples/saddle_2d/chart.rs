@@ -85,8 +85,11 @@ fn panel(
     Ok(())
 }
 
+/// Points of one line.
+type Line = Vec<(f64, f64)>;
+
 /// The level lines of the surface, rounded, since a picture needs no more.
-fn contours(scene: &Scene) -> Result<Vec<Vec<(f64, f64)>>, Box<dyn Error>> {
+fn contours(scene: &Scene) -> Result<Vec<Line>, Box<dyn Error>> {
     let step = |(from, to): (f64, f64)| (to - from) / (GRID - 1) as f64;
     let (dx, dy) = (step(scene.x), step(scene.y));
     let value = |i: usize| {

@@ -10,7 +10,8 @@
 
 // As in ../ritz.wgsl.
 const DEPENDENT: f32 = 1e-4;
-// Cyclic Jacobi sweeps; matrices of 24 rows converge to f32 in six to eight.
+// Cyclic Jacobi sweeps; matrices of 24 rows converge to f32 in six to eight. One thread alone must not do
+// them: some drivers (Mesa 22 on a CPU) end the loops of a thread after 65 536 iterations in all.
 const SWEEPS: u32 = 8u;
 const NOT_FINITE: f32 = -1.0;
 const ENTRIES: u32 = MAX_BASIS * MAX_BASIS;

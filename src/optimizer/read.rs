@@ -4,7 +4,7 @@ use super::Optimizer;
 use crate::error::Result;
 use crate::gpu::GpuSlice;
 use crate::kernels::Mode;
-use crate::state::{Record, Region};
+use crate::state::{Record, Region, RegionBuffers};
 use crate::telemetry::{Losses, RegionCurvature, Telemetry};
 
 impl Optimizer {
@@ -62,16 +62,36 @@ impl Optimizer {
     ///
     /// # Errors
     /// As [`Optimizer::read_params`].
+    pub async fn read_regions(&self) -> Result<Vec<RegionCurvature>> {
+        let Some(buffers) = &self.state.regions else { return Ok(Vec::new()) };
+        let latest = self.gpu.read(&self.state.latest()).await?;
+        let regions = self.gpu.read(&GpuSlice::whole(buffers.regions.clone())).await?;
+        Ok(self.region_curvatures(buffers, &latest, &regions))
+    }
+
+    /// The blocking twin of [`Optimizer::read_regions`].
+    ///
+    /// # Errors
+    /// As there.
     pub fn read_regions_blocking(&self) -> Result<Vec<RegionCurvature>> {
         let Some(buffers) = &self.state.regions else { return Ok(Vec::new()) };
-        let latest: Record =
-            bytemuck::pod_read_unaligned(&self.gpu.read_blocking(&self.state.latest())?);
-        let slice = GpuSlice::whole(buffers.regions.clone());
-        let regions: Vec<Region> = bytemuck::pod_collect_to_vec(&self.gpu.read_blocking(&slice)?);
+        let latest = self.gpu.read_blocking(&self.state.latest())?;
+        let regions = self.gpu.read_blocking(&GpuSlice::whole(buffers.regions.clone()))?;
+        Ok(self.region_curvatures(buffers, &latest, &regions))
+    }
+
+    fn region_curvatures(
+        &self,
+        buffers: &RegionBuffers,
+        latest: &[u8],
+        regions: &[u8],
+    ) -> Vec<RegionCurvature> {
+        let parity = bytemuck::pod_read_unaligned::<Record>(latest).parity as usize;
+        let regions: Vec<Region> = bytemuck::pod_collect_to_vec(regions);
         let reached =
             buffers.tensors.iter().zip(&regions).filter(|(_, region)| region.elements > 0);
         let curvature = |(tensors, region): (&Vec<usize>, &Region)| {
-            let record = &region.records[latest.parity as usize];
+            let record = &region.records[parity];
             RegionCurvature {
                 tensors: tensors.iter().map(|&i| self.layout.tensors()[i].name.clone()).collect(),
                 curvature: record.curvature,
@@ -82,7 +102,7 @@ impl Optimizer {
                 shift: record.shift,
             }
         };
-        Ok(reached.map(curvature).collect())
+        reached.map(curvature).collect()
     }
 
     /// The telemetry that has arrived since the last call, in order; never waits.

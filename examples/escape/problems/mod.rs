@@ -18,9 +18,12 @@ pub struct Problem {
     pub len: usize,
     /// The loss that has to be reached.
     pub target: f64,
-    start: Box<dyn Fn(&mut StdRng) -> Vec<f64> + Send + Sync>,
+    start: Box<Start>,
     function: Box<Function>,
 }
+
+/// Draws a start.
+type Start = dyn Fn(&mut StdRng) -> Vec<f64> + Send + Sync;
 
 /// Writes the gradient at the first argument into the second, and returns the loss.
 pub type Function = dyn Fn(&[f64], &mut [f64]) -> f64 + Send + Sync;
