@@ -109,6 +109,14 @@ pub enum Error {
         /// wgpu's message.
         message: String,
     },
+    /// A checkpoint could not be written or used.
+    #[error("checkpoint {}: {reason}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it, naming the tensor or setting.
+        reason: String,
+    },
     /// The objective itself failed.
     #[error("the objective failed: {0}")]
     Objective(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -18,7 +18,7 @@ pub(crate) const MAX_GROUPS: usize = 256;
 const MAX_LEN: usize = 1 << 34;
 
 /// Settings shared by some of the tensors.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Group {
     /// Factor on the learning rate of the step, dimensionless, finite and ≥ 0; default 1.
     pub learning_rate_scale: f64,
@@ -229,6 +229,11 @@ impl Layout {
         let mut packed = Vec::with_capacity(self.len);
         slots.for_each(|slot| packed.extend_from_slice(slot));
         packed
+    }
+
+    /// The settings of each tensor's group, by its name.
+    pub(crate) fn group_settings(&self) -> std::collections::BTreeMap<&str, &Group> {
+        self.tensors.iter().map(|tensor| (tensor.name.as_str(), self.group(tensor))).collect()
     }
 
     /// Index of the tensor's group in [`Self::groups`].

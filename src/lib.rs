@@ -90,6 +90,7 @@
 
 #![deny(missing_docs)]
 
+mod checkpoint;
 mod config;
 mod error;
 mod gpu;

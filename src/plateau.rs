@@ -1,6 +1,8 @@
 //! The schedule that probes where the loss is flat; see
 //! [`Schedule::OnPlateau`](crate::Schedule::OnPlateau).
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{Config, Schedule};
 use crate::error::Result;
 use crate::gpu::{Gpu, PendingRead};
@@ -18,13 +20,28 @@ pub(crate) struct Plateau {
     /// The step that was decided last, so that a step taken again gets the same answer.
     decided: Option<(u64, bool)>,
     /// The records of the steps before the last look.
-    pending: Option<PendingRead>,
+    pending: Option<Window>,
     looks: Looks,
     last_event: u64,
 }
 
+/// Records that a look has asked for.
+#[derive(Debug)]
+enum Window {
+    Asked(PendingRead),
+    Arrived(Vec<u8>),
+}
+
+/// What a checkpoint holds of it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Saved {
+    looks: Looks,
+    last_event: u64,
+    window: Option<Vec<u8>>,
+}
+
 /// What the looks so far have found.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Looks {
     gradient_scale: f64,
     progress_scale: f64,
@@ -78,18 +95,45 @@ impl Plateau {
 
     /// Takes in the records of the last look, asks for the next ones, and decides.
     fn look(&mut self, gpu: &Gpu, state: &State, index: u64, supplies_loss: bool) -> Result<bool> {
-        // Kept until the read below has begun: a look that fails is repeated.
-        if let Some(pending) = &self.pending {
-            let bytes = gpu.finish_read(pending)?;
-            let records: Vec<Record> = bytemuck::pod_collect_to_vec(&bytes);
-            let next = gpu.start_read(&state.records(index - self.shortest, index))?;
+        self.arrive(gpu)?;
+        let next = gpu.start_read(&state.records(index - self.shortest, index))?;
+        if let Some(Window::Arrived(bytes)) = &self.pending {
+            let records: Vec<Record> = bytemuck::pod_collect_to_vec(bytes);
             self.looks.take_in(&records, self.share, supplies_loss, self.longest / self.shortest);
-            self.pending = Some(next);
-        } else {
-            self.pending = Some(gpu.start_read(&state.records(index - self.shortest, index))?);
         }
+        self.pending = Some(Window::Asked(next));
         let wait = self.looks.wait(self.shortest, self.longest);
         Ok(index - self.last_event >= wait)
+    }
+
+    /// Waits for the records that were asked for, which stay until the next look has begun: one that
+    /// fails is repeated.
+    fn arrive(&mut self, gpu: &Gpu) -> Result<()> {
+        if let Some(Window::Asked(read)) = &self.pending {
+            self.pending = Some(Window::Arrived(gpu.finish_read(read)?));
+        }
+        Ok(())
+    }
+
+    /// Steps of which a look needs the records.
+    pub(crate) fn window(&self) -> u64 {
+        self.shortest
+    }
+
+    pub(crate) fn save(&mut self, gpu: &Gpu) -> Result<Saved> {
+        self.arrive(gpu)?;
+        let window = match &self.pending {
+            Some(Window::Arrived(bytes)) => Some(bytes.clone()),
+            _ => None,
+        };
+        Ok(Saved { looks: self.looks, last_event: self.last_event, window })
+    }
+
+    pub(crate) fn load(&mut self, saved: Saved) {
+        self.looks = saved.looks;
+        self.last_event = saved.last_event;
+        self.pending = saved.window.map(Window::Arrived);
+        self.decided = None;
     }
 }
 

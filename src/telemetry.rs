@@ -125,6 +125,11 @@ struct Snapshot {
 }
 
 impl Reader {
+    /// A reader to which everything before `step` is known.
+    pub(crate) fn from_step(step: u64) -> Self {
+        Self { next: step, pending: None }
+    }
+
     /// What has arrived; asks for the steps before `end` if nothing is under way.
     pub(crate) fn poll(
         &mut self,

@@ -53,9 +53,10 @@ fn nothing_is_left_behind() {
 /// that line: `objective` sees devices and layouts only, `reference` numbers only.
 #[test]
 fn imports_go_one_way() {
-    let may_import: [(&str, &[&str]); 14] = [
+    let may_import: [(&str, &[&str]); 15] = [
         ("error", &[]),
         ("gpu", &["error"]),
+        ("checkpoint", &["error"]),
         ("layout", &["error"]),
         ("config", &["error"]),
         ("orientation", &["layout"]),
@@ -83,6 +84,7 @@ fn imports_go_one_way() {
         (
             "optimizer",
             &[
+                "checkpoint",
                 "error",
                 "gpu",
                 "layout",

@@ -4,7 +4,7 @@ use super::{fraction, invalid, positive};
 use crate::error::Result;
 
 /// The optimizer that turns the corrected gradient into a step; SGD, Adam and AdamW as in PyTorch.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub enum Base {
     /// Stochastic gradient descent.
     Sgd {

@@ -34,7 +34,7 @@ pub use translation::{Correction, Translation};
 /// config.validate()?;
 /// # Ok::<(), dimer::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Config {
     /// The optimizer that makes the step; default [`Base::AdamW`] with PyTorch's defaults.
     pub base: Base,
@@ -77,7 +77,7 @@ impl Default for Config {
 /// overall of those tried on eight problems with saddles (`examples/escape`). For a full batch take
 /// [`Regime::Deterministic`]; for the method as published, [`Rotation::Gradient`],
 /// [`Translation::Project`] and [`Correction::EventsOnly`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Dimer {
     /// How N turns in an event; default [`Rotation::LocallyOptimal`] for minibatches.
     pub rotation: Rotation,

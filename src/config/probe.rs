@@ -7,7 +7,7 @@ use crate::error::Result;
 ///
 /// Too small a distance drowns in the rounding of the gradients, too large a one leaves the
 /// region where the gradient is linear.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub enum Displacement {
     /// This distance, > 0.
     Absolute(f64),
@@ -48,7 +48,7 @@ impl Displacement {
 }
 
 /// From which evaluations the product Hd along a direction d is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub enum Difference {
     /// (∇L(θ + ΔR d) − ∇L(θ))/ΔR: one gradient a direction. Its error grows with ΔR.
     #[default]

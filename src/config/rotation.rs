@@ -12,7 +12,7 @@ use crate::error::Result;
 /// | [`LocallyOptimal`](Self::LocallyOptimal) | 4, or 2 + rotations | else |
 ///
 /// These are the gradients of forward differences; see [`Difference`](crate::Difference).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub enum Rotation {
     /// Steepest descent on the curvature: N ← normalize(N − η F) with the rotational force
     /// F = HN − C N (arXiv 2507.19968; there with forces, so with the other sign). One gradient
@@ -41,7 +41,7 @@ pub enum Rotation {
 }
 
 /// η, the rate of [`Rotation::Gradient`], in units of 1/curvature.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub enum Rate {
     /// This number, > 0. Above 2/(λmax + λmin − 2C) it runs to the stiffest mode instead.
     Fixed(f64),
@@ -52,7 +52,7 @@ pub enum Rate {
 }
 
 /// How a rotation by Rayleigh–Ritz measures the products HN, HF and HP.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub enum Regime {
     /// One rotation an event, with every product measured on the minibatch of the step. Many
     /// rotations on one minibatch would find a direction that is soft on that minibatch only.
@@ -75,7 +75,7 @@ impl Regime {
 }
 
 /// When an event has turned N enough. Either condition stops it; the GPU decides.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Stop {
     /// ‖F‖ ≤ `residual` · |C|, dimensionless, ≥ 0. Below about 10⁻³ ‖HN‖ the residual is rounding.
     pub residual: f64,
@@ -86,7 +86,7 @@ pub struct Stop {
 }
 
 /// What a stopped event saves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub enum Saves {
     /// The work of this crate alone. All gradients are recorded before the GPU decides, in one
     /// submission and without a wait; the rotations after the stop do nothing.

@@ -4,7 +4,7 @@ use super::invalid;
 use crate::error::Result;
 
 /// Which steps are events. Before the first one, steps are those of the base optimizer.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub enum Schedule {
     /// One event every K steps, K ≥ 1: steps K, 2K, … counted from 1. So a run that is over in less
     /// costs nothing, and by then the base optimizer's steps have turned the gradient towards soft

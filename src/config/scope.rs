@@ -14,7 +14,7 @@
 ///
 /// [`Optimizer::read_regions`]: crate::Optimizer::read_regions
 /// [`Rotation::Gradient`]: crate::Rotation::Gradient
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub enum Scope {
     /// One dimer over all parameters: the method as published, and exact.
     #[default]

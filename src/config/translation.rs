@@ -4,7 +4,7 @@ use super::{invalid, not_negative, positive};
 use crate::error::Result;
 
 /// What happens along N before the base optimizer takes its step. None of them costs a gradient.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub enum Translation {
     /// g ← g₁ − α (g₁·N) N, the projection of arXiv 2507.19968 for α = 1.
     ///
@@ -83,7 +83,7 @@ impl Translation {
 }
 
 /// Which steps the translation corrects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub enum Correction {
     /// Steps with an event; the others are those of the base optimizer, at its traffic.
     EventsOnly,

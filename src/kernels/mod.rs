@@ -17,6 +17,8 @@ pub(crate) mod unfused;
 #[cfg(test)]
 mod unfused_tests;
 
+use std::ops::Range;
+
 use crate::config::{Base, Config, Difference, Displacement, RayleighRitz as Ritz, Translation};
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuSlice, WORKGROUP_SIZE};
@@ -27,7 +29,7 @@ use bindings::{Bindings, ShardBindings};
 use calibrate::Calibrate;
 use displace::Displace;
 use gram::Gram;
-use rayleigh_ritz::RayleighRitz;
+use rayleigh_ritz::{DIRECTION, RayleighRitz};
 use rotate::Rotate;
 use scope::Scope;
 use translate::Translate;
@@ -96,6 +98,16 @@ impl Kernels {
         if let Some(ritz) = &self.rayleigh_ritz {
             self.copy_to_workspace(encoder, state, &state.probe_gradient, ritz.slot(direction));
         }
+    }
+
+    /// Where the search direction lies in the workspace, if it outlives an event: for each shard, its
+    /// bytes there and its elements.
+    pub(crate) fn direction_places(&self) -> impl Iterator<Item = (u64, Range<usize>)> + '_ {
+        let aims = self.rayleigh_ritz.as_ref().is_some_and(RayleighRitz::aims);
+        self.bindings.shards.iter().filter(move |_| aims).map(|ShardBindings { range, .. }| {
+            let first = self.bindings.workspace_range(range).start + DIRECTION * range.len();
+            (4 * first as u64, range.clone())
+        })
     }
 
     fn copy_to_workspace(

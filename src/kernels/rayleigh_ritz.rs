@@ -15,6 +15,9 @@ const HN: u32 = 2;
 const HU: u32 = 3;
 const HP: u32 = 5;
 
+/// That of P.
+pub(super) const DIRECTION: usize = 4;
+
 /// The kernels of one event.
 #[derive(Debug)]
 pub(crate) struct RayleighRitz {
@@ -112,6 +115,11 @@ impl RayleighRitz {
                 rotation.encode(pass, at);
             }
         }
+    }
+
+    /// Whether P of one event is used by the next.
+    pub(super) fn aims(&self) -> bool {
+        matches!(self.between, Between::Direction { .. })
     }
 
     /// The slot of the product along direction `direction`.

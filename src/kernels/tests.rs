@@ -211,6 +211,7 @@ fn structs_match_their_twins() {
     };
     // What state/mod.rs reads by its place.
     assert_eq!(offset("Ritz", "stopped"), 48);
+    assert_eq!(offset("Scalars", "calibration"), 16);
     assert_eq!(offset("Scalars", "latest"), 32);
     assert_eq!(u64::from(offset("Scalars", "partials")), PARTIALS_OFFSET);
     let constant = |name: &str| {

@@ -1,5 +1,6 @@
 //! [`Optimizer`]: the public face of the crate.
 
+mod checkpoint;
 mod manual;
 mod modes;
 mod read;

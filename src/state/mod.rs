@@ -39,6 +39,9 @@ pub(crate) const WRITTEN: u32 = 4;
 
 /// Bytes of `Scalars` before its latest record, and of one record.
 const SCALARS_HEADER: u64 = 32;
+
+/// Bytes of `Scalars` before its calibration.
+const CALIBRATION_OFFSET: u64 = 16;
 const RECORD: u64 = size_of::<Record>() as u64;
 
 /// Bytes of `Scalars` before the ring.
@@ -248,6 +251,11 @@ impl State {
     /// The latest record.
     pub(crate) fn latest(&self) -> GpuSlice {
         GpuSlice { buffer: self.scalars.clone(), offset: SCALARS_HEADER, size: RECORD }
+    }
+
+    /// The state of the automatic displacement.
+    pub(crate) fn calibration(&self) -> GpuSlice {
+        GpuSlice { buffer: self.scalars.clone(), offset: CALIBRATION_OFFSET, size: 16 }
     }
 
     /// Whether the rotation under way needs no more gradients.

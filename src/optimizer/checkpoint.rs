@@ -1,0 +1,286 @@
+//! Saving an [`Optimizer`] to a file and going on from it.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Optimizer;
+use crate::checkpoint::{Checkpoint, Words, refuse};
+use crate::error::Result;
+use crate::gpu::GpuSlice;
+use crate::plateau;
+use crate::state::{Record, Region};
+use crate::telemetry::Reader;
+
+/// Metadata of a checkpoint.
+const CONFIG: &str = "config";
+const GROUPS: &str = "groups";
+const PROGRESS: &str = "progress";
+
+/// Tensors that are no vectors of the layout.
+const RECORD: &str = "record";
+const CALIBRATION: &str = "calibration";
+const REGIONS: &str = "regions";
+const RECENT: &str = "recent_records";
+
+/// What the host keeps between steps.
+#[derive(Serialize, Deserialize)]
+struct Progress {
+    index: u64,
+    gradient_evaluations: u64,
+    turned: bool,
+    supplies_loss: bool,
+    /// As bits, since it may be any f32.
+    learning_rate: u32,
+    plateau: Option<plateau::Saved>,
+}
+
+impl Optimizer {
+    /// Writes everything that the next steps depend on to `path`: parameters, moments, N, search
+    /// direction, counters, curvatures and settings, as a safetensors file with a tensor for each
+    /// vector and tensor of the layout (`params/NAME`, `orientation/NAME` …).
+    ///
+    /// Waits for the steps before. The file is written under another name, brought to the disk and
+    /// renamed: after a crash there is the old checkpoint or the new one.
+    ///
+    /// ```
+    /// # use dimer::{Config, Gpu, HostObjective, Layout, Optimizer};
+    /// # let mut objective = HostObjective::new(|x: &[f32], g: &mut [f32]| { g.copy_from_slice(x); 0.0 });
+    /// # let (gpu, layout, config) = (Gpu::new()?, Layout::flat(3)?, Config::default());
+    /// # let path = std::env::temp_dir().join(format!("dimer-doc-{}.safetensors", std::process::id()));
+    /// let mut optimizer = Optimizer::new(&gpu, layout.clone(), config.clone(), &[1.0; 3])?;
+    /// optimizer.step(&mut objective)?;
+    /// optimizer.save(&path)?;
+    /// // Later, perhaps in another process:
+    /// let mut resumed = Optimizer::new(&gpu, layout, config, &[0.0; 3])?;
+    /// resumed.load(&path)?;
+    /// optimizer.step(&mut objective)?;
+    /// resumed.step(&mut objective)?;
+    /// assert_eq!(resumed.read_params_blocking()?, optimizer.read_params_blocking()?);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), dimer::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`](crate::Error::Checkpoint) if the file cannot be written, or while steps are recorded in an encoder
+    /// that was not submitted; [`Error::OutOfMemory`](crate::Error::OutOfMemory) or
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
+    pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        self.gpu.wait()?;
+        if self.pending.load(std::sync::atomic::Ordering::Acquire) > 0 {
+            return Err(refuse(path, "steps are recorded but not submitted; submit them first"));
+        }
+        let mut checkpoint = Checkpoint::default();
+        for (name, slices) in self.vectors() {
+            let mut padded = vec![0_f32; self.layout.padded_len()];
+            for (slice, range) in slices {
+                let bytes = self.gpu.read_blocking(&slice)?;
+                padded[range].copy_from_slice(&bytemuck::pod_collect_to_vec(&bytes));
+            }
+            for tensor in self.layout.tensors() {
+                let values = &padded[tensor.offset..tensor.offset + tensor.len];
+                let bytes = bytemuck::cast_slice(values).to_vec();
+                let words = Words { shape: tensor.shape.clone(), bytes, float: true };
+                checkpoint.tensors.insert(format!("{name}/{}", tensor.name), words);
+            }
+        }
+        let mut insert = |name: &str, bytes: Vec<u8>, float| {
+            let words = Words { shape: vec![bytes.len() / 4], bytes, float };
+            checkpoint.tensors.insert(name.to_owned(), words);
+        };
+        insert(RECORD, self.gpu.read_blocking(&self.state.latest())?, false);
+        insert(CALIBRATION, self.gpu.read_blocking(&self.state.calibration())?, true);
+        if let Some(regions) = self.read_region_entries()? {
+            let records: Vec<[Record; 2]> = regions.iter().map(|region| region.records).collect();
+            insert(REGIONS, bytemuck::cast_slice(&records).to_vec(), false);
+        }
+        if let Some(slices) = self.recent_records(self.index) {
+            let mut bytes = Vec::new();
+            for slice in &slices {
+                bytes.extend(self.gpu.read_blocking(slice)?);
+            }
+            insert(RECENT, bytes, false);
+        }
+        let progress = Progress {
+            index: self.index,
+            gradient_evaluations: self.gradient_evaluations,
+            turned: self.turned,
+            supplies_loss: self.supplies_loss,
+            learning_rate: self.hyperparameters.learning_rate.to_bits(),
+            plateau: self.plateau.as_mut().map(|plateau| plateau.save(&self.gpu)).transpose()?,
+        };
+        let metadata = [
+            (CONFIG, json(path, &self.config)?),
+            (GROUPS, json(path, &self.layout.group_settings())?),
+            (PROGRESS, json(path, &progress)?),
+        ];
+        for (key, value) in metadata {
+            checkpoint.metadata.insert(key.to_owned(), value.to_string());
+        }
+        checkpoint.write(path)
+    }
+
+    /// Goes on from a checkpoint that an optimizer of the same layout and settings has saved: the next
+    /// steps are those that would have followed there, bit for bit on the same device. Telemetry that
+    /// was not read before is not in it.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`](crate::Error::Checkpoint), which names the tensor or setting: for a file that cannot be read, is
+    /// damaged, of a newer version, or of another layout or other settings. Nothing has changed then.
+    pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let checkpoint = Checkpoint::read(path)?;
+        let entry = |key: &str| -> Result<Value> {
+            let text = checkpoint.metadata.get(key);
+            let text = text.ok_or_else(|| refuse(path, format!("it has no `{key}`")))?;
+            serde_json::from_str(text).map_err(|error| refuse(path, format!("`{key}`: {error}")))
+        };
+        let expect = |key: &str, here: Value| match difference(key, &entry(key)?, &here) {
+            Some(reason) => Err(refuse(path, reason)),
+            None => Ok(()),
+        };
+        expect(CONFIG, json(path, &self.config)?)?;
+        expect(GROUPS, json(path, &self.layout.group_settings())?)?;
+        let progress: Progress = serde_json::from_value(entry(PROGRESS)?)
+            .map_err(|error| refuse(path, format!("`{PROGRESS}`: {error}")))?;
+        let words = |name: &str, shape: &[usize], float| -> Result<&[u8]> {
+            let words = checkpoint.tensors.get(name);
+            let words = words.ok_or_else(|| refuse(path, format!("it has no tensor `{name}`")))?;
+            if words.shape != shape || words.float != float {
+                let found = &words.shape;
+                let reason = format!("`{name}` has the shape {found:?}, but {shape:?} is needed");
+                return Err(refuse(path, reason));
+            }
+            Ok(&words.bytes)
+        };
+        let mut names = 2;
+        let mut vectors = Vec::new();
+        for (name, slices) in self.vectors() {
+            let mut padded = vec![0_f32; self.layout.padded_len()];
+            for tensor in self.layout.tensors() {
+                let bytes = words(&format!("{name}/{}", tensor.name), &tensor.shape, true)?;
+                let values: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
+                padded[tensor.offset..tensor.offset + tensor.len].copy_from_slice(&values);
+                names += 1;
+            }
+            vectors.push((padded, slices));
+        }
+        let record = words(RECORD, &[size_of::<Record>() / 4], false)?;
+        let calibration = words(CALIBRATION, &[4], true)?;
+        let regions = match self.read_region_entries()? {
+            Some(mut regions) => {
+                let shape = [regions.len() * 2 * size_of::<Record>() / 4];
+                let records: Vec<[Record; 2]> =
+                    bytemuck::pod_collect_to_vec(words(REGIONS, &shape, false)?);
+                regions.iter_mut().zip(records).for_each(|(region, saved)| region.records = saved);
+                names += 1;
+                Some(regions)
+            }
+            None => None,
+        };
+        let mut recent = Vec::new();
+        if let Some(slices) = self.recent_records(progress.index) {
+            let size = slices.iter().map(|slice| slice.size as usize).sum::<usize>();
+            let mut bytes = words(RECENT, &[size / 4], false)?;
+            for slice in slices {
+                let (first, rest) = bytes.split_at(slice.size as usize);
+                recent.push((slice, first));
+                bytes = rest;
+            }
+            names += 1;
+        }
+        if checkpoint.tensors.len() != names {
+            let count = checkpoint.tensors.len();
+            let reason = format!("it has {count} tensors, this optimizer {names}: another layout");
+            return Err(refuse(path, reason));
+        }
+        self.gpu.wait()?;
+        for (padded, slices) in vectors {
+            for (slice, range) in slices {
+                self.write(&slice, &padded[range]);
+            }
+        }
+        let queue = self.gpu.queue();
+        for (slice, bytes) in recent {
+            queue.write_buffer(&slice.buffer, slice.offset, bytes);
+        }
+        let latest = self.state.latest();
+        queue.write_buffer(&latest.buffer, latest.offset, record);
+        let slice = self.state.calibration();
+        queue.write_buffer(&slice.buffer, slice.offset, calibration);
+        if let (Some(entries), Some(buffers)) = (regions, &self.state.regions) {
+            queue.write_buffer(&buffers.regions, 0, bytemuck::cast_slice(&entries));
+        }
+        if let (Some(plateau), Some(saved)) = (&mut self.plateau, progress.plateau) {
+            plateau.load(saved);
+        }
+        self.index = progress.index;
+        self.gradient_evaluations = progress.gradient_evaluations;
+        self.turned = progress.turned;
+        self.supplies_loss = progress.supplies_loss;
+        self.hyperparameters.learning_rate = f32::from_bits(progress.learning_rate);
+        self.telemetry = Reader::from_step(progress.index);
+        Ok(())
+    }
+
+    /// The vectors that outlive a step, each as slices of buffers and the elements they hold.
+    fn vectors(&self) -> Vec<(&'static str, Vec<(GpuSlice, std::ops::Range<usize>)>)> {
+        let state = &self.state;
+        let whole = [
+            ("params", &state.params),
+            ("orientation", &state.orientation),
+            ("first_moment", &state.first_moment),
+            ("second_moment", &state.second_moment),
+        ];
+        let used = whole.into_iter().filter(|(_, slice)| slice.size >= self.layout.bytes());
+        let mut vectors: Vec<_> = used
+            .map(|(name, slice)| (name, vec![(slice.clone(), 0..self.layout.padded_len())]))
+            .collect();
+        let direction: Vec<_> = self
+            .kernels
+            .direction_places()
+            .map(|(offset, range)| {
+                let (buffer, size) = (state.workspace.clone(), 4 * range.len() as u64);
+                (GpuSlice { buffer, offset, size }, range)
+            })
+            .collect();
+        if !direction.is_empty() {
+            vectors.push(("direction", direction));
+        }
+        vectors
+    }
+
+    /// The records before step `index` that the next look of the schedule needs, if it needs any.
+    fn recent_records(&self, index: u64) -> Option<Vec<GpuSlice>> {
+        let window = self.plateau.as_ref()?.window().min(index);
+        Some(self.state.records(index - window, index))
+    }
+
+    fn read_region_entries(&self) -> Result<Option<Vec<Region>>> {
+        let Some(buffers) = &self.state.regions else { return Ok(None) };
+        let bytes = self.gpu.read_blocking(&GpuSlice::whole(buffers.regions.clone()))?;
+        Ok(Some(bytemuck::pod_collect_to_vec(&bytes)))
+    }
+}
+
+fn json(path: &Path, value: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(value).map_err(|error| refuse(path, error))
+}
+
+/// The first place in which two settings differ, in words.
+fn difference(at: &str, saved: &Value, here: &Value) -> Option<String> {
+    match (saved, here) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys = a.keys().chain(b.keys());
+            keys.into_iter().find_map(|key| {
+                let null = &Value::Null;
+                let (a, b) = (a.get(key).unwrap_or(null), b.get(key).unwrap_or(null));
+                difference(&format!("{at}.{key}"), a, b)
+            })
+        }
+        _ if saved == here => None,
+        _ => Some(format!("`{at}` was {saved} when it was saved, but is {here} here")),
+    }
+}
