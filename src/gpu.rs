@@ -133,7 +133,7 @@ impl Gpu {
         });
         match pollster::block_on(scope.pop()) {
             Some(_) => Err(refused()),
-            None => Ok(buffer),
+            None => self.check_lost().map(|()| buffer),
         }
     }
 
@@ -142,7 +142,11 @@ impl Gpu {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let value = work();
         match pollster::block_on(scope.pop()) {
-            Some(error) => Err(Error::Rejected { what, message: error.to_string() }),
+            // On a lost device, everything is invalid.
+            Some(error) => {
+                self.check_lost()?;
+                Err(Error::Rejected { what, message: error.to_string() })
+            }
             None => self.check_lost().map(|()| value),
         }
     }

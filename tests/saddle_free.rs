@@ -121,7 +121,35 @@ fn leaves_an_exact_saddle() {
         }
         optimizer.read_params_blocking().unwrap()
     };
+    // A rotation alone moves nothing, and says so.
+    let alone = Config { dimer: Some(dimer.clone()), ..Config::default() };
+    let mut optimizer = flat(alone, &[0.0, 0.0]);
+    for _ in 0..3 {
+        optimizer.rotate(&mut saddle()).unwrap();
+    }
+    let record = *optimizer.telemetry_blocking().unwrap().last().unwrap();
+    assert!(record.curvature < 0.0 && record.shift == 0.0, "{record:?}");
     assert_eq!(end(None), [0.0, 0.0]);
     let [x, y] = end(Some(dimer))[..] else { panic!("two parameters") };
     assert!(x.abs() < 0.05 && (y.abs() - 1.0).abs() < 0.05, "({x}, {y})");
+}
+
+/// The gate closes with the first event that finds positive curvature, while the mean of the last four
+/// is still significantly negative: C = h for one parameter.
+#[test]
+fn the_gate_closes_at_once() {
+    let mut h = -2.0;
+    let dimer = Dimer { schedule: Schedule::Every(1), ..saddle_free(Correction::EveryStep) };
+    let config = Config { base: SGD, learning_rate: 1e-3, dimer: Some(dimer), ..Config::default() };
+    let mut optimizer = flat(config, &[0.5]);
+    for step in 0..4 {
+        if step == 3 {
+            h = 0.1;
+        }
+        optimizer.step(&mut quadratic(vec![h])).unwrap();
+        let record = *optimizer.telemetry_blocking().unwrap().last().unwrap();
+        println!("{record:?}");
+        assert!(record.curvature_mean + 2.0 * record.curvature_error < 0.0);
+        assert_eq!(record.shift != 0.0, step < 3, "step {step}");
+    }
 }

@@ -24,6 +24,9 @@ const CALIBRATION: &str = "calibration";
 const REGIONS: &str = "regions";
 const RECENT: &str = "recent_records";
 
+/// A slice of a buffer, and the elements of a padded vector that it holds.
+type Part = (GpuSlice, std::ops::Range<usize>);
+
 /// What the host keeps between steps.
 #[derive(Serialize, Deserialize)]
 struct Progress {
@@ -226,7 +229,7 @@ impl Optimizer {
     }
 
     /// The vectors that outlive a step, each as slices of buffers and the elements they hold.
-    fn vectors(&self) -> Vec<(&'static str, Vec<(GpuSlice, std::ops::Range<usize>)>)> {
+    fn vectors(&self) -> Vec<(&'static str, Vec<Part>)> {
         let state = &self.state;
         let whole = [
             ("params", &state.params),

@@ -1,0 +1,119 @@
+//! Geometry in which something vanishes: no gradient, no Hessian, N an eigenvector already, all
+//! eigenvalues equal, one parameter. Every rotation, difference, displacement and scope has a defined
+//! result there, and N stays a unit vector.
+
+mod common;
+
+use common::*;
+use dimer::{
+    Base, Config, Correction, Difference, Dimer, Displacement, HostObjective, Layout, Objective,
+    Optimizer, Rate, Regime, Rotation, Saves, Schedule, Scope, Stop, Translation,
+};
+
+/// Lengths, each with another base optimizer.
+const CASES: [(usize, Base); 3] = [(1, SGD), (2, SOPHIA), (70, ADAM)];
+
+/// f with ∇f = slope + h θ, the same for all elements.
+fn even(slope: f32, h: f32) -> impl Objective {
+    HostObjective::new(move |theta: &[f32], gradient: &mut [f32]| {
+        gradient.iter_mut().zip(theta).for_each(|(g, x)| *g = slope + h * x);
+        0.0
+    })
+    .with_hessian_product(move |_: &[f32], direction: &[f32], product: &mut [f32]| {
+        product.iter_mut().zip(direction).for_each(|(p, d)| *p = h * d);
+    })
+}
+
+fn dimers() -> Vec<Dimer> {
+    let stop = Stop { residual: 1e-3, angle: 1e-3, saves: Saves::Gradients };
+    let stopping = Regime::Deterministic { max_rotations: 4, stop: Some(stop) };
+    let rotations = [
+        Rotation::Gradient { rate: Rate::Automatic },
+        Rotation::Gradient { rate: Rate::Fixed(0.1) },
+        Rotation::OptimalAngle { regime: Regime::Stochastic },
+        Rotation::LocallyOptimal { regime: Regime::Stochastic },
+        Rotation::LocallyOptimal { regime: Regime::rotations(4) },
+        Rotation::LocallyOptimal { regime: stopping },
+    ];
+    let base = Dimer {
+        schedule: Schedule::Every(1),
+        displacement: Displacement::Absolute(1.0),
+        ..Dimer::default()
+    };
+    let mut dimers = Vec::new();
+    for rotation in rotations {
+        for difference in [Difference::Forward, Difference::Central, Difference::Exact] {
+            dimers.push(Dimer { rotation, difference, ..base.clone() });
+        }
+        dimers.push(Dimer { rotation, displacement: Displacement::Automatic, ..base.clone() });
+        let climb = Translation::Climb;
+        dimers.push(Dimer { rotation, translation: climb, ..base.clone() });
+    }
+    let rotation = Rotation::Gradient { rate: Rate::Automatic };
+    for scope in [Scope::PerGroup, Scope::PerTensor] {
+        dimers.push(Dimer { rotation, scope, ..base.clone() });
+    }
+    dimers
+}
+
+fn run(dimer: &Dimer, len: usize, slope: f32, h: f32, base: Base) -> Optimizer {
+    let config = Config {
+        base,
+        learning_rate: 1e-3,
+        weight_decay: 0.0,
+        dimer: Some(Dimer { correction: Correction::EveryStep, ..dimer.clone() }),
+        ..Config::default()
+    };
+    let layout = Layout::flat(len).unwrap();
+    let mut optimizer = Optimizer::new(&gpu(), layout, config, &vec![0.5; len]).unwrap();
+    let mut objective = even(slope, h);
+    for _ in 0..4 {
+        optimizer.step(&mut objective).unwrap();
+    }
+    optimizer
+}
+
+fn check(dimer: &Dimer, slope: f32, h: f32) {
+    for (len, base) in CASES {
+        let mut optimizer = run(dimer, len, slope, h, base);
+        let record = *optimizer.telemetry_blocking().unwrap().last().unwrap();
+        let context = format!("{dimer:?}, {base:?}, length {len}: {record:?}");
+        assert_eq!((record.updates, record.skipped_steps), (4, 0), "{context}");
+        // At the automatic distances, from 3·10⁻⁵ up, rounding of θ + ΔR·N by half a unit of 0.5 to 1
+        // is up to 10⁻³ of ΔR; at 1 it is gone.
+        let bound = match dimer.displacement {
+            Displacement::Automatic => 4e-3 * (f64::from(h.abs()) + f64::from(slope.abs())),
+            _ => 1e-5 * (f64::from(h.abs()) + f64::from(slope.abs())),
+        };
+        assert_within(&context, record.curvature.into(), h.into(), bound);
+        let n = wide(&optimizer.read_orientation_blocking().unwrap());
+        assert_within(&context, dimer::reference::norm(&n), 1.0, 1e-5);
+        let theta = optimizer.read_params_blocking().unwrap();
+        assert!(theta.iter().all(|x| x.is_finite()), "{context}");
+    }
+}
+
+/// Identical gradients at every point, the case in which the paper's own code turns NaN.
+#[test]
+fn no_hessian() {
+    for dimer in dimers() {
+        check(&dimer, 0.5, 0.0);
+    }
+}
+
+#[test]
+fn no_gradient_at_all() {
+    for dimer in dimers() {
+        check(&dimer, 0.0, 0.0);
+    }
+}
+
+/// Every N is an eigenvector, and F = 0.
+#[test]
+fn all_eigenvalues_equal() {
+    for dimer in dimers() {
+        for h in [2.0, -2.0] {
+            check(&dimer, 0.25, h);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! A device that goes away, memory that is not there, threads that share a device, runs that are long:
+//! errors and not panics, nothing that hangs, nothing that grows.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::*;
+use dimer::{
+    Config, Dimer, Error, Evaluation, Gpu, Layout, Modes, Objective, Optimizer, Rate, Rotation,
+    Schedule, Scope,
+};
+
+const LEN: usize = 300;
+
+fn every_step() -> Config {
+    let dimer = Dimer { schedule: Schedule::Every(1), ..Dimer::default() };
+    Config { dimer: Some(dimer), ..Config::default() }
+}
+
+/// A gradient that stays, so that a step needs nothing of the host.
+struct Standing;
+
+impl Objective for Standing {
+    fn gradient(&mut self, _: Evaluation<'_>) -> dimer::Result<()> {
+        Ok(())
+    }
+}
+
+fn is_lost<T: std::fmt::Debug>(result: dimer::Result<T>) {
+    assert!(matches!(result, Err(Error::DeviceLost { .. })), "{result:?}");
+}
+
+/// Destroyed between steps, and with work under way: every call says so, none hangs, and a new device
+/// goes on from the last checkpoint.
+#[test]
+fn a_lost_device_is_an_error_and_a_checkpoint_goes_on() {
+    let began = Instant::now();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    for steps_under_way in [0, 20] {
+        let gpu = Gpu::new().unwrap_or_else(|error| panic!("{error}"));
+        let make = |gpu: &Gpu| {
+            let layout = Layout::flat(LEN).unwrap();
+            Optimizer::new(gpu, layout, every_step(), &[0.5; LEN]).unwrap()
+        };
+        let mut optimizer = make(&gpu);
+        let mut modes = Modes::new(&optimizer, 2, 0).unwrap();
+        let h: Vec<f32> = (0..LEN).map(|i| i as f32 / 100.0 - 1.0).collect();
+        for _ in 0..5 {
+            optimizer.step(&mut quadratic(h.clone())).unwrap();
+        }
+        optimizer.save(&path).unwrap();
+        let expected = bits(&optimizer.read_params_blocking().unwrap());
+        for _ in 0..steps_under_way {
+            optimizer.step(&mut Standing).unwrap();
+        }
+        let _ = optimizer.telemetry().unwrap();
+        gpu.device().destroy();
+        // What was submitted before may still be finished; the next wait knows.
+        let _ = gpu.device().poll(wgpu::PollType::wait_indefinitely());
+        is_lost(optimizer.step(&mut Standing));
+        is_lost(optimizer.step(&mut quadratic(h.clone())));
+        is_lost(optimizer.rotate(&mut Standing));
+        is_lost(optimizer.read_params_blocking());
+        is_lost(optimizer.read_curvature_blocking());
+        is_lost(optimizer.telemetry_blocking());
+        is_lost(optimizer.check_objective(&mut Standing));
+        is_lost(optimizer.save(&path));
+        is_lost(modes.rotate(&mut optimizer, &mut Standing, 2));
+        is_lost(modes.read_blocking(&optimizer));
+        let step = optimizer.begin_step().and_then(|mut step| {
+            while step.next_probe()?.is_some() {}
+            step.finish()
+        });
+        is_lost(step);
+        let layout = Layout::flat(LEN).unwrap();
+        assert!(Optimizer::new(&gpu, layout, every_step(), &[0.5; LEN]).is_err());
+        assert_eq!(optimizer.steps(), 5 + steps_under_way);
+
+        let mut resumed = make(&Gpu::new().unwrap());
+        resumed.load(&path).unwrap();
+        assert_eq!(bits(&resumed.read_params_blocking().unwrap()), expected);
+        resumed.step(&mut quadratic(h)).unwrap();
+        assert_eq!(resumed.steps(), 6);
+    }
+    assert!(began.elapsed() < Duration::from_secs(60));
+}
+
+/// Too much memory is an error with the bytes that were wanted; a smaller layout works afterwards.
+#[test]
+fn too_much_memory_is_an_error() {
+    let gpu = gpu();
+    // 64 GiB a vector.
+    let error =
+        Optimizer::new(&gpu, Layout::flat(1 << 34).unwrap(), Config::default(), &[]).unwrap_err();
+    assert!(matches!(error, Error::OutOfMemory { .. } | Error::LimitTooSmall { .. }), "{error}");
+    let mut small = flat(every_step(), &[1.0; LEN]);
+    small.step(&mut quadratic(vec![1.0; LEN])).unwrap();
+}
+
+/// Two optimizers of one device from two threads: each as if it were alone.
+#[test]
+fn threads_share_a_device() {
+    let run = |seed: u64| {
+        let start = vector(&mut rng(seed), LEN, Kind::Plain);
+        let mut optimizer = flat(every_step(), &start);
+        let mut objective = quadratic((0..LEN).map(|i| i as f32 / 50.0 - seed as f32).collect());
+        for _ in 0..50 {
+            optimizer.step(&mut objective).unwrap();
+            let _ = optimizer.telemetry().unwrap();
+        }
+        bits(&optimizer.read_params_blocking().unwrap())
+    };
+    let alone = [run(1), run(2)];
+    let together = std::thread::scope(|scope| {
+        let threads = [1, 2].map(|seed| scope.spawn(move || run(seed)));
+        threads.map(|thread| thread.join().unwrap())
+    });
+    assert_eq!(together, alone);
+}
+
+/// Dropped with telemetry on its way, and with a step recorded and not submitted.
+#[test]
+fn optimizers_are_dropped_at_any_time() {
+    for _ in 0..20 {
+        let mut optimizer = flat(every_step(), &[1.0; LEN]);
+        optimizer.step(&mut Standing).unwrap();
+        let _ = optimizer.telemetry().unwrap();
+        let mut encoder = gpu().device().create_command_encoder(&Default::default());
+        optimizer.record_step(&mut encoder, &mut Standing).unwrap();
+        drop(optimizer);
+        gpu().queue().submit([encoder.finish()]);
+    }
+    gpu().device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
+}
+
+/// Resident memory of this process, where the platform says.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Small steps of the default configuration: counters exact, telemetry complete, N a unit vector, and
+/// nothing grows. 10 000 steps, or as many as `DIMER_TEST_SOAK` says.
+#[test]
+fn a_long_run() {
+    let steps = std::env::var("DIMER_TEST_SOAK").map_or(10_000, |steps| steps.parse().unwrap());
+    let scoped = Rotation::Gradient { rate: Rate::Automatic };
+    for dimer in [
+        Dimer { schedule: Schedule::Every(5), ..Dimer::default() },
+        Dimer {
+            schedule: Schedule::Every(5),
+            rotation: scoped,
+            scope: Scope::PerTensor,
+            ..Dimer::default()
+        },
+    ] {
+        let mut builder = Layout::builder();
+        builder.tensor("a", &[60]).tensor("b", &[5]);
+        let layout = builder.build().unwrap();
+        let scope = dimer.scope;
+        let config = Config { dimer: Some(dimer), learning_rate: 1e-4, ..Config::default() };
+        let mut optimizer = Optimizer::new(&gpu(), layout, config, &[0.5; 65]).unwrap();
+        // Gradients that a kernel does not write: those of the first step stay.
+        let gradient: Vec<f32> = (0..65).map(|i| (i as f32).sin()).collect();
+        let mut probe = gradient.clone();
+        probe[3] += 1e-6;
+        let mut seen = 0;
+        let mut before = None;
+        for step in 0..steps {
+            if step == 0 || step == 4 {
+                let mut first = optimizer.begin_step().unwrap();
+                first.write_gradient(dimer::Point::Centre, &gradient).unwrap();
+                while first.next_probe().unwrap().is_some() {
+                    first.write_gradient(dimer::Point::Probe, &probe).unwrap();
+                }
+                first.finish().unwrap();
+            } else {
+                optimizer.step(&mut Standing).unwrap();
+            }
+            if step % 500 == 499 {
+                let records = optimizer.telemetry_blocking().unwrap();
+                assert!(records.iter().zip(seen..).all(|(record, step)| record.step == step));
+                seen += records.len() as u64;
+                let last = records.last().unwrap();
+                assert_eq!(u64::from(last.updates), step + 1);
+                assert_eq!(u64::from(last.rotations), (step + 1) / 5);
+                assert_eq!(last.skipped_steps, 0);
+            }
+            // What drivers and pools keep is there after the first tenth.
+            if step == steps / 10 {
+                before = resident();
+            }
+        }
+        assert_eq!(seen, steps / 500 * 500);
+        let n = wide(&optimizer.read_orientation_blocking().unwrap());
+        let parts = if scope == Scope::Global { vec![&n[..]] } else { vec![&n[..60], &n[60..]] };
+        for part in parts {
+            assert_within("‖N‖", dimer::reference::norm(part), 1.0, 1e-5);
+        }
+        if let (Some(before), Some(after)) = (before, resident()) {
+            println!("{steps} steps: {before} KiB resident, then {after}");
+            // Other tests of this process run at the same time, and allocate.
+            assert!(after < before + 64 * 1024, "{before} KiB, then {after}");
+        }
+    }
+}
