@@ -72,7 +72,7 @@
 //! Data flows one way: `config → layout → state → kernels → step → optimizer`, with `objective` as
 //! the only thing that a user implements.
 //!
-//! - `gpu`: the device. `layout`: where tensors lie. `state`: the buffers of one optimizer.
+//! - `checkpoint`: the file format. `gpu`: the device. `layout`: where tensors lie. `state`: the buffers of one optimizer.
 //! - `kernels`: one file a family. Two dispatches make a step: `gram` reduces (g₁, g₂, N) to one
 //!   partial a tile, `translate` or `rotate_translate` re-reduces the partials in every workgroup
 //!   and updates N, θ and the moments in one pass. `displace` places the probe. A rotation by

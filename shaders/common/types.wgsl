@@ -1,4 +1,4 @@
-// Structures and constants that every fused kernel shares; src/state.rs has their twins.
+// Structures and constants that every fused kernel shares; src/state/twins.rs has their twins.
 
 // Records in the ring of step results.
 const RING: u32 = 1024u;

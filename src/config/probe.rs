@@ -6,7 +6,8 @@ use crate::error::Result;
 /// ΔR, in units of the parameters.
 ///
 /// Too small a distance drowns in the rounding of the gradients, too large a one leaves the
-/// region where the gradient is linear.
+/// region where the gradient is linear. `Relative` suits networks; take `Automatic` for a loss of unknown
+/// scale, and `Absolute` where the unit of the parameters is known, as for positions of atoms.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub enum Displacement {
     /// This distance, > 0.
@@ -48,6 +49,10 @@ impl Displacement {
 }
 
 /// From which evaluations the product Hd along a direction d is made.
+///
+/// Forward differences are the cheapest, and near 10⁻³ of the curvature in f32; take central ones where
+/// curvature changes fast over ΔR or more digits are needed, and exact products where the objective
+/// has them at the price of about a gradient.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub enum Difference {
     /// (∇L(θ + ΔR d) − ∇L(θ))/ΔR: one gradient a direction. Its error grows with ΔR.

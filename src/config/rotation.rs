@@ -31,8 +31,10 @@ pub enum Rotation {
     },
     /// Rayleigh–Ritz in span{N, F, P}, with P the previous search direction: the locally optimal
     /// iteration of LOBPCG (Knyazev 2001, SIAM J. Sci. Comput. 23, 517). It needs no rate, and on
-    /// a fixed Hessian about ten times fewer gradients than the best fixed rate. C and ‖F‖ in the
-    /// telemetry are those of the new N. Keeps six more vectors on the GPU. Curvatures beyond 10⁻¹⁸
+    /// a fixed Hessian about ten times fewer gradients than the best fixed rate. In the stochastic
+    /// regime the direction of the gradient stands in for P until C is negative: on a plateau the steps
+    /// so far have turned it towards soft directions. C and ‖F‖ in the telemetry are those of the new N.
+    /// Keeps six more vectors on the GPU. Curvatures beyond 10⁻¹⁸
     /// to 10¹⁸ are out of its reach: N stays, or the step is skipped and counted.
     LocallyOptimal {
         /// What the loss is like from event to event.
@@ -91,7 +93,9 @@ pub enum Saves {
     /// The work of this crate alone. All gradients are recorded before the GPU decides, in one
     /// submission and without a wait; the rotations after the stop do nothing.
     Rotations,
-    /// The gradients too. After each rotation the step waits for a readback of 4 bytes.
+    /// The gradients too. After each rotation the step submits what is recorded, also what the user has
+    /// in the encoder of [`Optimizer::record_step`](crate::Optimizer::record_step), and waits for a
+    /// readback of 4 bytes.
     Gradients,
 }
 

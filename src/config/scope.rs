@@ -10,6 +10,9 @@
 /// the more the more dimers there are; the smoothed C and a small rotation rate average over events.
 /// What each dimer found is in [`Optimizer::read_regions`]; the telemetry has the softest one.
 ///
+/// Take the global one to leave saddles. Take one for each group or tensor to see in which part of a
+/// model the loss curves down, and to correct each part by its own.
+///
 /// Needs [`Rotation::Gradient`], and a device with 10 storage buffers a stage.
 ///
 /// [`Optimizer::read_regions`]: crate::Optimizer::read_regions

@@ -9,9 +9,9 @@ use super::{PLACES, PRELUDE, REDUCTION, STREAMS, pipeline};
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuSlice, WORKGROUP_SIZE};
 use crate::layout::{BLOCK, Layout};
-use crate::state::{STEP_STRIDE, Shard, State, Step};
+use crate::state::{PARTIAL, STEP_STRIDE, Shard, State, Step};
 
-const BINDINGS: &str = include_str!("../../shaders/common/modes_bindings.wgsl");
+pub(super) const BINDINGS: &str = include_str!("../../shaders/common/modes_bindings.wgsl");
 const AIM: &str = include_str!("../../shaders/modes/aim.wgsl");
 const MEASURE: &str = include_str!("../../shaders/modes/measure.wgsl");
 const GRAM: &str = include_str!("../../shaders/modes/gram.wgsl");
@@ -40,7 +40,7 @@ pub(crate) struct Results {
 /// Twin of `Goal`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Goal {
+pub(super) struct Goal {
     slot: u32,
     modes: u32,
     vectors: u32,
@@ -53,7 +53,11 @@ pub(crate) struct Modes {
     pub workspace: wgpu::Buffer,
     pub results: wgpu::Buffer,
     count: usize,
-    kernels: [wgpu::ComputePipeline; 5],
+    aim: wgpu::ComputePipeline,
+    measure: wgpu::ComputePipeline,
+    gram: wgpu::ComputePipeline,
+    ritz: wgpu::ComputePipeline,
+    turn: wgpu::ComputePipeline,
     shards: Vec<ModeShard>,
     step: wgpu::BindGroup,
     goal: wgpu::BindGroup,
@@ -90,7 +94,7 @@ impl Modes {
         let workspace =
             gpu.allocate("the block of modes", 2 * basis as u64 * layout.bytes(), usage)?;
         let entries = basis * basis.div_ceil(4);
-        let partials = (entries * layout.tiles() * 48) as u64;
+        let partials = (entries * layout.tiles()) as u64 * PARTIAL;
         let results = gpu.allocate("modes", size_of::<Results>() as u64 + partials, usage)?;
         let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         // Every vector to aim at, with each number of vectors in use.
@@ -151,13 +155,11 @@ impl Modes {
             let goal = [slot(&goals, size_of::<Goal>())];
             Self {
                 count,
-                kernels: [
-                    kernel("modes aim", AIM),
-                    kernel("modes measure", MEASURE),
-                    kernel("modes gram", GRAM),
-                    kernel("modes ritz", RITZ),
-                    kernel("modes turn", TURN),
-                ],
+                aim: kernel("modes aim", AIM),
+                measure: kernel("modes measure", MEASURE),
+                gram: kernel("modes gram", GRAM),
+                ritz: kernel("modes ritz", RITZ),
+                turn: kernel("modes turn", TURN),
                 shards,
                 step: bind_group(gpu, &step_layout, &step),
                 goal: bind_group(gpu, &goal_layout, &goal),
@@ -169,28 +171,30 @@ impl Modes {
 
     /// Places the probe along vector `slot` of the basis.
     pub(crate) fn aim(&self, pass: &mut wgpu::ComputePass<'_>, slot: usize) {
-        self.encode(pass, 0, 1, slot, |shard| [shard.tiles, 1, 1]);
+        self.encode(pass, &self.aim, 1, slot, |shard| [shard.tiles, 1, 1]);
     }
 
     /// Takes in the gradient there.
     pub(crate) fn measure(&self, pass: &mut wgpu::ComputePass<'_>, slot: usize) {
-        self.encode(pass, 1, 1, slot, |shard| [shard.tiles, 1, 1]);
+        self.encode(pass, &self.measure, 1, slot, |shard| [shard.tiles, 1, 1]);
     }
 
     /// Rayleigh–Ritz in the span of x, or with `parts` 2 also u, or with 3 also p.
     pub(crate) fn rotate(&self, pass: &mut wgpu::ComputePass<'_>, parts: usize) {
         let vectors = (parts * self.count) as u32;
-        self.encode(pass, 2, parts, 0, |shard| [shard.tiles, vectors, vectors.div_ceil(4)]);
-        self.set(pass, 3, parts, 0);
+        self.encode(pass, &self.gram, parts, 0, |shard| {
+            [shard.tiles, vectors, vectors.div_ceil(4)]
+        });
+        self.set(pass, &self.ritz, parts, 0);
         pass.set_bind_group(0, &self.shards[0].group, &[]);
         pass.dispatch_workgroups(1, 1, 1);
-        self.encode(pass, 4, parts, 0, |shard| [shard.tiles, 1, 1]);
+        self.encode(pass, &self.turn, parts, 0, |shard| [shard.tiles, 1, 1]);
     }
 
     fn encode(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
-        kernel: usize,
+        kernel: &wgpu::ComputePipeline,
         parts: usize,
         slot: usize,
         workgroups: impl Fn(&ModeShard) -> [u32; 3],
@@ -203,9 +207,15 @@ impl Modes {
         }
     }
 
-    fn set(&self, pass: &mut wgpu::ComputePass<'_>, kernel: usize, parts: usize, slot: usize) {
+    fn set(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        kernel: &wgpu::ComputePipeline,
+        parts: usize,
+        slot: usize,
+    ) {
         let goal = ((parts - 1) * BASIS * self.count + slot) as u32 * STEP_STRIDE as u32;
-        pass.set_pipeline(&self.kernels[kernel]);
+        pass.set_pipeline(kernel);
         pass.set_bind_group(1, &self.step, &[0]);
         pass.set_bind_group(2, &self.goal, &[goal]);
     }

@@ -175,6 +175,31 @@ fn displace_matches_f64() {
     }
 }
 
+fn type_in<'a>(module: &'a naga::Module, name: &str) -> &'a naga::TypeInner {
+    let mut types = module.types.iter();
+    &types.find(|(_, ty)| ty.name.as_deref() == Some(name)).unwrap().1.inner
+}
+
+fn size_in(module: &naga::Module, name: &str) -> usize {
+    type_in(module, name).size(module.to_ctx()) as usize
+}
+
+fn offset_in(module: &naga::Module, name: &str, field: &str) -> u32 {
+    let naga::TypeInner::Struct { members, .. } = type_in(module, name) else { panic!("{name}") };
+    members.iter().find(|member| member.name.as_deref() == Some(field)).unwrap().offset
+}
+
+#[test]
+fn structs_of_modes_match_their_twins() {
+    use super::modes::{BINDINGS, Goal, Results};
+    let source = [super::PRELUDE, BINDINGS].concat();
+    let module = naga::front::wgsl::parse_str(&source).unwrap();
+    assert_eq!(size_in(&module, "Goal"), size_of::<Goal>());
+    assert_eq!(offset_in(&module, "Modes", "partials") as usize, size_of::<Results>());
+    let valid = std::mem::offset_of!(Results, valid);
+    assert_eq!(offset_in(&module, "Modes", "valid") as usize, valid);
+}
+
 /// Twins on host and GPU have the same size, and the tables the same length.
 #[test]
 fn structs_match_their_twins() {
@@ -192,10 +217,7 @@ fn structs_match_their_twins() {
     ]
     .concat();
     let module = naga::front::wgsl::parse_str(&source).unwrap();
-    let size = |name: &str| {
-        let (_, ty) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)).unwrap();
-        ty.inner.size(module.to_ctx()) as usize
-    };
+    let size = |name: &str| size_in(&module, name);
     assert_eq!(size("Step"), size_of::<Step>());
     assert_eq!(size("Shard"), size_of::<Shard>());
     assert_eq!(size("Piece"), size_of::<Piece>());
@@ -204,11 +226,7 @@ fn structs_match_their_twins() {
     assert_eq!(size("Record"), size_of::<Record>());
     assert_eq!(size("Partial"), 48);
     assert_eq!(size("Ritz"), 64);
-    let offset = |name: &str, field: &str| {
-        let (_, ty) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)).unwrap();
-        let naga::TypeInner::Struct { members, .. } = &ty.inner else { panic!("{name}") };
-        members.iter().find(|member| member.name.as_deref() == Some(field)).unwrap().offset
-    };
+    let offset = |name: &str, field: &str| offset_in(&module, name, field);
     // What state/mod.rs reads by its place.
     assert_eq!(offset("Ritz", "stopped"), 48);
     assert_eq!(offset("Scalars", "calibration"), 16);

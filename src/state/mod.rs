@@ -51,7 +51,7 @@ const RING_OFFSET: u64 = SCALARS_HEADER + 2 * RECORD + RITZ;
 pub(crate) const PARTIALS_OFFSET: u64 = RING_OFFSET + RING as u64 * RECORD;
 
 /// Bytes of one `Partial`.
-const PARTIAL: u64 = 48;
+pub(crate) const PARTIAL: u64 = 48;
 
 /// Bytes of `Ritz`, and before its `stopped`.
 const RITZ: u64 = 64;
