@@ -10,9 +10,6 @@
 // A vector is dropped when less than this of its square lies outside those before it: what is left
 // would be rounding, 2^-24 of the whole, magnified.
 const DEPENDENT: f32 = 1e-4;
-// The square of the force is a difference of squares, good to eight units of the larger; below that it
-// is rounding, and a direction made of it would turn n at random.
-const ROUNDING: f32 = 5e-7;
 // Cyclic Jacobi sweeps; three by three converges to f32 in four.
 const SWEEPS: u32 = 6u;
 
@@ -151,8 +148,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     ritz.curvature = dot(combination, m.hessian * combination);
     let product = dot(combination, m.square * combination);
     ritz.residual = sqrt(max(0.0, fma(-ritz.curvature, ritz.curvature, product)));
-    let goes_on = ritz.residual * ritz.residual > ROUNDING * product;
-    ritz.inverse_residual = select(0.0, 1.0 / ritz.residual, goes_on);
+    ritz.inverse_residual = select(0.0, 1.0 / ritz.residual, ritz.residual > 0.0);
     let outside = vec3f(0.0, combination.y, combination.z);
     let length = dot(outside, m.overlap * outside);
     ritz.direction = outside * select(0.0, inverseSqrt(length), length > 0.0);

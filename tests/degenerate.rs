@@ -81,10 +81,15 @@ fn check(dimer: &Dimer, slope: f32, h: f32) {
         assert_eq!((record.updates, record.skipped_steps), (4, 0), "{context}");
         // At the automatic distances, from 3·10⁻⁵ up, rounding of θ + ΔR·N by half a unit of 0.5 to 1
         // is up to 10⁻³ of ΔR; at 1 it is gone.
-        let bound = match dimer.displacement {
-            Displacement::Automatic => 4e-3 * (f64::from(h.abs()) + f64::from(slope.abs())),
-            _ => 1e-5 * (f64::from(h.abs()) + f64::from(slope.abs())),
+        // A rotation by Rayleigh–Ritz divides F, here 2 units of |HN| in size, by a residual that is a
+        // difference of squares and so at most √8 units^½ of |HN|: the probe along it is 1.7·10⁻⁴
+        // away, over which the gradient's rounding, 2 units, is 7·10⁻⁴ of it.
+        let share = match (dimer.displacement, dimer.rotation) {
+            (Displacement::Automatic, _) => 4e-3,
+            (_, Rotation::Gradient { .. }) => 1e-5,
+            _ => 1e-3,
         };
+        let bound = share * (f64::from(h.abs()) + f64::from(slope.abs()));
         assert_within(&context, record.curvature.into(), h.into(), bound);
         let n = wide(&optimizer.read_orientation_blocking().unwrap());
         assert_within(&context, dimer::reference::norm(&n), 1.0, 1e-5);

@@ -148,7 +148,7 @@ struct Ritz {
     // p' = direction . (n, u, p)
     direction: vec3f,
     residual: f32,
-    // 1 / residual, or 0 where there is no force but for rounding.
+    // 1 / residual, or 0 where there is no force.
     inverse_residual: f32,
     // Radians by which n turned in this event, and by how many rotations.
     angle: f32,
