@@ -22,7 +22,11 @@ fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
 }
 
 fn sources() -> Vec<(PathBuf, String)> {
-    let folders = ["src", "shaders", "tests", "benches", "examples"];
+    let mut folders = vec!["src", "shaders", "tests", "benches", "examples"];
+    // Not in the published crate.
+    if Path::new(env!("CARGO_MANIFEST_DIR")).join("integrations").exists() {
+        folders.push("integrations");
+    }
     let paths = folders.iter().flat_map(|folder| files(folder, &[".rs", ".wgsl", ".py", ".csv"]));
     paths
         .filter(|path| !path.to_string_lossy().ends_with(".csv"))

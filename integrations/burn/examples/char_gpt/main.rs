@@ -1,0 +1,144 @@
+//! The experiment of arXiv 2507.19968: a character-level GPT, trained by SGD, Adam, AdamW and a
+//! Sophia-like optimizer, each alone and with a dimer.
+//!
+//! Without `--text` it learns equations of modular addition, which have a plateau. A run that was
+//! interrupted goes on where it was.
+
+mod data;
+mod method;
+mod model;
+mod report;
+mod train;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use clap::{Parser, ValueEnum};
+use dimer_burn::DimerDevice;
+
+use data::Data;
+use method::Method;
+use model::Size;
+use train::Experiment;
+
+/// Trains a character-level GPT with and without a dimer.
+#[derive(Parser)]
+struct Arguments {
+    /// A text file to learn; equations of modular addition if there is none.
+    #[arg(long)]
+    text: Option<PathBuf>,
+    /// Layers, heads and width.
+    #[arg(long, value_enum, default_value = "simple")]
+    size: Size,
+    /// Steps of each run.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    steps: u64,
+    /// Sequences in a minibatch.
+    #[arg(long, default_value_t = 12)]
+    batch: usize,
+    /// Optimizers: sgd, adam, adam-l2, adamw, sophia, alone or after deo- or projection-.
+    #[arg(long, value_delimiter = ',', default_values = ["adamw", "deo-adamw"])]
+    optimizers: Vec<Method>,
+    /// Runs of each optimizer.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Seed of the first run.
+    #[arg(long, default_value_t = 0)]
+    first_seed: u64,
+    /// Steps from one event of the dimer to the next.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    interval: u32,
+    /// Highest learning rate, after 100 steps; SGD's is 100 times this.
+    #[arg(long, default_value_t = 1e-3)]
+    learning_rate: f64,
+    /// Steps from one validation loss to the next.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    evaluate_every: u64,
+    /// Where gradients are computed.
+    #[arg(long, value_enum, default_value = "auto")]
+    device: Place,
+    /// Folder of logs, checkpoints, table and chart.
+    #[arg(long, default_value = "target/char_gpt")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Place {
+    /// On the GPU if there is one, else on the CPU.
+    Auto,
+    /// Burn's wgpu backend, sharing its device with the optimizer.
+    Gpu,
+    /// Burn's CPU backend; the optimizer still runs in its kernels.
+    Cpu,
+}
+
+impl Place {
+    fn open(self) -> Result<DimerDevice, Box<dyn Error>> {
+        let gpu = dimer::Gpu::new()?;
+        let software = gpu.device().adapter_info().device_type == wgpu::DeviceType::Cpu;
+        if self == Self::Gpu || (self == Self::Auto && !software) {
+            return Ok(DimerDevice::new()?);
+        }
+        Ok(DimerDevice::host(Device::flex(), &gpu))
+    }
+}
+
+impl Arguments {
+    /// Makes the folder, and sees to it that runs which differ in more than optimizer and seed do not
+    /// meet there.
+    fn claim_folder(&self) -> Result<(), Box<dyn Error>> {
+        let Self { text, size, steps, batch, interval, learning_rate, evaluate_every, .. } = self;
+        let settings = format!(
+            "text {text:?}, size {size:?}, steps {steps}, batch {batch}, interval {interval}, \
+             learning rate {learning_rate}, evaluated every {evaluate_every}\n"
+        );
+        std::fs::create_dir_all(&self.out)?;
+        let path = self.out.join("settings.txt");
+        match std::fs::read_to_string(&path) {
+            Ok(found) if found != settings => Err(format!(
+                "{} has runs of another experiment ({}); give another folder by --out",
+                self.out.display(),
+                found.trim_end()
+            )
+            .into()),
+            Ok(_) => Ok(()),
+            Err(_) => Ok(std::fs::write(path, settings)?),
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    arguments.claim_folder()?;
+    let data = match &arguments.text {
+        Some(path) => Data::read(path, arguments.batch)?,
+        None => Data::new(&data::modular_addition(), arguments.batch)?,
+    };
+    let device = arguments.device.open()?;
+    let place = if device.is_shared() { "there too" } else { "on the CPU" };
+    println!("optimizer on {}, gradients {place}", device.gpu().name());
+    let experiment = Experiment {
+        data: &data,
+        device: &device,
+        size: arguments.size,
+        steps: arguments.steps,
+        interval: arguments.interval,
+        learning_rate: arguments.learning_rate,
+        evaluation_interval: arguments.evaluate_every,
+        folder: &arguments.out,
+    };
+    let mut runs = Vec::new();
+    for &method in &arguments.optimizers {
+        for seed in arguments.first_seed..arguments.first_seed + arguments.seeds {
+            runs.push(experiment.run(method, seed)?);
+        }
+    }
+    let table = report::table(&runs, arguments.steps);
+    println!("\n{table}");
+    std::fs::write(arguments.out.join("table.md"), table)?;
+    let chart = arguments.out.join("validation_loss.svg");
+    report::chart(&runs, &chart)?;
+    println!("the curves are in {}", chart.display());
+    Ok(())
+}

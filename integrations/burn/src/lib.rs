@@ -1,0 +1,37 @@
+//! Dimer-Enhanced Optimization of [Burn](burn) modules.
+//!
+//! The crate [`dimer`] senses the softest curvature of a loss with pairs of gradients, and corrects
+//! the steps of SGD, Adam, AdamW or a Sophia-like optimizer along it. Here its gradients come from
+//! Burn. On a wgpu device nothing goes through the host: the parameters of the module are views of
+//! the optimizer's memory.
+//!
+//! - [`DimerDevice`]: the device of the module and of its optimizer.
+//! - [`DimerOptimizer`]: trains a module; one closure from the module to its loss is all it asks.
+//! - [`CurvatureTracker`]: follows the curvature of a training that an optimizer of Burn does.
+//!
+//! # Features
+//! - `fusion`, `autotune`: Burn's features of the same name. Turn `fusion` on here and not in your
+//!   own dependency on Burn: with it a tensor's buffer is reached in another way.
+
+#![deny(missing_docs)]
+
+mod binding;
+mod buffers;
+mod collect;
+mod device;
+mod error;
+mod objective;
+mod optimizer;
+mod parameters;
+mod rebind;
+mod tracker;
+
+pub use device::DimerDevice;
+pub use dimer;
+pub use error::{Error, Result};
+pub use optimizer::DimerOptimizer;
+pub use tracker::CurvatureTracker;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,255 @@
+//! [`DimerOptimizer`]: the public face of the crate.
+
+use std::path::Path;
+
+use burn::module::{Module, ParamGroup};
+use burn::tensor::Tensor;
+use dimer::{Config, Group, Optimizer, Telemetry};
+
+use crate::binding::Binding;
+use crate::device::DimerDevice;
+use crate::error::Result;
+use crate::objective::{Losses, ModuleObjective};
+use crate::parameters::Parameters;
+
+/// Trains a Burn module with Dimer-Enhanced Optimization.
+///
+/// It holds the module. On a shared device the module's parameters are views of the optimizer's
+/// own memory: a step changes them in place, and nothing is copied back and forth.
+///
+/// # Every gradient of a step must be of the same function
+/// In an event the loss is evaluated more than once: at θ, and at probes close by. The curvature is
+/// the difference of the gradients, so the closure must use the same minibatch and the same random
+/// numbers each time it is called in one step. For dropout and other randomness of Burn either turn
+/// on [`DimerOptimizer::repeat_randomness`], or build the module without. Running statistics, as of
+/// batch normalisation, learn from θ only: probes have their own. [`DimerOptimizer::check`] tells
+/// whether a closure keeps to this.
+pub struct DimerOptimizer<M: Module> {
+    binding: Binding,
+    optimizer: Optimizer,
+    module: M,
+    probe: M,
+    /// Whether `module` has the optimizer's parameters.
+    current: bool,
+    seed: Option<u64>,
+}
+
+impl<M: Module> std::fmt::Debug for DimerOptimizer<M> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { module, optimizer, .. } = self;
+        formatter
+            .debug_struct("DimerOptimizer")
+            .field("module", module)
+            .field("optimizer", optimizer)
+            .finish()
+    }
+}
+
+impl<M: Module> DimerOptimizer<M> {
+    /// Takes over `module`, which is on [`DimerDevice::burn`], with all its parameters in one group.
+    ///
+    /// Trained are the f32 parameters that require a gradient; frozen ones stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::NothingToTrain`](crate::Error::NothingToTrain);
+    /// [`Error::Parameter`](crate::Error::Parameter) for one on another device or of another type;
+    /// [`Error::Dimer`](crate::Error::Dimer) for settings out of range or too little memory.
+    pub fn new(module: M, device: &DimerDevice, config: Config) -> Result<Self> {
+        Self::with_groups(module, device, config, &[])
+    }
+
+    /// As [`DimerOptimizer::new`], each parameter in the first of `groups` that matches its name.
+    ///
+    /// Names are paths in the module, as `blocks.0.norm.gamma`. Those that no group matches have the
+    /// settings of `config`.
+    ///
+    /// ```
+    /// use burn::module::ParamGroup;
+    /// use burn::nn::{Linear, LinearConfig};
+    /// use dimer_burn::{DimerDevice, DimerOptimizer, dimer};
+    ///
+    /// let device = DimerDevice::new()?;
+    /// let module = LinearConfig::new(4, 2).init(&device.burn());
+    /// let no_decay = dimer::Group { weight_decay: Some(0.0), ..dimer::Group::default() };
+    /// let groups = [(ParamGroup::from_path("bias"), no_decay)];
+    /// let config = dimer::Config::default();
+    /// let optimizer = DimerOptimizer::<Linear>::with_groups(module, &device, config, &groups)?;
+    /// assert_eq!(optimizer.optimizer().layout().tensors()[1].name, "bias");
+    /// # Ok::<(), dimer_burn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`DimerOptimizer::new`], and [`Error::EmptyGroup`](crate::Error::EmptyGroup) for a group
+    /// that gets no parameter.
+    pub fn with_groups(
+        module: M,
+        device: &DimerDevice,
+        config: Config,
+        groups: &[(ParamGroup, Group)],
+    ) -> Result<Self> {
+        let (binding, optimizer) = Binding::new(&module, device, config, groups)?;
+        let module = binding.at_centre(module, &optimizer)?;
+        let probe = binding.probe_of(&module);
+        Ok(Self { binding, optimizer, module, probe, current: true, seed: None })
+    }
+
+    /// Makes the random numbers of Burn's device, as of dropout, the same in all evaluations of one
+    /// step, and others in the next: it seeds the device before each evaluation.
+    ///
+    /// Burn's generator may be one for all devices of a kind, so draw nothing else from it that
+    /// should be independent of the step, as the order of the data.
+    #[must_use]
+    pub fn repeat_randomness(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
+    }
+
+    /// Takes one step on `loss`, which is called once with the module at θ, and in an event also
+    /// with the module at each probe. Returns L(θ), without waiting for the device.
+    ///
+    /// In the events of [`Difference::Central`](dimer::Difference::Central), which do not evaluate
+    /// θ, the mean of the losses at the probes is returned.
+    ///
+    /// Other threads must not use the module meanwhile: only what this thread has queued in Burn is
+    /// sure to run before the parameters change.
+    ///
+    /// # Errors
+    /// [`Error::Loss`](crate::Error::Loss) for a loss that cannot be differentiated;
+    /// [`Error::Device`](crate::Error::Device); [`Error::Dimer`](crate::Error::Dimer) as for
+    /// [`dimer::Optimizer::step`]. Nothing has changed then.
+    pub fn step(&mut self, loss: impl FnMut(&M) -> Tensor<1>) -> Result<Tensor<1>> {
+        self.refresh()?;
+        let mut objective = objective(&self.binding, &self.module, &mut self.probe, loss);
+        objective.seed = self.seed.map(|seed| seed.wrapping_add(self.optimizer.steps()));
+        self.optimizer.step(&mut objective)?;
+        let losses = objective.losses;
+        self.current = self.binding.device.is_shared();
+        losses.into_loss()
+    }
+
+    /// Evaluates `loss` twice at θ and compares the gradients; changes no parameter.
+    ///
+    /// # Errors
+    /// [`dimer::Error::InconsistentObjective`] where they differ: the minibatch moved, or dropout is
+    /// live; see [`DimerOptimizer::repeat_randomness`]. Else as [`DimerOptimizer::step`].
+    pub fn check(&mut self, loss: impl FnMut(&M) -> Tensor<1>) -> Result<()> {
+        self.refresh()?;
+        let mut objective = objective(&self.binding, &self.module, &mut self.probe, loss);
+        objective.seed = self.seed;
+        Ok(self.optimizer.check_objective(&mut objective)?)
+    }
+
+    /// The module with the parameters as the last step left them.
+    ///
+    /// On a shared device its tensors, and those of its clones, go on to change with every step; take
+    /// [`Module::into_record`] or the tensors' data to keep them.
+    ///
+    /// # Errors
+    /// On another device the parameters are read, which can fail as [`DimerOptimizer::step`] can.
+    pub fn module(&mut self) -> Result<&M> {
+        self.refresh()?;
+        Ok(&self.module)
+    }
+
+    /// Ends the training and gives the module back.
+    ///
+    /// # Errors
+    /// As [`DimerOptimizer::module`].
+    pub fn into_module(mut self) -> Result<M> {
+        self.refresh()?;
+        Ok(self.module)
+    }
+
+    /// Replaces the values of the parameters by those of `module`, for instance one that a record was
+    /// loaded into. Moments, orientation and counters stay.
+    ///
+    /// # Errors
+    /// [`Error::ModuleChanged`](crate::Error::ModuleChanged) if its parameters have other names or
+    /// shapes; [`Error::Parameter`](crate::Error::Parameter) as in [`DimerOptimizer::new`].
+    pub fn set_module(&mut self, module: M) -> Result<()> {
+        let parameters = Parameters::of(&module, &self.binding.device.burn())?;
+        self.binding.parameters.check_same(&parameters)?;
+        // The new module's parameters have identities of their own.
+        let old = std::mem::replace(&mut self.binding.parameters, parameters);
+        let written = self.binding.write(&module, &self.optimizer);
+        let bound = written.and_then(|()| self.binding.at_centre(module, &self.optimizer));
+        match bound {
+            Ok(module) => {
+                self.probe = self.binding.probe_of(&module);
+                self.module = module;
+                self.current = true;
+                Ok(())
+            }
+            Err(error) => {
+                self.binding.parameters = old;
+                Err(error)
+            }
+        }
+    }
+
+    /// Sets the learning rate of the next steps.
+    ///
+    /// # Errors
+    /// As [`dimer::Optimizer::set_learning_rate`].
+    pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+        Ok(self.optimizer.set_learning_rate(learning_rate)?)
+    }
+
+    /// Saves everything that the next steps depend on, the parameters included; see
+    /// [`dimer::Optimizer::save`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        Ok(self.optimizer.save(path)?)
+    }
+
+    /// Goes on from a file of [`DimerOptimizer::save`]; the module's parameters are those saved.
+    ///
+    /// # Errors
+    /// As [`dimer::Optimizer::load`]. Nothing has changed then.
+    pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.optimizer.load(path)?;
+        self.current = self.binding.device.is_shared();
+        Ok(())
+    }
+
+    /// What the steps so far found, as far as it has arrived; see [`dimer::Optimizer::telemetry`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn telemetry(&mut self) -> Result<Vec<Telemetry>> {
+        Ok(self.optimizer.telemetry()?)
+    }
+
+    /// What all steps so far found, waiting for it.
+    ///
+    /// # Errors
+    /// As [`dimer::Optimizer::telemetry_blocking`].
+    pub fn telemetry_blocking(&mut self) -> Result<Vec<Telemetry>> {
+        Ok(self.optimizer.telemetry_blocking()?)
+    }
+
+    /// The optimizer of the core, for everything that reads it.
+    pub fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
+    /// Brings the module up to date, where its memory is not the optimizer's.
+    fn refresh(&mut self) -> Result<()> {
+        if !self.current {
+            self.module = self.binding.at_centre(self.module.clone(), &self.optimizer)?;
+            self.current = true;
+        }
+        Ok(())
+    }
+}
+
+/// The evaluations of one step, none made yet.
+pub(crate) fn objective<'a, M, F>(
+    binding: &'a Binding,
+    centre: &'a M,
+    probe: &'a mut M,
+    loss: F,
+) -> ModuleObjective<'a, M, F> {
+    ModuleObjective { binding, centre, probe, loss, seed: None, losses: Losses::default() }
+}
