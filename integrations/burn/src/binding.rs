@@ -63,7 +63,7 @@ impl Binding {
             return Ok(optimizer.write_params(&self.values(module)?)?);
         };
         let parts = collect::pinned_values(module, &self.parameters)?;
-        self.device.burn().flush().map_err(device)?;
+        self.flush()?;
         let gpu = self.device.gpu();
         let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor {
             label: Some("parameters of a module"),
@@ -106,6 +106,11 @@ impl Binding {
         let values = at.read_params()?;
         *module = self.rebind(module.clone(), Source::Values(&values));
         Ok(())
+    }
+
+    /// Lets everything that this thread has queued in Burn come before what is submitted next.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.device.burn().flush().map_err(device)
     }
 
     fn rebind<M: Module>(&self, module: M, source: Source<'_>) -> M {

@@ -62,8 +62,7 @@ impl<M: Module, F: FnMut(&M) -> Tensor<1>> ModuleObjective<'_, M, F> {
         if binding.device.is_shared() {
             let parts = collect::pinned_gradients(module, &binding.parameters, &mut gradients)?;
             let value = Pinned::new(loss.clone())?;
-            // Everything that Burn has queued, up to here, now comes before what we submit.
-            binding.device.burn().flush().map_err(device)?;
+            binding.flush()?;
             collect::gather(at.encoder, &parts, at.layout, at.gradient);
             if at.point == Point::Centre {
                 let Pinned { slice, .. } = &value;

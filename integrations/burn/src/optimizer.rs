@@ -208,6 +208,7 @@ impl<M: Module> DimerOptimizer<M> {
     /// # Errors
     /// As [`dimer::Optimizer::load`]. Nothing has changed then.
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.binding.flush()?;
         self.optimizer.load(path)?;
         self.current = self.binding.device.is_shared();
         Ok(())

@@ -48,3 +48,25 @@ fn a_step_comes_between_what_was_queued_before_and_after() {
     }
     assert!(elements(ballast).iter().all(|x| x.is_finite()));
 }
+
+#[test]
+fn a_checkpoint_comes_after_what_was_queued_before_it() {
+    let device = shared();
+    let burn = device.burn();
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("dimer");
+    let mut optimizer = DimerOptimizer::new(Network::new(64, &burn), &device, config()).unwrap();
+    optimizer.save(&checkpoint).unwrap();
+    let saved = elements(optimizer.module().unwrap().hidden.weight.val());
+    for step in 0..3 {
+        let batch = batch(step, &burn);
+        optimizer.step(|module| module.loss(&batch)).unwrap();
+    }
+    let trained = elements(optimizer.module().unwrap().hidden.weight.val());
+    let module = optimizer.module().unwrap().valid();
+    let queued = module.hidden.weight.val() * 1.0;
+    optimizer.load(&checkpoint).unwrap();
+    let loaded = module.hidden.weight.val() * 1.0;
+    assert_eq!(elements(queued), trained);
+    assert_eq!(elements(loaded), saved);
+}

@@ -42,6 +42,12 @@ fn it_finds_the_softest_mode() {
         let mode = tracker.optimizer().read_orientation_blocking().unwrap();
         assert!(mode[1].abs() > 0.999, "{mode:?}");
         assert_eq!(elements(module.x.val()), [0.3, 0.1, -0.4, 0.2, 0.6], "it moves nothing");
+
+        // Probes go along with a module that moves, else the difference would be of two places.
+        let x = Param::from_data([1.3_f32, -0.1, 0.4, -0.7, 0.0], &device.burn());
+        assert!(tracker.after_step(&Quadratic { x }, Quadratic::loss).unwrap());
+        let last = tracker.telemetry_blocking().unwrap().pop().unwrap();
+        assert!((last.curvature + 2.0).abs() < 1e-2, "curvature {}", last.curvature);
     }
 }
 
