@@ -229,8 +229,7 @@ impl<'a> Parts<'a> {
         {
             return Ok(false);
         }
-        let recorded = std::mem::replace(encoder, self.gpu.encoder("step"));
-        self.gpu.submit("a rotation", recorded)?;
+        self.gpu.flush("a rotation", encoder)?;
         let flag = self.gpu.read_blocking(&self.state.stopped())?;
         Ok(bytemuck::pod_read_unaligned::<u32>(&flag) != 0)
     }

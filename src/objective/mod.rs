@@ -95,8 +95,7 @@ impl Evaluation<'_> {
     /// # Errors
     /// [`Error::Rejected`] or [`Error::DeviceLost`].
     pub fn submit(&mut self) -> Result<()> {
-        let recorded = std::mem::replace(self.encoder, self.gpu.encoder("evaluation"));
-        self.gpu.submit("an evaluation", recorded)
+        self.gpu.flush("an evaluation", self.encoder)
     }
 
     /// Submits, waits, and returns the parameters without padding.
@@ -146,8 +145,7 @@ impl HessianProduct<'_> {
     /// # Errors
     /// [`Error::Rejected`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn read(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
-        let recorded = std::mem::replace(self.encoder, self.gpu.encoder("product"));
-        self.gpu.submit("a product", recorded)?;
+        self.gpu.flush("a product", self.encoder)?;
         let vector = |slice| read(self.gpu, self.layout, slice);
         Ok((vector(self.params)?, vector(self.direction)?))
     }

@@ -28,6 +28,9 @@ struct Arguments {
     /// A text file to learn; equations of modular addition if there is none.
     #[arg(long)]
     text: Option<PathBuf>,
+    /// The modulus of those equations: the larger, the longer the plateau.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(2..=26))]
+    modulus: u32,
     /// Layers, heads and width.
     #[arg(long, value_enum, default_value = "simple")]
     size: Size,
@@ -88,9 +91,11 @@ impl Arguments {
     /// Makes the folder, and sees to it that runs which differ in more than optimizer and seed do not
     /// meet there.
     fn claim_folder(&self) -> Result<(), Box<dyn Error>> {
-        let Self { text, size, steps, batch, interval, learning_rate, evaluate_every, .. } = self;
+        let Self {
+            text, modulus, size, steps, batch, interval, learning_rate, evaluate_every, ..
+        } = self;
         let settings = format!(
-            "text {text:?}, size {size:?}, steps {steps}, batch {batch}, interval {interval}, \
+            "text {text:?}, modulus {modulus}, size {size:?}, steps {steps}, batch {batch}, interval {interval}, \
              learning rate {learning_rate}, evaluated every {evaluate_every}\n"
         );
         std::fs::create_dir_all(&self.out)?;
@@ -113,7 +118,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     arguments.claim_folder()?;
     let data = match &arguments.text {
         Some(path) => Data::read(path, arguments.batch)?,
-        None => Data::new(&data::modular_addition(), arguments.batch)?,
+        None => Data::equations(arguments.modulus, arguments.batch)?,
     };
     let device = arguments.device.open()?;
     let place = if device.is_shared() { "there too" } else { "on the CPU" };

@@ -1,22 +1,16 @@
 //! [`Gpu`]: one device and its queue, ours or the user's.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Waker};
+mod adapter;
+mod read;
 
-use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
+use adapter::{best_adapter, check_limits};
+pub(crate) use read::PendingRead;
 
 /// Threads of one workgroup, in every kernel.
 pub(crate) const WORKGROUP_SIZE: u32 = 256;
-
-/// Storage buffers that the widest kernel binds.
-const STORAGE_BUFFERS: u32 = 8;
-
-/// Bytes of workgroup memory of the reductions: three `vec4<f32>` a thread.
-const WORKGROUP_STORAGE: u32 = WORKGROUP_SIZE * 48;
 
 /// A device, its queue, and what the kernels need to know of them.
 ///
@@ -158,75 +152,19 @@ impl Gpu {
         })
     }
 
+    /// Submits what is recorded in `encoder` so far and goes on with an empty one.
+    pub(crate) fn flush(
+        &self,
+        what: &'static str,
+        encoder: &mut wgpu::CommandEncoder,
+    ) -> Result<()> {
+        let recorded = std::mem::replace(encoder, self.encoder(what));
+        self.submit(what, recorded)
+    }
+
     /// An empty command encoder.
     pub(crate) fn encoder(&self, label: &str) -> wgpu::CommandEncoder {
         self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) })
-    }
-
-    /// Starts to copy `slices`, one behind the other, to the host.
-    pub(crate) fn start_read(&self, slices: &[GpuSlice]) -> Result<PendingRead> {
-        let bytes = slices.iter().map(|slice| slice.size).sum();
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = self.allocate("read-back", bytes, usage)?;
-        let mut encoder = self.encoder("read-back");
-        let mut end = 0;
-        for slice in slices {
-            encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, &staging, end, slice.size);
-            end += slice.size;
-        }
-        let (sender, receiver) = oneshot_channel();
-        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |result| {
-            // A receiver that was dropped no longer wants the answer.
-            let _ = sender.send(result);
-        });
-        self.submit("a read-back", encoder)?;
-        Ok(PendingRead { staging, receiver })
-    }
-
-    /// The bytes of `pending` if they have arrived; never waits.
-    pub(crate) fn try_read(&self, pending: &PendingRead) -> Result<Option<Vec<u8>>> {
-        self.device
-            .poll(wgpu::PollType::Poll)
-            .map_err(|error| self.lost_error(&error.to_string()))?;
-        let received = pin!(pending.receiver.receive());
-        match received.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Pending => self.check_lost().map(|()| None),
-            Poll::Ready(mapped) => self.take(pending, mapped).map(Some),
-        }
-    }
-
-    /// The bytes of `pending`, waiting for them.
-    pub(crate) fn finish_read(&self, pending: &PendingRead) -> Result<Vec<u8>> {
-        self.wait()?;
-        // Another thread that polls may still be on its way to the callback.
-        self.take(pending, pollster::block_on(pending.receiver.receive()))
-    }
-
-    fn take(&self, pending: &PendingRead, mapped: Option<Mapped>) -> Result<Vec<u8>> {
-        if !matches!(mapped, Some(Ok(()))) {
-            return Err(self.lost_error("a read-back was abandoned"));
-        }
-        let view = pending
-            .staging
-            .get_mapped_range(..)
-            .map_err(|error| Error::Rejected { what: "a read-back", message: error.to_string() })?;
-        Ok(view.to_vec())
-    }
-
-    /// Copies `slice` to the host, waiting for it.
-    pub(crate) fn read_blocking(&self, slice: &GpuSlice) -> Result<Vec<u8>> {
-        self.finish_read(&self.start_read(std::slice::from_ref(slice))?)
-    }
-
-    /// Copies `slice` to the host, yielding to other tasks until it arrives.
-    pub(crate) async fn read(&self, slice: &GpuSlice) -> Result<Vec<u8>> {
-        let pending = self.start_read(std::slice::from_ref(slice))?;
-        loop {
-            if let Some(bytes) = self.try_read(&pending)? {
-                return Ok(bytes);
-            }
-            yield_now().await;
-        }
     }
 
     /// Blocks until everything submitted so far has finished.
@@ -290,103 +228,4 @@ impl GpuSlice {
             size: wgpu::BufferSize::new(self.size),
         })
     }
-}
-
-/// What wgpu says when a buffer is mapped.
-type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
-
-/// A copy to the host that is under way.
-#[derive(Debug)]
-pub(crate) struct PendingRead {
-    staging: wgpu::Buffer,
-    receiver: OneshotReceiver<Mapped>,
-}
-
-/// Lets the other tasks of the executor run once.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-fn check_limits(limits: &wgpu::Limits) -> Result<()> {
-    let checks = [
-        (
-            "max_storage_buffers_per_shader_stage",
-            STORAGE_BUFFERS,
-            limits.max_storage_buffers_per_shader_stage,
-        ),
-        (
-            "max_compute_invocations_per_workgroup",
-            WORKGROUP_SIZE,
-            limits.max_compute_invocations_per_workgroup,
-        ),
-        ("max_compute_workgroup_size_x", WORKGROUP_SIZE, limits.max_compute_workgroup_size_x),
-        (
-            "max_compute_workgroup_storage_size",
-            WORKGROUP_STORAGE,
-            limits.max_compute_workgroup_storage_size,
-        ),
-    ];
-    for (limit, needed, found) in checks {
-        if found < needed {
-            return Err(Error::LimitTooSmall {
-                limit,
-                needed: u64::from(needed),
-                found: u64::from(found),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// One instance for all devices of the process: wgpu tells buffers of another device apart only
-/// within one instance.
-fn instance() -> &'static wgpu::Instance {
-    static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
-    INSTANCE.get_or_init(|| {
-        wgpu::Instance::new(wgpu::InstanceDescriptor {
-            backends: wgpu::Backends::PRIMARY,
-            ..wgpu::InstanceDescriptor::new_without_display_handle_from_env()
-        })
-    })
-}
-
-async fn best_adapter() -> Result<wgpu::Adapter> {
-    let backends = wgpu::Backends::from_env().unwrap_or(wgpu::Backends::PRIMARY);
-    let instance = instance();
-    let wanted = std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default().to_lowercase();
-    let mut rejected = Vec::new();
-    let mut best: Option<(u32, wgpu::Adapter)> = None;
-    for adapter in instance.enumerate_adapters(backends).await {
-        let info = adapter.get_info();
-        if !info.name.to_lowercase().contains(&wanted) {
-            rejected.push(format!("{} is not named like \"{wanted}\"", info.name));
-            continue;
-        }
-        let rank = match info.device_type {
-            wgpu::DeviceType::DiscreteGpu => 4,
-            wgpu::DeviceType::IntegratedGpu => 3,
-            wgpu::DeviceType::VirtualGpu => 2,
-            wgpu::DeviceType::Cpu => 1,
-            wgpu::DeviceType::Other => 0,
-        };
-        if best.as_ref().is_none_or(|(best_rank, _)| rank > *best_rank) {
-            best = Some((rank, adapter));
-        }
-    }
-    best.map(|(_, adapter)| adapter).ok_or_else(|| Error::NoAdapter {
-        found: if rejected.is_empty() {
-            format!("none for the backends {backends:?}")
-        } else {
-            rejected.join("; ")
-        },
-    })
 }

@@ -1,0 +1,102 @@
+//! Reading buffers back to the host, waiting or not.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
+
+use super::{Gpu, GpuSlice};
+use crate::error::{Error, Result};
+
+/// What wgpu says when a buffer is mapped.
+type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
+
+/// A copy to the host that is under way.
+#[derive(Debug)]
+pub(crate) struct PendingRead {
+    staging: wgpu::Buffer,
+    receiver: OneshotReceiver<Mapped>,
+}
+
+/// Lets the other tasks of the executor run once.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Gpu {
+    /// Starts to copy `slices`, one behind the other, to the host.
+    pub(crate) fn start_read(&self, slices: &[GpuSlice]) -> Result<PendingRead> {
+        let bytes = slices.iter().map(|slice| slice.size).sum();
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = self.allocate("read-back", bytes, usage)?;
+        let mut encoder = self.encoder("read-back");
+        let mut end = 0;
+        for slice in slices {
+            encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, &staging, end, slice.size);
+            end += slice.size;
+        }
+        let (sender, receiver) = oneshot_channel();
+        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |result| {
+            // A receiver that was dropped no longer wants the answer.
+            let _ = sender.send(result);
+        });
+        self.submit("a read-back", encoder)?;
+        Ok(PendingRead { staging, receiver })
+    }
+
+    /// The bytes of `pending` if they have arrived; never waits.
+    pub(crate) fn try_read(&self, pending: &PendingRead) -> Result<Option<Vec<u8>>> {
+        self.device
+            .poll(wgpu::PollType::Poll)
+            .map_err(|error| self.lost_error(&error.to_string()))?;
+        let received = pin!(pending.receiver.receive());
+        match received.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => self.check_lost().map(|()| None),
+            Poll::Ready(mapped) => self.take(pending, mapped).map(Some),
+        }
+    }
+
+    /// The bytes of `pending`, waiting for them.
+    pub(crate) fn finish_read(&self, pending: &PendingRead) -> Result<Vec<u8>> {
+        self.wait()?;
+        // Another thread that polls may still be on its way to the callback.
+        self.take(pending, pollster::block_on(pending.receiver.receive()))
+    }
+
+    fn take(&self, pending: &PendingRead, mapped: Option<Mapped>) -> Result<Vec<u8>> {
+        if !matches!(mapped, Some(Ok(()))) {
+            return Err(self.lost_error("a read-back was abandoned"));
+        }
+        let view = pending
+            .staging
+            .get_mapped_range(..)
+            .map_err(|error| Error::Rejected { what: "a read-back", message: error.to_string() })?;
+        Ok(view.to_vec())
+    }
+
+    /// Copies `slice` to the host, waiting for it.
+    pub(crate) fn read_blocking(&self, slice: &GpuSlice) -> Result<Vec<u8>> {
+        self.finish_read(&self.start_read(std::slice::from_ref(slice))?)
+    }
+
+    /// Copies `slice` to the host, yielding to other tasks until it arrives.
+    pub(crate) async fn read(&self, slice: &GpuSlice) -> Result<Vec<u8>> {
+        let pending = self.start_read(std::slice::from_ref(slice))?;
+        loop {
+            if let Some(bytes) = self.try_read(&pending)? {
+                return Ok(bytes);
+            }
+            yield_now().await;
+        }
+    }
+}
