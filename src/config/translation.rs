@@ -31,7 +31,9 @@ pub enum Translation {
     /// The gate is open while the smoothed curvature lies `significance` standard errors below zero
     /// and the last measured one below zero.
     SaddleFree {
-        /// Dimensionless, > 0. At 1 the step along N is as long as one of Adam's as a whole.
+        /// Dimensionless, > 0. At 1 the step along N is as long as one of Adam's as a whole. SGD's
+        /// rates can be a hundred times larger: with many parameters, take less in proportion, or R
+        /// comes near ‖θ‖.
         trust: f64,
         /// Added to |C|, in its unit, > 0.
         damping: f64,

@@ -38,13 +38,13 @@ struct Arguments {
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
     /// Sequences in a minibatch.
-    #[arg(long, default_value_t = 12)]
-    batch: usize,
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
     /// Optimizers: sgd, adam, adam-l2, adamw, sophia, alone or after deo- or projection-.
     #[arg(long, value_delimiter = ',', default_values = ["adamw", "deo-adamw"])]
     optimizers: Vec<Method>,
     /// Runs of each optimizer.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// Seed of the first run.
     #[arg(long, default_value_t = 0)]
@@ -95,8 +95,8 @@ impl Arguments {
             text, modulus, size, steps, batch, interval, learning_rate, evaluate_every, ..
         } = self;
         let settings = format!(
-            "text {text:?}, modulus {modulus}, size {size:?}, steps {steps}, batch {batch}, interval {interval}, \
-             learning rate {learning_rate}, evaluated every {evaluate_every}\n"
+            "text {text:?}, modulus {modulus}, size {size:?}, steps {steps}, batch {batch}, \
+             interval {interval}, learning rate {learning_rate}, evaluated every {evaluate_every}\n"
         );
         std::fs::create_dir_all(&self.out)?;
         let path = self.out.join("settings.txt");
@@ -117,8 +117,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     arguments.claim_folder()?;
     let data = match &arguments.text {
-        Some(path) => Data::read(path, arguments.batch)?,
-        None => Data::equations(arguments.modulus, arguments.batch)?,
+        Some(path) => Data::read(path, arguments.batch.into())?,
+        None => Data::equations(arguments.modulus, arguments.batch.into())?,
     };
     let device = arguments.device.open()?;
     let place = if device.is_shared() { "there too" } else { "on the CPU" };
