@@ -42,7 +42,12 @@ impl Losses {
     }
 }
 
-impl<M: Module, F: FnMut(&M) -> Tensor<1>> ModuleObjective<'_, M, F> {
+impl<'a, M: Module, F: FnMut(&M) -> Tensor<1>> ModuleObjective<'a, M, F> {
+    /// No evaluation made yet, and random numbers left alone.
+    pub(crate) fn new(binding: &'a Binding, centre: &'a M, probe: &'a mut M, loss: F) -> Self {
+        Self { binding, centre, probe, loss, seed: None, losses: Losses::default() }
+    }
+
     fn evaluate(&mut self, at: &mut Evaluation<'_>) -> Result<()> {
         let binding = self.binding;
         let module = match at.point {

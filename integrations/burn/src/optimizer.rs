@@ -9,7 +9,7 @@ use dimer::{Config, Group, Optimizer, Telemetry};
 use crate::binding::Binding;
 use crate::device::DimerDevice;
 use crate::error::Result;
-use crate::objective::{Losses, ModuleObjective};
+use crate::objective::ModuleObjective;
 use crate::parameters::Parameters;
 
 /// Trains a Burn module with Dimer-Enhanced Optimization.
@@ -118,7 +118,8 @@ impl<M: Module> DimerOptimizer<M> {
     /// [`dimer::Optimizer::step`]. Nothing has changed then.
     pub fn step(&mut self, loss: impl FnMut(&M) -> Tensor<1>) -> Result<Tensor<1>> {
         self.refresh()?;
-        let mut objective = objective(&self.binding, &self.module, &mut self.probe, loss);
+        let mut objective =
+            ModuleObjective::new(&self.binding, &self.module, &mut self.probe, loss);
         objective.seed = self.seed.map(|seed| seed.wrapping_add(self.optimizer.steps()));
         self.optimizer.step(&mut objective)?;
         let losses = objective.losses;
@@ -133,7 +134,8 @@ impl<M: Module> DimerOptimizer<M> {
     /// live; see [`DimerOptimizer::repeat_randomness`]. Else as [`DimerOptimizer::step`].
     pub fn check(&mut self, loss: impl FnMut(&M) -> Tensor<1>) -> Result<()> {
         self.refresh()?;
-        let mut objective = objective(&self.binding, &self.module, &mut self.probe, loss);
+        let mut objective =
+            ModuleObjective::new(&self.binding, &self.module, &mut self.probe, loss);
         objective.seed = self.seed;
         Ok(self.optimizer.check_objective(&mut objective)?)
     }
@@ -243,14 +245,4 @@ impl<M: Module> DimerOptimizer<M> {
         }
         Ok(())
     }
-}
-
-/// The evaluations of one step, none made yet.
-pub(crate) fn objective<'a, M, F>(
-    binding: &'a Binding,
-    centre: &'a M,
-    probe: &'a mut M,
-    loss: F,
-) -> ModuleObjective<'a, M, F> {
-    ModuleObjective { binding, centre, probe, loss, seed: None, losses: Losses::default() }
 }

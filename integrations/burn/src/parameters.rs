@@ -1,6 +1,7 @@
 //! [`Parameters`]: the tensors of a module that are trained, in the order in which it is visited.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::tensor::{DType, Device, Tensor};
@@ -15,6 +16,8 @@ pub(crate) struct Parameter {
     /// Its path in the module.
     name: String,
     shape: Vec<usize>,
+    /// Where its elements lie in a vector on the host, without padding.
+    range: Range<usize>,
 }
 
 /// Every trained tensor of a module once, also where several places share it.
@@ -41,7 +44,7 @@ impl Parameters {
         let mut builder = Layout::builder();
         let ids: Vec<_> = groups.iter().map(|(_, group)| builder.group(group.clone())).collect();
         let mut used = vec![false; groups.len()];
-        for Parameter { id, name, shape } in &self.entries {
+        for Parameter { id, name, shape, .. } in &self.entries {
             match groups.iter().position(|(group, _)| group.matches(id, Some(name))) {
                 Some(index) => {
                     used[index] = true;
@@ -61,6 +64,11 @@ impl Parameters {
     /// The index of a parameter, which is that of its tensor in the layout.
     pub(crate) fn position(&self, id: ParamId) -> Option<usize> {
         self.positions.get(&id).copied()
+    }
+
+    /// Where the elements of a parameter lie in a vector on the host.
+    pub(crate) fn range(&self, index: usize) -> Range<usize> {
+        self.entries[index].range.clone()
     }
 
     /// How many there are.
@@ -130,6 +138,9 @@ impl ModuleVisitor for Visitor<'_> {
             return;
         }
         self.found.positions.insert(param.id, self.found.entries.len());
-        self.found.entries.push(Parameter { id: param.id, name, shape: tensor.dims().to_vec() });
+        let shape = tensor.dims().to_vec();
+        let begin = self.found.entries.last().map_or(0, |entry| entry.range.end);
+        let range = begin..begin + tensor.shape().num_elements();
+        self.found.entries.push(Parameter { id: param.id, name, shape, range });
     }
 }

@@ -46,8 +46,7 @@ impl Rebind<'_> {
         let tensor = match self.source {
             Source::Views(vector) => vector.view::<D>(slot),
             Source::Values(values) => {
-                let begin: usize = self.layout.tensors()[..index].iter().map(|slot| slot.len).sum();
-                let values = values[begin..begin + slot.len].to_vec();
+                let values = values[self.parameters.range(index)].to_vec();
                 let data = TensorData::new(values, slot.shape.clone());
                 Tensor::from_data(data, &self.device.clone().inner())
             }

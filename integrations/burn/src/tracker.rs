@@ -7,7 +7,7 @@ use dimer::{Base, Config, Dimer, Group, Optimizer, Schedule, Telemetry};
 use crate::binding::Binding;
 use crate::device::DimerDevice;
 use crate::error::Result;
-use crate::optimizer::objective;
+use crate::objective::ModuleObjective;
 use crate::parameters::Parameters;
 
 /// Follows the softest mode of the loss through a training that another optimizer does.
@@ -97,7 +97,7 @@ impl<M: Module> CurvatureTracker<M> {
             let parameters = Parameters::of(module, &self.binding.device.burn())?;
             self.binding.parameters.check_same(&parameters)?;
             self.binding.write(module, &self.optimizer)?;
-            let mut objective = objective(&self.binding, module, &mut self.probe, loss);
+            let mut objective = ModuleObjective::new(&self.binding, module, &mut self.probe, loss);
             self.optimizer.rotate(&mut objective)?;
         }
         self.steps += 1;
