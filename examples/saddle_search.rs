@@ -119,6 +119,7 @@ fn climb(gpu: &Gpu, landscape: &Landscape, seed: u64, steps: u32) -> Result<End,
             seed,
             ..Dimer::default()
         }),
+        ..Config::default()
     };
     let mut optimizer = Optimizer::new(gpu, Layout::flat(start.len())?, config, &start)?;
     let mut slope = vec![0.0; start.len()];

@@ -7,13 +7,12 @@
 // 16 bytes an element.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(thread: Thread) {
     let distance = scalars.displacement;
     let inverse = scalars.ritz.inverse_direction;
-    let walk = walk_of(workgroup.x, lane);
+    let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
-        let p = inverse * workspace[slot(P, i)];
-        workspace[slot(P, i)] = p;
+        let p = store_vector(P, i, inverse * load_vector(P, i));
         probe[i] = placed(params[i], distance, p);
     }
 }

@@ -23,21 +23,21 @@ fn symmetric(a: vec4f, hb: vec4f, b: vec4f, ha: vec4f) -> f32 {
 
 fn products(i: u32) -> Sums {
     var sums = Sums();
-    let n = workspace[slot(N, i)];
-    let hn = workspace[slot(HN, i)];
+    let n = load_vector(N, i);
+    let hn = load_vector(HN, i);
     sums.first.plain.x = dot_lanes(n, n);
     sums.first.small.z = dot_lanes(n, hn);
     sums.second.plain.x = dot_lanes(hn, hn);
     if AIMS & !FORCE {
-        let p = workspace[slot(P, i)];
+        let p = load_vector(P, i);
         let small = p * SMALL_SCALE;
         let large = p * LARGE_SCALE;
         sums.second.large.x = dot_lanes(small, small);
         sums.second.large.y = dot_lanes(large, large);
     }
     if FORCE {
-        let u = workspace[slot(U, i)];
-        let hu = workspace[slot(HU, i)];
+        let u = load_vector(U, i);
+        let hu = load_vector(HU, i);
         sums.first.plain.y = dot_lanes(n, u);
         sums.first.small.x = dot_lanes(u, u);
         sums.first.small.w = symmetric(n, hu, u, hn);
@@ -45,8 +45,8 @@ fn products(i: u32) -> Sums {
         sums.second.plain.y = dot_lanes(hn, hu);
         sums.second.plain.w = dot_lanes(hu, hu);
         if DIRECTION {
-            let p = workspace[slot(P, i)];
-            let hp = workspace[slot(HP, i)];
+            let p = load_vector(P, i);
+            let hp = load_vector(HP, i);
             sums.first.plain.z = dot_lanes(n, p);
             sums.first.plain.w = dot_lanes(u, p);
             sums.first.small.y = dot_lanes(p, p);
@@ -62,13 +62,13 @@ fn products(i: u32) -> Sums {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(thread: Thread) {
     if STOPS & FORCE {
         if scalars.ritz.stopped != 0u {
             return;
         }
     }
-    let walk = walk_of(workgroup.x, lane);
+    let walk = walk_of(thread);
     var total = Sums();
     var i = walk.first;
     while i < walk.end {
@@ -80,11 +80,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
         }
         total = Sums(add(total.first, run.first), add(total.second, run.second));
     }
-    let first = reduce_workgroup(lane, total.first);
+    let first = reduce_workgroup(thread, total.first);
     workgroupBarrier();
-    let second = reduce_workgroup(lane, total.second);
-    if lane == 0u {
-        let index = shard.first_tile + workgroup.x;
+    let second = reduce_workgroup(thread, total.second);
+    if thread.lane == 0u {
+        let index = shard.first_tile + thread.workgroup.x;
         scalars.partials[index] = first;
         scalars.partials[step.tiles + index] = second;
     }

@@ -14,9 +14,9 @@ const LEAST_FACTOR: f32 = 1e-6;
 const LARGEST_FACTOR: f32 = 1e-2;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(local_invocation_index) lane: u32) {
-    let sums = reduce_partials(lane);
-    if lane != 0u {
+fn main(thread: Thread) {
+    let sums = reduce_partials(thread);
+    if thread.lane != 0u {
         return;
     }
     let distance = scalars.displacement;

@@ -9,13 +9,13 @@
 // 12 bytes an element.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let distance = probe_distance(lane);
-    if shard.first_tile + workgroup.x == 0u && lane == 0u {
+fn main(thread: Thread) {
+    let distance = probe_distance(thread);
+    if shard.first_tile + thread.workgroup.x == 0u && thread.lane == 0u {
         scalars.displacement = distance;
     }
-    let walk = walk_of(workgroup.x, lane);
+    let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
-        probe[i] = placed(params[i], distance, orientation[i]);
+        probe[i] = placed(params[i], distance, unpacked(orientation[i]));
     }
 }

@@ -7,8 +7,8 @@
 // 4, 8 or 12 bytes an element.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let tile = tile_of(workgroup.x, lane);
+fn main(thread: Thread) {
+    let tile = tile_of(thread);
     var total = Partial();
     var i = tile.first;
     while i < tile.alike_end {
@@ -28,9 +28,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
         }
         total = add(total, run);
     }
-    let sums = reduce_workgroup(lane, total);
-    if lane == 0u {
-        let index = shard.first_tile + workgroup.x;
+    let sums = reduce_workgroup(thread, total);
+    if thread.lane == 0u {
+        let index = shard.first_tile + thread.workgroup.x;
         scalars.partials[index] = sums;
         if index == 0u {
             scalars.previous = scalars.latest;

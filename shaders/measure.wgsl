@@ -22,10 +22,10 @@ fn measure(i: u32, place: Place, inverse: f32) {
             d = select(vec4f(), kept_difference(i), acts(place));
         }
     }
-    workspace[slot(SLOT, i)] = inverse * d;
+    store_vector(SLOT, i, inverse * d);
     if AIMS & (SLOT == HN) {
         if seeks() {
-            workspace[slot(P, i)] = select(vec4f(), g1, acts(place));
+            store_vector(P, i, select(vec4f(), g1, acts(place)));
         }
     }
 }
@@ -37,18 +37,18 @@ fn seeks() -> bool {
 }
 
 fn kept_difference(i: u32) -> vec4f {
-    return fma(vec4f(0.5), workspace[slot(SLOT, i)], -0.5 * probe_gradient[i]);
+    return fma(vec4f(0.5), load_vector(SLOT, i), -0.5 * probe_gradient[i]);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(thread: Thread) {
     if STOPS & (SLOT != HN) {
         if scalars.ritz.stopped != 0u {
             return;
         }
     }
     let inverse = 1.0 / scalars.displacement;
-    let tile = tile_of(workgroup.x, lane);
+    let tile = tile_of(thread);
     for (var i = tile.first; i < tile.alike_end; i += STREAM_WIDTH) {
         measure(i, tile.place, inverse);
     }

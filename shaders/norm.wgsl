@@ -5,8 +5,8 @@
 // 4 bytes an element.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let walk = walk_of(workgroup.x, lane);
+fn main(thread: Thread) {
+    let walk = walk_of(thread);
     var total = Partial();
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         let small = params[i] * SMALL_SCALE;
@@ -14,8 +14,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
         total.small.x += dot_lanes(small, small);
         total.large.x += dot_lanes(large, large);
     }
-    let sums = reduce_workgroup(lane, total);
-    if lane == 0u {
-        scalars.partials[shard.first_tile + workgroup.x] = sums;
+    let sums = reduce_workgroup(thread, total);
+    if thread.lane == 0u {
+        scalars.partials[shard.first_tile + thread.workgroup.x] = sums;
     }
 }

@@ -117,11 +117,11 @@ fn unturned(last: Ritz) -> Ritz {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(local_invocation_index) lane: u32) {
-    let first = reduce_partials_from(0u, lane);
+fn main(thread: Thread) {
+    let first = reduce_partials_from(0u, thread);
     workgroupBarrier();
-    let second = reduce_partials_from(step.tiles, lane);
-    if lane != 0u {
+    let second = reduce_partials_from(step.tiles, thread);
+    if thread.lane != 0u {
         return;
     }
     let m = matrices(first, second);

@@ -8,19 +8,20 @@
 
 fn rotate(i: u32, place: Place, result: Outcome) {
     let d = load_difference(i, place, load_gradient(i, place));
-    orientation[i] = fma(vec4f(result.turn), d, result.keep * orientation[i]);
+    let n = fma(vec4f(result.turn), d, result.keep * unpacked(orientation[i]));
+    orientation[i] = packed(n, i, ORIENTATION);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let result = outcome(reduce_partials(lane));
-    publish(result, workgroup.x, lane);
+fn main(thread: Thread) {
+    let result = outcome(reduce_partials(thread));
+    publish(result, thread);
     // A locally optimal rotation has turned N already.
     if ROTATION {
         if is_skipped(result) {
             return;
         }
-        let tile = tile_of(workgroup.x, lane);
+        let tile = tile_of(thread);
         for (var i = tile.first; i < tile.alike_end; i += STREAM_WIDTH) {
             rotate(i, tile.place, result);
         }

@@ -12,8 +12,8 @@
 fn element(i: u32, place: Place, result: Outcome, factors: BaseFactors) {
     let g1 = load_gradient(i, place);
     let d = load_difference(i, place, g1);
-    let n = fma(vec4f(result.turn), d, result.keep * orientation[i]);
-    orientation[i] = n;
+    let n = fma(vec4f(result.turn), d, result.keep * unpacked(orientation[i]));
+    orientation[i] = packed(n, i, ORIENTATION);
     var theta = params[i];
     if SADDLE_FREE {
         theta = shifted(theta, n, result);

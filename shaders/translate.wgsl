@@ -12,7 +12,7 @@ fn element(i: u32, place: Place, result: Outcome, factors: BaseFactors) {
     var theta = params[i];
     var g = result.clip * load_gradient(i, place);
     if DIMER {
-        let n = orientation[i];
+        let n = unpacked(orientation[i]);
         g = correct(g, n, result);
         if SADDLE_FREE {
             theta = shifted(theta, n, result);

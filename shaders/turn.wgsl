@@ -10,18 +10,18 @@
 // 24 to 52 bytes an element.
 
 fn combine(coefficients: vec3f, i: u32, n: u32, u: u32, p: u32) -> vec4f {
-    var sum = coefficients.x * workspace[slot(n, i)];
+    var sum = coefficients.x * load_vector(n, i);
     if FORCE {
-        sum = fma(vec4f(coefficients.y), workspace[slot(u, i)], sum);
+        sum = fma(vec4f(coefficients.y), load_vector(u, i), sum);
     }
     if DIRECTION {
-        sum = fma(vec4f(coefficients.z), workspace[slot(p, i)], sum);
+        sum = fma(vec4f(coefficients.z), load_vector(p, i), sum);
     }
     return sum;
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(thread: Thread) {
     let ritz = scalars.ritz;
     if ritz.valid == 0u {
         return;
@@ -32,23 +32,23 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
         }
     }
     let distance = scalars.displacement;
-    let walk = walk_of(workgroup.x, lane);
+    let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         let n = combine(ritz.combination, i, N, U, P);
         if LAST {
-            orientation[i] = n;
-            workspace[slot(P, i)] = combine(ritz.direction, i, N, U, P);
+            orientation[i] = packed(n, i, ORIENTATION);
+            store_vector(P, i, combine(ritz.direction, i, N, U, P));
         } else {
             let hn = combine(ritz.combination, i, HN, HU, HP);
             if FORCE {
                 let p = combine(ritz.direction, i, N, U, P);
-                workspace[slot(HP, i)] = combine(ritz.direction, i, HN, HU, HP);
-                workspace[slot(P, i)] = p;
+                store_vector(HP, i, combine(ritz.direction, i, HN, HU, HP));
+                store_vector(P, i, p);
             }
-            let u = ritz.inverse_residual * fma(vec4f(-ritz.curvature), n, hn);
-            workspace[slot(N, i)] = n;
-            workspace[slot(HN, i)] = hn;
-            workspace[slot(U, i)] = u;
+            store_vector(N, i, n);
+            store_vector(HN, i, hn);
+            let force = fma(vec4f(-ritz.curvature), n, hn);
+            let u = store_vector(U, i, ritz.inverse_residual * force);
             probe[i] = placed(params[i], distance, u);
         }
     }

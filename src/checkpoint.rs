@@ -115,7 +115,7 @@ impl Checkpoint {
 }
 
 /// Writes a file beside `path`, makes sure that it is on the disk, and renames it.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),

@@ -117,6 +117,14 @@ pub enum Error {
         /// What is wrong with it, naming the tensor or setting.
         reason: String,
     },
+    /// The file with tunings could not be written or used.
+    #[error("the file of tunings {}: {reason}; delete it or name another", path.display())]
+    TuningCache {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The objective itself failed.
     #[error("the objective failed: {0}")]
     Objective(#[source] Box<dyn std::error::Error + Send + Sync>),

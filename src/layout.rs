@@ -1,15 +1,13 @@
 //! [`Layout`]: named tensors packed into one flat vector, their groups, tiles and shards.
 
 use crate::error::{Error, Result};
+use crate::gpu::{Gpu, WORKGROUPS};
 
 /// Elements of one block; every tensor's slot starts on a block, so a block has one group.
 pub(crate) const BLOCK: usize = 64;
 
 /// Elements of the smallest tile; a tile is what one workgroup reduces to one partial.
 pub(crate) const MIN_TILE: usize = 4096;
-
-/// Most tiles of a layout: what a later kernel has to re-reduce.
-pub(crate) const MAX_TILES: usize = 256;
 
 /// Most groups of a layout: the length of the group table in the kernels.
 pub(crate) const MAX_GROUPS: usize = 256;
@@ -130,7 +128,8 @@ impl LayoutBuilder {
             offset += elements.next_multiple_of(BLOCK);
             len += elements;
         }
-        Ok(Layout { groups: self.groups.clone(), tensors, len, padded_len: offset })
+        let (groups, most_tiles) = (self.groups.clone(), WORKGROUPS as usize);
+        Ok(Layout { groups, tensors, len, padded_len: offset, most_tiles })
     }
 }
 
@@ -156,6 +155,8 @@ pub struct Layout {
     tensors: Vec<Tensor>,
     len: usize,
     padded_len: usize,
+    /// Tiles at most: what a later kernel has to re-reduce.
+    most_tiles: usize,
 }
 
 impl Layout {
@@ -253,10 +254,15 @@ impl Layout {
         blocks
     }
 
-    /// Elements of one tile. It depends on the length alone, never on the device, so that a
-    /// reduction has the same order, and the same bits, however the vector is sharded.
+    /// The same layout, cut into tiles for this device.
+    pub(crate) fn tiled(self, gpu: &Gpu) -> Self {
+        Self { most_tiles: gpu.tuning().workgroups as usize, ..self }
+    }
+
+    /// Elements of one tile. It depends on the length and the tuning, never on the limits of the
+    /// device, so that a reduction has the same order, and the same bits, however the vector is sharded.
     pub(crate) fn tile(&self) -> usize {
-        self.padded_len.div_ceil(MAX_TILES).next_multiple_of(MIN_TILE)
+        self.padded_len.div_ceil(self.most_tiles).next_multiple_of(MIN_TILE)
     }
 
     /// Number of tiles.

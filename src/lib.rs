@@ -108,13 +108,13 @@ pub mod unfused;
 
 pub use config::{
     Base, Config, Correction, Difference, Dimer, Displacement, Rate, Regime, Rotation, Saves,
-    Schedule, Scope, Stop, Translation, cosine_with_warm_up,
+    Schedule, Scope, Stop, Storage, Translation, cosine_with_warm_up,
 };
 pub use error::{Error, Result};
-pub use gpu::{Gpu, GpuSlice};
+pub use gpu::{Gpu, GpuSlice, Tuning};
 pub use layout::{Group, GroupId, Layout, LayoutBuilder, Tensor};
 pub use objective::{Evaluation, HessianProduct, HostObjective, Objective, Point};
-pub use optimizer::{Eigenpair, ManualStep, Modes, Optimizer, PointBuffers};
+pub use optimizer::{Eigenpair, KernelTime, ManualStep, Modes, Optimizer, PointBuffers};
 pub use state::Buffers;
 pub use telemetry::{RegionCurvature, Telemetry};
 

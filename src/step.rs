@@ -242,7 +242,9 @@ impl<'a> Parts<'a> {
         match &self.kernels.scope {
             Some(scope) if mode != Mode::Base => scope.update(&mut pass, at, mode),
             _ => {
-                self.kernels.gram.encode(&mut pass, at, mode);
+                if self.kernels.translate.needs_gram(mode) {
+                    self.kernels.gram.encode(&mut pass, at, mode);
+                }
                 self.kernels.translate.encode(&mut pass, at, mode);
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::gpu::{Gpu, PendingRead};
-use crate::state::{EVENT, RING, Record, SKIPPED, State, WRITTEN};
+use crate::state::{EVENT, RING, Record, SKIPPED, State, UNMEASURED, WRITTEN};
 
 /// What one step found and did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,7 +32,8 @@ pub struct Telemetry {
     /// How far θ moved along N beside the base optimizer's step, in units of the parameters: the
     /// saddle-free step; 0 while its gate is closed, and with other translations.
     pub shift: f32,
-    /// ‖g₁‖, unclipped.
+    /// ‖g₁‖, unclipped; NaN in a step that did not measure it
+    /// ([`Config::skip_non_finite`](crate::Config::skip_non_finite)).
     pub gradient_norm: f32,
     /// Factor of the norm clip, 1 where it did not act.
     pub clip: f32,
@@ -99,7 +100,10 @@ impl Telemetry {
             angle: record.angle,
             projection: record.projection,
             shift: record.shift,
-            gradient_norm: record.gradient_norm,
+            gradient_norm: match record.status & UNMEASURED {
+                0 => record.gradient_norm,
+                _ => f32::NAN,
+            },
             clip: record.clip,
             displacement: record.displacement,
             difference_error: record.difference_error,

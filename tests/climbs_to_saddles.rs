@@ -31,6 +31,7 @@ fn config() -> Config {
             correction: Correction::EveryStep,
             ..Dimer::default()
         }),
+        ..Config::default()
     }
 }
 

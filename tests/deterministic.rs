@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use dimer::{
     Config, Correction, Dimer, Gpu, Layout, Modes, Optimizer, Rate, Regime, Rotation, Schedule,
-    Scope, Translation,
+    Scope, Storage, Translation,
 };
 use rand::RngExt;
 
@@ -119,7 +119,9 @@ fn shards_do_not_change_the_bits() {
         assert_eq!(run_on(&gpu, config.clone()), run_on(&self::gpu(), config.clone()));
     }
     // The six vectors of the workspace share a binding, so that one tile is a shard.
-    for config in locally_optimal() {
+    let bf16 = Config { storage: Storage::Bf16, ..locally_optimal()[0].clone() };
+    let bf16_paper = Config { storage: Storage::Bf16, ..every_feature() };
+    for config in locally_optimal().into_iter().chain([bf16, bf16_paper]) {
         assert_eq!(run_on(&gpu, config.clone()), run_on(&self::gpu(), config));
     }
     let blocks = [&gpu, &self::gpu()].map(|gpu| {

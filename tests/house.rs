@@ -61,7 +61,7 @@ fn imports_go_one_way() {
         ("error", &[]),
         ("gpu", &["error"]),
         ("checkpoint", &["error"]),
-        ("layout", &["error"]),
+        ("layout", &["error", "gpu"]),
         ("config", &["error"]),
         ("orientation", &["layout"]),
         ("state", &["error", "gpu", "layout", "config"]),

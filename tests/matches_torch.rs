@@ -29,7 +29,14 @@ fn config(run: &str) -> Config {
         other => panic!("no such run: {other}"),
     };
     let max_gradient_norm = (run == "adamw_clipped").then_some(1.0);
-    Config { base, learning_rate, weight_decay, max_gradient_norm, dimer: None }
+    Config {
+        base,
+        learning_rate,
+        weight_decay,
+        max_gradient_norm,
+        dimer: None,
+        ..Config::default()
+    }
 }
 
 /// Every recorded point of every run within 1e-5.

@@ -6,15 +6,23 @@ use std::path::Path;
 use naga::back::PipelineConstants;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
-const PRELUDE: [&str; 3] =
-    ["common/switches.wgsl", "common/types.wgsl", "common/step_bindings.wgsl"];
-const STREAMS: &str = "common/streams.wgsl";
+const PRELUDE: [&str; 7] = [
+    "common/switches.wgsl",
+    "common/types.wgsl",
+    "common/step_bindings.wgsl",
+    "common/hash.wgsl",
+    "common/vectors.wgsl",
+    "common/streams.wgsl",
+    "common/reduction.wgsl",
+];
+/// What a device or a configuration chooses between.
+const THREADS: [&str; 2] = ["common/threads.wgsl", "common/threads_subgroup.wgsl"];
+const STORED: [&str; 2] = ["common/stored_f32.wgsl", "common/stored_bf16.wgsl"];
 const VECTORS: &str = "common/vector_bindings.wgsl";
 const BASIS: &str = "common/basis_bindings.wgsl";
 const PLACES: &str = "common/places.wgsl";
 const PROBE: &str = "common/probe_bindings.wgsl";
 const PLACING: &str = "common/placing.wgsl";
-const REDUCTION: &str = "common/reduction.wgsl";
 const OUTCOME: &str = "common/outcome.wgsl";
 const BASE: &str = "common/base.wgsl";
 const PRODUCTS: &str = "common/products.wgsl";
@@ -25,37 +33,36 @@ const REGION_OUTCOME: &str = "common/region_outcome.wgsl";
 const STEP: &str = "common/step.wgsl";
 
 /// What is concatenated before each fused kernel.
-const FUSED: [(&str, &[&str]); 24] = [
-    ("gram.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION, PRODUCTS]),
-    ("rotate.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION, OUTCOME]),
-    ("translate.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION, OUTCOME, BASE, STEP]),
-    ("rotate_translate.wgsl", &[STREAMS, VECTORS, PLACES, REDUCTION, OUTCOME, BASE, STEP]),
-    ("norm.wgsl", &[STREAMS, PROBE, PLACING, REDUCTION]),
-    ("displace.wgsl", &[STREAMS, PROBE, PLACING, REDUCTION]),
-    ("opposite.wgsl", &[STREAMS, PROBE, PLACING, REDUCTION]),
-    ("calibrate.wgsl", &[STREAMS, PROBE, PLACING, REDUCTION]),
-    ("measure.wgsl", &[STREAMS, BASIS, PLACES, PLACING, REDUCTION]),
-    ("aim.wgsl", &[STREAMS, BASIS, PLACES, PLACING, REDUCTION]),
-    ("basis_gram.wgsl", &[STREAMS, BASIS, PLACES, PLACING, REDUCTION]),
-    ("ritz.wgsl", &[STREAMS, BASIS, PLACES, PLACING, REDUCTION]),
-    ("turn.wgsl", &[STREAMS, BASIS, PLACES, PLACING, REDUCTION]),
-    ("scope/displace.wgsl", &[STREAMS, PROBE, PLACING, REGIONS, REDUCTION]),
-    ("scope/gram.wgsl", &[STREAMS, VECTORS, PLACES, REGIONS, REDUCTION, PRODUCTS]),
-    ("scope/sums.wgsl", &[STREAMS, VECTORS, PLACES, REGIONS, REDUCTION]),
-    ("scope/whole.wgsl", &[STREAMS, VECTORS, PLACES, REGIONS, REDUCTION, OUTCOME, REGION_OUTCOME]),
-    (
-        "scope/update.wgsl",
-        &[STREAMS, VECTORS, PLACES, REGIONS, REDUCTION, OUTCOME, REGION_OUTCOME, BASE],
-    ),
-    ("modes/aim.wgsl", &[STREAMS, MODES, PLACES, REDUCTION]),
-    ("modes/measure.wgsl", &[STREAMS, MODES, PLACES, REDUCTION]),
-    ("modes/gram.wgsl", &[STREAMS, MODES, PLACES, REDUCTION]),
-    ("modes/ritz.wgsl", &[STREAMS, MODES, PLACES, REDUCTION]),
-    ("modes/turn.wgsl", &[STREAMS, MODES, PLACES, REDUCTION]),
-    ("scope/rotate.wgsl", &[STREAMS, VECTORS, PLACES, REGIONS, REDUCTION, OUTCOME, REGION_OUTCOME]),
+const FUSED: [(&str, &[&str]); 25] = [
+    ("gram.wgsl", &[VECTORS, PLACES, PRODUCTS]),
+    ("rotate.wgsl", &[VECTORS, PLACES, OUTCOME]),
+    ("translate.wgsl", &[VECTORS, PLACES, OUTCOME, BASE, STEP]),
+    ("rotate_translate.wgsl", &[VECTORS, PLACES, OUTCOME, BASE, STEP]),
+    ("count.wgsl", &[VECTORS, PLACES, OUTCOME]),
+    ("norm.wgsl", &[PROBE, PLACING]),
+    ("displace.wgsl", &[PROBE, PLACING]),
+    ("opposite.wgsl", &[PROBE, PLACING]),
+    ("calibrate.wgsl", &[PROBE, PLACING]),
+    ("measure.wgsl", &[BASIS, PLACES, PLACING]),
+    ("aim.wgsl", &[BASIS, PLACES, PLACING]),
+    ("basis_gram.wgsl", &[BASIS, PLACES, PLACING]),
+    ("ritz.wgsl", &[BASIS, PLACES, PLACING]),
+    ("turn.wgsl", &[BASIS, PLACES, PLACING]),
+    ("scope/displace.wgsl", &[PROBE, PLACING, REGIONS]),
+    ("scope/gram.wgsl", &[VECTORS, PLACES, REGIONS, PRODUCTS]),
+    ("scope/sums.wgsl", &[VECTORS, PLACES, REGIONS]),
+    ("scope/whole.wgsl", &[VECTORS, PLACES, REGIONS, OUTCOME, REGION_OUTCOME]),
+    ("scope/update.wgsl", &[VECTORS, PLACES, REGIONS, OUTCOME, REGION_OUTCOME, BASE]),
+    ("modes/aim.wgsl", &[MODES, PLACES]),
+    ("modes/measure.wgsl", &[MODES, PLACES]),
+    ("modes/gram.wgsl", &[MODES, PLACES]),
+    ("modes/ritz.wgsl", &[MODES, PLACES]),
+    ("modes/turn.wgsl", &[MODES, PLACES]),
+    ("scope/rotate.wgsl", &[VECTORS, PLACES, REGIONS, OUTCOME, REGION_OUTCOME]),
 ];
 
-const SWITCHES: [&str; 21] = [
+const SWITCHES: [&str; 22] = [
+    "UNGUARDED",
     "SADDLE_FREE",
     "CLIMB",
     "DIMER",
@@ -118,7 +125,7 @@ fn read(name: &str) -> String {
 fn validated(name: &str, source: &str) -> (naga::Module, naga::valid::ModuleInfo) {
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
         .validate(&module)
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
     assert_eq!(module.entry_points.len(), 1, "{name}");
@@ -127,14 +134,18 @@ fn validated(name: &str, source: &str) -> (naga::Module, naga::valid::ModuleInfo
 
 #[test]
 fn fused_shaders_are_valid_with_every_switch() {
-    for (name, parts) in FUSED {
-        let files = PRELUDE.iter().chain(parts).copied().chain([name]);
+    let choices = THREADS.into_iter().flat_map(|threads| STORED.map(|stored| [threads, stored]));
+    let sources = choices.flat_map(|choice| FUSED.map(|fused| (choice, fused)));
+    for (choice, (name, parts)) in sources {
+        let files = PRELUDE.into_iter().chain(choice).chain(parts.iter().copied()).chain([name]);
         let source: String = files.map(read).collect();
         let (module, info) = validated(name, &source);
         let settings = settings(&source);
-        println!("{name}: {} settings", settings.len());
+        println!("{name} with {choice:?}: {} settings", settings.len());
         assert!(!settings.is_empty());
-        for constants in settings {
+        // The switches know nothing of the choices, so that a part of them is enough for most.
+        let step = if choice == [THREADS[0], STORED[0]] { 1 } else { 17 };
+        for constants in settings.into_iter().step_by(step) {
             let (module, info) =
                 naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
                     .unwrap_or_else(|error| panic!("{name} with {constants:?}: {error}"));

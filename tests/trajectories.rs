@@ -174,6 +174,7 @@ fn every_setting() {
             weight_decay: 0.01,
             max_gradient_norm: Some(5.0),
             dimer: Some(dimer),
+            ..Config::default()
         };
         let mut optimizer =
             Optimizer::new(&gpu(), layout.clone(), config.clone(), &problem.start).unwrap();

@@ -46,10 +46,12 @@ fn update(i: u32, start: vec4f, corrected: vec4f, group: Group, factors: BaseFac
         g = select(g, decayed, vec4<bool>(group.weight_decay != 0.0));
     }
     if ADAM | SOPHIA {
-        let m = fma(vec4f(step.beta1_complement), g - first_moment[i], first_moment[i]);
-        let v = fma(vec4f(step.beta2), second_moment[i], step.beta2_complement * (g * g));
-        first_moment[i] = m;
-        second_moment[i] = v;
+        let mean = unpacked(first_moment[i]);
+        let m = fma(vec4f(step.beta1_complement), g - mean, mean);
+        let square = unpacked(second_moment[i]);
+        let v = fma(vec4f(step.beta2), square, step.beta2_complement * (g * g));
+        first_moment[i] = packed(m, i, FIRST_MOMENT);
+        second_moment[i] = packed(v, i, SECOND_MOMENT);
         if SOPHIA {
             let ratio = m / max(step.rho * v, vec4f(step.epsilon));
             theta = fma(vec4f(-rate), clamp(ratio, vec4f(-1.0), vec4f(1.0)), theta);
@@ -58,8 +60,8 @@ fn update(i: u32, start: vec4f, corrected: vec4f, group: Group, factors: BaseFac
             theta = fma(vec4f(-rate * factors.first), m / root, theta);
         }
     } else if MOMENTUM {
-        let m = fma(vec4f(step.momentum), first_moment[i], g);
-        first_moment[i] = m;
+        let m = fma(vec4f(step.momentum), unpacked(first_moment[i]), g);
+        first_moment[i] = packed(m, i, FIRST_MOMENT);
         if NESTEROV {
             g = fma(vec4f(step.momentum), m, g);
         } else {

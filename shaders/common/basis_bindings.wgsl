@@ -6,10 +6,10 @@
 @group(0) @binding(3) var<storage, read_write> gradient: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> probe_gradient: array<vec4f>;
 @group(0) @binding(5) var<storage, read> params: array<vec4f>;
-@group(0) @binding(6) var<storage, read_write> orientation: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> orientation: array<Stored>;
 @group(0) @binding(7) var<storage, read_write> probe: array<vec4f>;
 // Vectors, one behind the other: n, u and the products Hn, Hu, and where it is used p and Hp.
-@group(0) @binding(8) var<storage, read_write> workspace: array<vec4f>;
+@group(0) @binding(8) var<storage, read_write> workspace: array<Stored>;
 
 const N: u32 = 0u;
 const U: u32 = 1u;
@@ -21,4 +21,15 @@ const HP: u32 = 5u;
 // Where vec4 `i` of a vector of the workspace lies.
 fn slot(vector: u32, i: u32) -> u32 {
     return vector * shard.vectors + i;
+}
+
+fn load_vector(vector: u32, i: u32) -> vec4f {
+    return unpacked(workspace[slot(vector, i)]);
+}
+
+// Returns what was stored: the value, rounded.
+fn store_vector(vector: u32, i: u32, value: vec4f) -> vec4f {
+    let stored = packed(value, i, WORKSPACE + vector);
+    workspace[slot(vector, i)] = stored;
+    return unpacked(stored);
 }

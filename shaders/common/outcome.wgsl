@@ -60,6 +60,29 @@ fn outcome(sums: Partial) -> Outcome {
     return result;
 }
 
+// That of a step of the base optimizer that measures nothing of its gradient.
+fn unmeasured_outcome() -> Outcome {
+    var result = Outcome();
+    result.record = next_record(scalars.latest);
+    result.record.status |= UNMEASURED;
+    result.record.updates += 1u;
+    result.record.clip = 1.0;
+    result.clip = 1.0;
+    return result;
+}
+
+// The record before, less what a step finds anew.
+fn next_record(previous: Record) -> Record {
+    var record = previous;
+    record.index = step.index;
+    record.status = WRITTEN;
+    record.loss = scalars.loss;
+    record.angle = 0.0;
+    record.projection = 0.0;
+    record.shift = 0.0;
+    return record;
+}
+
 // What a skipped step leaves: nothing of it may reach the state.
 fn skipped(found: Record, previous: Record) -> Record {
     var record = previous;
@@ -84,13 +107,7 @@ fn outcome_along(
     trust: f32,
 ) -> Outcome {
     var result = Outcome();
-    result.record = previous;
-    result.record.index = step.index;
-    result.record.status = WRITTEN;
-    result.record.loss = scalars.loss;
-    result.record.angle = 0.0;
-    result.record.projection = 0.0;
-    result.record.shift = 0.0;
+    result.record = next_record(previous);
     if AUTOMATIC {
         result.record.difference_error = scalars.calibration.error;
     }
@@ -282,8 +299,8 @@ fn shifted(theta: vec4f, n: vec4f, result: Outcome) -> vec4f {
 }
 
 // The record is written by one thread of the first workgroup of the whole vector.
-fn publish(result: Outcome, workgroup: u32, lane: u32) {
-    if shard.first_tile + workgroup == 0u && lane == 0u {
+fn publish(result: Outcome, thread: Thread) {
+    if shard.first_tile + thread.workgroup.x == 0u && thread.lane == 0u {
         scalars.latest = result.record;
         scalars.records[step.index % RING] = result.record;
     }

@@ -16,10 +16,10 @@ struct Tile {
     place: Place,
 }
 
-fn tile_of(workgroup: u32, lane: u32) -> Tile {
-    let index = shard.first_tile + workgroup;
+fn tile_of(thread: Thread) -> Tile {
+    let index = shard.first_tile + thread.workgroup.x;
     let block = tables.tiles[index / 4u][index % 4u];
-    let walk = walk_of(workgroup, lane);
+    let walk = walk_of(thread);
     let alike = block != 0u;
     let place = Place(tables.groups[block >> 8u], vec4<bool>(true));
     return Tile(walk.first, select(0u, walk.end, alike), select(walk.end, 0u, alike), place);

@@ -14,17 +14,17 @@ fn automatic_factor() -> f32 {
 }
 
 // The distance of the probe, known to every thread.
-fn probe_distance(lane: u32) -> f32 {
+fn probe_distance(thread: Thread) -> f32 {
     var distance = step.displacement;
     if AUTOMATIC {
         distance = scalars.calibration.distance;
         if FAR {
-            let sums = reduce_partials(lane);
+            let sums = reduce_partials(thread);
             distance = 2.0 * automatic_factor() * max(1.0, norm_of(sums.small.x, sums.large.x));
         }
     }
     if RELATIVE {
-        let sums = reduce_partials(lane);
+        let sums = reduce_partials(thread);
         let norm = norm_of(sums.small.x, sums.large.x);
         distance = max(distance, step.displacement_factor * norm);
     }

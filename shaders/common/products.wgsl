@@ -12,7 +12,7 @@ fn products(i: u32, place: Place) -> Partial {
     terms.small.x = dot_lanes(small, small);
     terms.large.x = dot_lanes(large, large);
     if DIMER {
-        let n = orientation[i];
+        let n = unpacked(orientation[i]);
         terms.plain.z = dot_lanes(g, n);
         if ROTATION {
             let d = load_difference(i, place, g);

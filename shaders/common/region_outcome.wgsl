@@ -32,14 +32,14 @@ struct Task {
     updates: u32,
 }
 
-fn task_of(workgroup: u32, lane: u32) -> Task {
+fn task_of(thread: Thread) -> Task {
     let record = scalars.latest;
     var task = Task();
     task.updates = record.updates;
     if (record.status & SKIPPED) != 0u {
         return task;
     }
-    task.piece = piece_of(workgroup, lane);
+    task.piece = piece_of(thread);
     if task.piece.first == task.piece.end {
         return task;
     }
@@ -47,7 +47,7 @@ fn task_of(workgroup: u32, lane: u32) -> Task {
     let region = task.piece.region;
     if is_reached(region) {
         task.result = region_outcome(region, whole, 1u - record.parity);
-        if task.piece.slot == regions[region].first_slot && lane % STREAM_WIDTH == 0u {
+        if task.piece.slot == regions[region].first_slot && thread.lane % STREAM_WIDTH == 0u {
             regions[region].records[record.parity] = task.result.record;
         }
     } else {

@@ -25,13 +25,13 @@ struct Region {
 @group(2) @binding(1) var<storage, read_write> regions: array<Region>;
 
 // Streams of one workgroup: pieces or regions that it works on at a time.
-fn stream_of(workgroup: u32, lane: u32) -> u32 {
-    return (workgroup * WORKGROUP_SIZE + lane) / STREAM_WIDTH;
+fn stream_of(thread: Thread) -> u32 {
+    return (thread.workgroup.x * WORKGROUP_SIZE + thread.lane) / STREAM_WIDTH;
 }
 
 // The piece of a stream, or an empty one behind the last.
-fn piece_of(workgroup: u32, lane: u32) -> Piece {
-    let index = shard.first_piece + stream_of(workgroup, lane);
+fn piece_of(thread: Thread) -> Piece {
+    let index = shard.first_piece + stream_of(thread);
     var piece = Piece();
     if index < shard.end_piece {
         piece = pieces[index];
@@ -39,27 +39,20 @@ fn piece_of(workgroup: u32, lane: u32) -> Piece {
     return piece;
 }
 
-// The sign with which a region is displaced in this step: a hash of step, region and seed
-// (PCG-RXS-M-XS, O'Neill 2014, applied three times).
+// The sign with which a region is displaced in this step: a hash of step, region and seed.
 fn sign_of(region: u32) -> f32 {
     let bits = mixed(step.index ^ mixed(region ^ mixed(step.seed)));
     return select(-1.0, 1.0, (bits & 0x80000000u) != 0u);
 }
 
-fn mixed(x: u32) -> u32 {
-    let state = x * 747796405u + 2891336453u;
-    let word = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;
-    return (word >> 22u) ^ word;
-}
-
 // The sum over a stream, known to its first thread.
-fn reduce_stream(lane: u32, value: Partial) -> Partial {
-    lanes[lane] = value;
+fn reduce_stream(thread: Thread, value: Partial) -> Partial {
+    lanes[thread.lane] = value;
     workgroupBarrier();
     var total = value;
-    if lane % STREAM_WIDTH == 0u {
+    if thread.lane % STREAM_WIDTH == 0u {
         for (var other = 1u; other < STREAM_WIDTH; other += 1u) {
-            total = add(total, lanes[lane + other]);
+            total = add(total, lanes[thread.lane + other]);
         }
     }
     return total;

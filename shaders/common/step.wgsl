@@ -3,14 +3,19 @@
 //   fn element(i: u32, place: Place, result: Outcome, factors: BaseFactors)
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let result = outcome(reduce_partials(lane));
-    publish(result, workgroup.x, lane);
-    if is_skipped(result) {
-        return;
+fn main(thread: Thread) {
+    var result: Outcome;
+    if UNGUARDED {
+        result = unmeasured_outcome();
+    } else {
+        result = outcome(reduce_partials(thread));
+        publish(result, thread);
+        if is_skipped(result) {
+            return;
+        }
     }
     let factors = base_factors(result.record.updates);
-    let tile = tile_of(workgroup.x, lane);
+    let tile = tile_of(thread);
     for (var i = tile.first; i < tile.alike_end; i += STREAM_WIDTH) {
         element(i, tile.place, result, factors);
     }

@@ -10,8 +10,8 @@ struct Walk {
     end: u32,
 }
 
-fn walk_of(workgroup: u32, lane: u32) -> Walk {
+fn walk_of(thread: Thread) -> Walk {
     let length = shard.tile_vectors / (WORKGROUP_SIZE / STREAM_WIDTH);
-    let begin = workgroup * shard.tile_vectors + lane / STREAM_WIDTH * length;
-    return Walk(begin + lane % STREAM_WIDTH, min(begin + length, shard.vectors));
+    let begin = thread.workgroup.x * shard.tile_vectors + thread.lane / STREAM_WIDTH * length;
+    return Walk(begin + thread.lane % STREAM_WIDTH, min(begin + length, shard.vectors));
 }

@@ -1,6 +1,6 @@
 // What tells one pipeline of a kernel from another; set by src/kernels/mod.rs.
 
-// Threads of one workgroup; the square of RADIX in reduction.wgsl.
+// Threads of one workgroup; a multiple of RADIX in threads.wgsl.
 override WORKGROUP_SIZE: u32 = 256u;
 // Whether N is used at all, and whether the dispatch belongs to an event that turns it.
 override DIMER: bool = false;
@@ -26,6 +26,8 @@ override LAST: bool = false;
 // Whether the event measures along p at all, in one rotation.
 override AIMS: bool = false;
 override STOPS: bool = false;
+// Whether the step measures nothing of its gradient.
+override UNGUARDED: bool = false;
 // The workspace vector that measure writes.
 override SLOT: u32 = 0u;
 // Whether the displacement is a fraction of the norm of the parameters, whether the kernels adapt

@@ -7,7 +7,7 @@ const BLOCK_VECTORS: u32 = 16u;
 // Entries of the group table.
 const MAX_GROUPS: u32 = 256u;
 // Rows of four in the tile table.
-const MAX_TILE_ROWS: u32 = 64u;
+const MAX_TILE_ROWS: u32 = 512u;
 // Squares are summed at two scales, of vectors times 2^48 and times 2^-48, so that elements from
 // 1e-30 to 1e30 neither vanish nor overflow.
 const SMALL_SCALE: f32 = 281474976710656.0;
@@ -18,6 +18,7 @@ const CURVATURES: u32 = 4u;
 const EVENT: u32 = 1u;
 const SKIPPED: u32 = 2u;
 const WRITTEN: u32 = 4u;
+const UNMEASURED: u32 = 8u;
 
 // The hyperparameters of one step; rounded from f64 by the host.
 struct Step {

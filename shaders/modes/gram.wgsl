@@ -27,25 +27,21 @@ fn products(i: u32, row: u32, first: u32) -> Partial {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3u,
-    @builtin(num_workgroups) workgroups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let walk = walk_of(workgroup.x, lane);
+fn main(thread: Thread, @builtin(num_workgroups) workgroups: vec3u) {
+    let walk = walk_of(thread);
     var total = Partial();
     var i = walk.first;
     while i < walk.end {
         var run = Partial();
         for (var term = 0u; term < RUN && i < walk.end; term += 1u) {
-            run = add(run, products(i, workgroup.y, 4u * workgroup.z));
+            run = add(run, products(i, thread.workgroup.y, 4u * thread.workgroup.z));
             i += STREAM_WIDTH;
         }
         total = add(total, run);
     }
-    let sums = reduce_workgroup(lane, total);
-    if lane == 0u {
-        let entry = workgroup.y * workgroups.z + workgroup.z;
-        modes.partials[entry * step.tiles + shard.first_tile + workgroup.x] = sums;
+    let sums = reduce_workgroup(thread, total);
+    if thread.lane == 0u {
+        let entry = thread.workgroup.y * workgroups.z + thread.workgroup.z;
+        modes.partials[entry * step.tiles + shard.first_tile + thread.workgroup.x] = sums;
     }
 }

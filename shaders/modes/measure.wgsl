@@ -7,9 +7,9 @@
 // 12 bytes an element.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(thread: Thread) {
     let inverse = 1.0 / scalars.displacement;
-    let walk = walk_of(workgroup.x, lane);
+    let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         let place = place_of(i);
         let d = load_difference(i, place, load_gradient(i, place));

@@ -240,7 +240,8 @@ fn publish(j: u32) -> f32 {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(local_invocation_index) lane: u32) {
+fn main(thread: Thread) {
+    let lane = thread.lane;
     gather(lane);
     orthonormalize(lane);
     project(lane);

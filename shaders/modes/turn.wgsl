@@ -8,11 +8,11 @@
 // 4 bytes an element for each vector read (S and HS) and written (five a mode).
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(thread: Thread) {
     if modes.valid == 0u {
         return;
     }
-    let walk = walk_of(workgroup.x, lane);
+    let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         var s: array<vec4f, MAX_BASIS>;
         var hs: array<vec4f, MAX_BASIS>;

@@ -8,14 +8,14 @@
 // 12 bytes an element.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let distance = probe_distance(lane);
-    if shard.first_tile + workgroup.x == 0u && lane == 0u {
+fn main(thread: Thread) {
+    let distance = probe_distance(thread);
+    if shard.first_tile + thread.workgroup.x == 0u && thread.lane == 0u {
         scalars.displacement = distance;
     }
-    let piece = piece_of(workgroup.x, lane);
+    let piece = piece_of(thread);
     let scale = sign_of(piece.region) * step.region_scale;
-    for (var i = piece.first + lane % STREAM_WIDTH; i < piece.end; i += STREAM_WIDTH) {
-        probe[i] = placed(params[i], distance, scale * orientation[i]);
+    for (var i = piece.first + thread.lane % STREAM_WIDTH; i < piece.end; i += STREAM_WIDTH) {
+        probe[i] = placed(params[i], distance, scale * unpacked(orientation[i]));
     }
 }

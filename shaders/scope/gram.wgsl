@@ -5,10 +5,10 @@
 // 8 or 12 bytes an element.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let piece = piece_of(workgroup.x, lane);
+fn main(thread: Thread) {
+    let piece = piece_of(thread);
     var total = Partial();
-    var i = piece.first + lane % STREAM_WIDTH;
+    var i = piece.first + thread.lane % STREAM_WIDTH;
     while i < piece.end {
         var run = Partial();
         for (var term = 0u; term < RUN && i < piece.end; term += 1u) {
@@ -17,11 +17,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
         }
         total = add(total, run);
     }
-    let sums = reduce_stream(lane, total);
-    if lane % STREAM_WIDTH == 0u && piece.first < piece.end {
+    let sums = reduce_stream(thread, total);
+    if thread.lane % STREAM_WIDTH == 0u && piece.first < piece.end {
         scalars.partials[piece.slot] = sums;
     }
-    if shard.first_tile + workgroup.x == 0u && lane == 0u {
+    if shard.first_tile + thread.workgroup.x == 0u && thread.lane == 0u {
         scalars.previous = scalars.latest;
     }
 }

@@ -5,12 +5,13 @@
 // 16 bytes an element.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let task = task_of(workgroup.x, lane);
+fn main(thread: Thread) {
+    let task = task_of(thread);
     let end = task.piece.end;
-    for (var i = task.piece.first + lane % STREAM_WIDTH; i < end; i += STREAM_WIDTH) {
+    for (var i = task.piece.first + thread.lane % STREAM_WIDTH; i < end; i += STREAM_WIDTH) {
         let place = place_of(i);
         let d = load_difference(i, place, load_gradient(i, place));
-        orientation[i] = fma(vec4f(task.result.turn), d, task.result.keep * orientation[i]);
+        let n = fma(vec4f(task.result.turn), d, task.result.keep * unpacked(orientation[i]));
+        orientation[i] = packed(n, i, ORIENTATION);
     }
 }

@@ -4,18 +4,18 @@
 // out: regions[].sums
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let region = stream_of(workgroup.x, lane);
+fn main(thread: Thread) {
+    let region = stream_of(thread);
     var total = Partial();
     if region < step.regions {
         let end = regions[region].end_slot;
-        let first = regions[region].first_slot + lane % STREAM_WIDTH;
+        let first = regions[region].first_slot + thread.lane % STREAM_WIDTH;
         for (var slot = first; slot < end; slot += STREAM_WIDTH) {
             total = add(total, scalars.partials[slot]);
         }
     }
-    var sums = reduce_stream(lane, total);
-    if lane % STREAM_WIDTH == 0u && region < step.regions {
+    var sums = reduce_stream(thread, total);
+    if thread.lane % STREAM_WIDTH == 0u && region < step.regions {
         let sign = sign_of(region);
         sums.plain.y *= sign;
         sums.small.z *= sign;

@@ -6,18 +6,18 @@
 // Bytes an element: those of ../translate.wgsl with DIMER, or of ../rotate_translate.wgsl.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let task = task_of(workgroup.x, lane);
+fn main(thread: Thread) {
+    let task = task_of(thread);
     let result = task.result;
     let factors = base_factors(task.updates);
     let end = task.piece.end;
-    for (var i = task.piece.first + lane % STREAM_WIDTH; i < end; i += STREAM_WIDTH) {
+    for (var i = task.piece.first + thread.lane % STREAM_WIDTH; i < end; i += STREAM_WIDTH) {
         let place = place_of(i);
         let g1 = load_gradient(i, place);
-        var n = orientation[i];
+        var n = unpacked(orientation[i]);
         if ROTATION {
             n = fma(vec4f(result.turn), load_difference(i, place, g1), result.keep * n);
-            orientation[i] = n;
+            orientation[i] = packed(n, i, ORIENTATION);
         }
         var theta = params[i];
         if SADDLE_FREE {

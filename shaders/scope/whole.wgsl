@@ -15,15 +15,15 @@ struct Softest {
 var<workgroup> softest: array<Softest, WORKGROUP_SIZE>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(local_invocation_index) lane: u32) {
+fn main(thread: Thread) {
     var total = Partial();
-    for (var region = lane; region < step.regions; region += WORKGROUP_SIZE) {
+    for (var region = thread.lane; region < step.regions; region += WORKGROUP_SIZE) {
         total = add(total, regions[region].sums);
     }
-    let whole = whole_of(reduce_workgroup(lane, total));
+    let whole = whole_of(reduce_workgroup(thread, total));
     let previous = scalars.previous;
     var mine = Softest(0.0, step.regions, u32(whole.valid));
-    for (var region = lane; region < step.regions; region += WORKGROUP_SIZE) {
+    for (var region = thread.lane; region < step.regions; region += WORKGROUP_SIZE) {
         if is_reached(region) {
             let record = region_outcome(region, whole, previous.parity).record;
             mine.valid &= u32((record.status & SKIPPED) == 0u);
@@ -33,9 +33,9 @@ fn main(@builtin(local_invocation_index) lane: u32) {
             }
         }
     }
-    softest[lane] = mine;
+    softest[thread.lane] = mine;
     workgroupBarrier();
-    if lane != 0u {
+    if thread.lane != 0u {
         return;
     }
     for (var other = 1u; other < WORKGROUP_SIZE; other += 1u) {

@@ -8,6 +8,7 @@ mod probe;
 mod rotation;
 mod schedule;
 mod scope;
+mod storage;
 mod translation;
 
 use crate::error::{Error, Result};
@@ -18,6 +19,7 @@ pub(crate) use rotation::RayleighRitz;
 pub use rotation::{Rate, Regime, Rotation, Saves, Stop};
 pub use schedule::{Schedule, cosine_with_warm_up};
 pub use scope::Scope;
+pub use storage::Storage;
 pub use translation::{Correction, Translation};
 
 /// Settings of an [`Optimizer`](crate::Optimizer).
@@ -50,6 +52,18 @@ pub struct Config {
     /// default none. The factor is that of PyTorch's `clip_grad_norm_`, and g₁, g₂ enter the
     /// dimer unclipped.
     pub max_gradient_norm: Option<f64>,
+    /// Whether a step with a NaN or an infinity in a gradient changes nothing and is counted; default
+    /// true.
+    ///
+    /// To know it before the first write, the gradient is read twice. With `false`, a step of the base
+    /// optimizer alone reads it once: for AdamW 28 bytes a parameter instead of 32. Such a step has no
+    /// [`Telemetry::gradient_norm`](crate::Telemetry::gradient_norm), and a NaN reaches the parameters.
+    /// Steps that need sums over the gradient anyway (clipped, corrected along N, events, or with
+    /// [`Schedule::OnPlateau`]) are guarded always.
+    pub skip_non_finite: bool,
+    /// In which format N, the moments and the vectors of a rotation are kept; default
+    /// [`Storage::F32`].
+    pub storage: Storage,
     /// The dimer; with `None` the optimizer is its base alone. Default [`Dimer::default`].
     pub dimer: Option<Dimer>,
 }
@@ -61,6 +75,8 @@ impl Default for Config {
             learning_rate: 1e-3,
             weight_decay: 1e-2,
             max_gradient_norm: None,
+            skip_non_finite: true,
+            storage: Storage::F32,
             dimer: Some(Dimer::default()),
         }
     }
@@ -124,7 +140,22 @@ impl Config {
             positive("max_gradient_norm", norm)?;
         }
         self.base.validate()?;
-        self.dimer.as_ref().map_or(Ok(()), Dimer::validate)
+        if let Some(dimer) = &self.dimer {
+            dimer.validate()?;
+            if self.storage == Storage::Bf16 {
+                dimer.validate_bf16()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a step reads its gradient for sums before it moves anything.
+    pub(crate) fn measures_gradient(&self, uses_orientation: bool) -> bool {
+        let watches = |dimer: &Dimer| matches!(dimer.schedule, Schedule::OnPlateau { .. });
+        uses_orientation
+            || self.skip_non_finite
+            || self.max_gradient_norm.is_some()
+            || self.dimer.as_ref().is_some_and(watches)
     }
 
     /// What the configured rotation by Rayleigh–Ritz is, if it is one.
@@ -134,6 +165,19 @@ impl Config {
 }
 
 impl Dimer {
+    fn validate_bf16(&self) -> Result<()> {
+        let Some(ritz) = self.rotation.rayleigh_ritz() else { return Ok(()) };
+        if ritz.regime != Regime::Stochastic {
+            let expected = "F32, unless the regime of the rotation is Stochastic";
+            return invalid("storage", "Bf16", expected);
+        }
+        if self.difference == Difference::Central {
+            let expected = "F32, unless the difference is Forward or Exact";
+            return invalid("storage", "Bf16", expected);
+        }
+        Ok(())
+    }
+
     fn validate(&self) -> Result<()> {
         self.rotation.validate()?;
         self.schedule.validate()?;

@@ -2,17 +2,14 @@
 
 use std::sync::OnceLock;
 
-use super::WORKGROUP_SIZE;
+use super::tuning::STORAGE_PER_THREAD;
 use crate::error::{Error, Result};
 
 /// Storage buffers that the widest kernel binds.
 const STORAGE_BUFFERS: u32 = 8;
 
-/// Bytes of workgroup memory of the reductions: three `vec4<f32>` a thread.
-const WORKGROUP_STORAGE: u32 = WORKGROUP_SIZE * 48;
-
-/// Whether the kernels can run on a device of these limits.
-pub(super) fn check_limits(limits: &wgpu::Limits) -> Result<()> {
+/// Whether the kernels can run on a device of these limits, in workgroups of so many threads.
+pub(super) fn check_limits(limits: &wgpu::Limits, workgroup_size: u32) -> Result<()> {
     let checks = [
         (
             "max_storage_buffers_per_shader_stage",
@@ -21,13 +18,13 @@ pub(super) fn check_limits(limits: &wgpu::Limits) -> Result<()> {
         ),
         (
             "max_compute_invocations_per_workgroup",
-            WORKGROUP_SIZE,
+            workgroup_size,
             limits.max_compute_invocations_per_workgroup,
         ),
-        ("max_compute_workgroup_size_x", WORKGROUP_SIZE, limits.max_compute_workgroup_size_x),
+        ("max_compute_workgroup_size_x", workgroup_size, limits.max_compute_workgroup_size_x),
         (
             "max_compute_workgroup_storage_size",
-            WORKGROUP_STORAGE,
+            workgroup_size.saturating_mul(STORAGE_PER_THREAD),
             limits.max_compute_workgroup_storage_size,
         ),
     ];

@@ -2,6 +2,7 @@
 
 mod adapter;
 mod read;
+mod tuning;
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,8 +10,8 @@ use crate::error::{Error, Result};
 use adapter::{best_adapter, check_limits};
 pub(crate) use read::PendingRead;
 
-/// Threads of one workgroup, in every kernel.
-pub(crate) const WORKGROUP_SIZE: u32 = 256;
+pub use tuning::Tuning;
+pub(crate) use tuning::{MAX_WORKGROUPS, WORKGROUP_SIZE, WORKGROUPS};
 
 /// A device, its queue, and what the kernels need to know of them.
 ///
@@ -26,6 +27,7 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     name: String,
+    tuning: Tuning,
     pipeline_cache: Option<wgpu::PipelineCache>,
     lost: Arc<OnceLock<String>>,
 }
@@ -51,9 +53,10 @@ impl Gpu {
     pub async fn request() -> Result<Self> {
         let adapter = best_adapter().await?;
         let info = adapter.get_info();
-        check_limits(&adapter.limits())?;
+        check_limits(&adapter.limits(), WORKGROUP_SIZE)?;
         let wanted = wgpu::Features::SUBGROUP
             | wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
             | wgpu::Features::PIPELINE_CACHE;
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
@@ -79,11 +82,12 @@ impl Gpu {
     /// [`Error::LimitTooSmall`] if the device was requested with limits that the kernels exceed
     /// (8 storage buffers a stage, workgroups of 256 threads, 12 KiB of workgroup memory).
     pub fn wrap(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
-        check_limits(&device.limits())?;
+        check_limits(&device.limits(), WORKGROUP_SIZE)?;
         let info = device.adapter_info();
         let name = format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend);
         let pipeline_cache = pipeline_cache(&device);
-        Ok(Self { device, queue, name, pipeline_cache, lost: Arc::default() })
+        let tuning = Tuning::default();
+        Ok(Self { device, queue, name, tuning, pipeline_cache, lost: Arc::default() })
     }
 
     /// The device.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::gpu::{Gpu, GpuSlice, WORKGROUP_SIZE};
+use crate::gpu::{Gpu, GpuSlice};
 use crate::layout::{BLOCK, Layout};
 use crate::state::{Shard, State, Step, workgroups};
 
@@ -130,7 +130,7 @@ impl Bindings {
                     &regions,
                     &[buffers.pieces.as_entire_binding(), buffers.regions.as_entire_binding()],
                 ),
-                workgroups: workgroups(buffers.count(), WORKGROUP_SIZE),
+                workgroups: workgroups(buffers.count(), gpu.tuning().workgroup_size),
             }),
             widest,
         }
@@ -153,7 +153,9 @@ impl ShardBindings {
         [vectors, probe, basis]: [&wgpu::BindGroupLayout; 3],
     ) -> Self {
         let uniform = shard_uniform(gpu, &Shard::new(layout, shard, pieces));
-        let part = |slice| part_binding(slice, shard);
+        let part = |slice| part_binding(slice, shard, F32);
+        let width = state.storage.bytes();
+        let own = |slice| part_binding(slice, shard, width);
         let blocks = GpuSlice::whole(state.blocks.clone());
         let block_range = shard.start / BLOCK..shard.end / BLOCK;
         let vectors = bind_group(
@@ -162,13 +164,13 @@ impl ShardBindings {
             &[
                 uniform.as_entire_binding(),
                 state.scalars.as_entire_binding(),
-                part_binding(&blocks, &block_range),
+                part_binding(&blocks, &block_range, F32),
                 part(&state.gradient),
                 part(&state.probe_gradient),
-                part(&state.orientation),
+                own(&state.orientation),
                 part(&state.params),
-                part(&state.first_moment),
-                part(&state.second_moment),
+                own(&state.first_moment),
+                own(&state.second_moment),
             ],
         );
         let probe = bind_group(
@@ -178,7 +180,7 @@ impl ShardBindings {
                 uniform.as_entire_binding(),
                 state.scalars.as_entire_binding(),
                 part(&state.params),
-                part(&state.orientation),
+                own(&state.orientation),
                 part(&state.probe),
             ],
         );
@@ -189,17 +191,17 @@ impl ShardBindings {
             &[
                 uniform.as_entire_binding(),
                 state.scalars.as_entire_binding(),
-                part_binding(&blocks, &block_range),
+                part_binding(&blocks, &block_range, F32),
                 part(&state.gradient),
                 part(&state.probe_gradient),
                 part(&state.params),
-                part(&state.orientation),
+                own(&state.orientation),
                 part(&state.probe),
-                part_binding(&workspace, workspace_range),
+                part_binding(&workspace, workspace_range, width),
             ],
         );
         let tiles = shard.len().div_ceil(layout.tile()) as u32;
-        let piece_workgroups = workgroups(pieces.len(), WORKGROUP_SIZE);
+        let piece_workgroups = workgroups(pieces.len(), gpu.tuning().workgroup_size);
         Self { vectors, probe, basis, tiles, piece_workgroups, range: shard.clone() }
     }
 }
@@ -219,12 +221,17 @@ pub(super) fn shard_uniform(gpu: &Gpu, shard: &Shard) -> wgpu::Buffer {
     buffer
 }
 
-/// The words `range` of `slice`, or all of it where it is a stub that no kernel touches.
+/// Bytes of one element of most vectors.
+pub(super) const F32: u64 = 4;
+
+/// The elements `range` of `slice`, `width` bytes each, or all of it where it is a stub that no kernel
+/// touches.
 pub(super) fn part_binding<'a>(
     slice: &'a GpuSlice,
     range: &Range<usize>,
+    width: u64,
 ) -> wgpu::BindingResource<'a> {
-    let (begin, end) = (4 * range.start as u64, 4 * range.end as u64);
+    let (begin, end) = (width * range.start as u64, width * range.end as u64);
     if end > slice.size {
         return slice.as_binding();
     }

@@ -3,6 +3,7 @@
 //! [`unfused`] holds the same mathematics as chains of textbook operations.
 
 mod bindings;
+mod builder;
 mod calibrate;
 mod displace;
 mod gram;
@@ -12,6 +13,9 @@ mod rotate;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod timer;
+#[cfg(test)]
+mod traffic_tests;
 mod translate;
 pub(crate) mod unfused;
 #[cfg(test)]
@@ -19,19 +23,22 @@ mod unfused_tests;
 
 use std::ops::Range;
 
-use crate::config::{Base, Config, Difference, Displacement, RayleighRitz as Ritz, Translation};
+use crate::config::{Config, Displacement, RayleighRitz as Ritz};
 use crate::error::Result;
-use crate::gpu::{Gpu, GpuSlice, WORKGROUP_SIZE};
+use crate::gpu::{Gpu, GpuSlice};
 use crate::layout::Layout;
 use crate::state::{STEP_SLOTS, STEP_STRIDE, State};
 
 use bindings::{Bindings, ShardBindings};
+use builder::{Builder, Switches};
 use calibrate::Calibrate;
 use displace::Displace;
 use gram::Gram;
 use rayleigh_ritz::{DIRECTION, RayleighRitz};
 use rotate::Rotate;
 use scope::Scope;
+pub use timer::KernelTime;
+pub(crate) use timer::Timer;
 use translate::Translate;
 
 /// What a step does with the dimer.
@@ -55,8 +62,16 @@ pub(crate) struct Kernels {
     pub rotate: Option<Rotate>,
     pub scope: Option<Scope>,
     pub translate: Translate,
+    /// While the user wants to know how long kernels take.
+    pub timer: Option<Timer>,
     bindings: Bindings,
 }
+
+const PRODUCTS: &str = include_str!("../../shaders/common/products.wgsl");
+const REGION_OUTCOME: &str = include_str!("../../shaders/common/region_outcome.wgsl");
+const OUTCOME: &str = include_str!("../../shaders/common/outcome.wgsl");
+const BASE: &str = include_str!("../../shaders/common/base.wgsl");
+const STEP: &str = include_str!("../../shaders/common/step.wgsl");
 
 impl Kernels {
     pub(crate) fn new(gpu: &Gpu, layout: &Layout, config: &Config, state: &State) -> Result<Self> {
@@ -76,6 +91,7 @@ impl Kernels {
                 rotate: dimer.map(|_| Rotate::new(&builder)),
                 scope: state.regions.as_ref().map(|_| Scope::new(&builder)),
                 translate: Translate::new(&builder),
+                timer: None,
                 bindings,
             }
         })
@@ -101,12 +117,12 @@ impl Kernels {
     }
 
     /// Where the search direction lies in the workspace, if it outlives an event: for each shard, its
-    /// bytes there and its elements.
-    pub(crate) fn direction_places(&self) -> impl Iterator<Item = (u64, Range<usize>)> + '_ {
+    /// first element there, and its elements.
+    pub(crate) fn direction_places(&self) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
         let aims = self.rayleigh_ritz.as_ref().is_some_and(RayleighRitz::aims);
         self.bindings.shards.iter().filter(move |_| aims).map(|ShardBindings { range, .. }| {
             let first = self.bindings.workspace_range(range).start + DIRECTION * range.len();
-            (4 * first as u64, range.clone())
+            (first, range.clone())
         })
     }
 
@@ -117,21 +133,29 @@ impl Kernels {
         vector: &GpuSlice,
         slot: u32,
     ) {
+        // A vector of f32 is copied only where the workspace is of f32 as well.
+        let width = state.storage.bytes();
+        #[cfg(test)]
+        traffic_tests::note("copy", 2.0 * width as f64);
         for ShardBindings { range, .. } in &self.bindings.shards {
             let begin = self.bindings.workspace_range(range).start + slot as usize * range.len();
             encoder.copy_buffer_to_buffer(
                 &vector.buffer,
-                vector.offset + 4 * range.start as u64,
+                vector.offset + width * range.start as u64,
                 &state.workspace,
-                4 * begin as u64,
-                4 * range.len() as u64,
+                width * begin as u64,
+                width * range.len() as u64,
             );
         }
     }
 
     /// Where a dispatch of step `index` finds its vectors and hyperparameters.
     pub(crate) fn at(&self, index: u64) -> At<'_> {
-        At { bindings: &self.bindings, slot: (index % u64::from(STEP_SLOTS)) as u32 }
+        At {
+            bindings: &self.bindings,
+            slot: (index % u64::from(STEP_SLOTS)) as u32,
+            timer: self.timer.as_ref(),
+        }
     }
 }
 
@@ -140,6 +164,7 @@ impl Kernels {
 pub(crate) struct At<'a> {
     bindings: &'a Bindings,
     slot: u32,
+    timer: Option<&'a Timer>,
 }
 
 /// One compute pipeline over the shards of the vectors.
@@ -147,6 +172,9 @@ pub(crate) struct At<'a> {
 pub(crate) struct Kernel {
     pipeline: wgpu::ComputePipeline,
     over: Over,
+    label: &'static str,
+    #[cfg(test)]
+    traffic: traffic_tests::Traffic,
 }
 
 /// Which bind group a kernel uses for its vectors.
@@ -190,27 +218,43 @@ impl Kernel {
     }
 
     fn encode_first(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>, workgroups: u32) {
-        self.set(pass, at);
-        pass.set_bind_group(0, self.over.of(&at.bindings.shards[0]), &[]);
-        pass.dispatch_workgroups(workgroups, 1, 1);
+        #[cfg(test)]
+        traffic_tests::note(self.label, 0.0);
+        self.timed(pass, at, |pass| {
+            pass.set_bind_group(0, self.over.of(&at.bindings.shards[0]), &[]);
+            pass.dispatch_workgroups(workgroups, 1, 1);
+        });
     }
 
     /// One dispatch a shard: one workgroup a tile, or streams of threads for its pieces.
     fn encode(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>) {
-        self.set(pass, at);
-        for shard in &at.bindings.shards {
-            pass.set_bind_group(0, self.over.of(shard), &[]);
-            let workgroups =
-                if self.over.has_regions() { shard.piece_workgroups } else { shard.tiles };
-            pass.dispatch_workgroups(workgroups, 1, 1);
-        }
+        #[cfg(test)]
+        self.traffic.log(self.label, at.bindings);
+        self.timed(pass, at, |pass| {
+            for shard in &at.bindings.shards {
+                pass.set_bind_group(0, self.over.of(shard), &[]);
+                let workgroups =
+                    if self.over.has_regions() { shard.piece_workgroups } else { shard.tiles };
+                pass.dispatch_workgroups(workgroups, 1, 1);
+            }
+        });
     }
 
-    fn set(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>) {
+    /// Records `dispatch` with the pipeline and the groups that all shards share.
+    fn timed(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        at: At<'_>,
+        dispatch: impl FnOnce(&mut wgpu::ComputePass<'_>),
+    ) {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(1, &at.bindings.step, &[at.slot * STEP_STRIDE as u32]);
         if let Some(regions) = at.bindings.regions.as_ref().filter(|_| self.over.has_regions()) {
             pass.set_bind_group(2, &regions.group, &[]);
+        }
+        match at.timer {
+            Some(timer) => timer.time(pass, self.label, dispatch),
+            None => dispatch(pass),
         }
     }
 }
@@ -238,132 +282,6 @@ impl PerMode {
             _ => &self.base,
         };
         kernel.encode(pass, at);
-    }
-}
-
-/// Makes the pipelines of one configuration.
-struct Builder<'a> {
-    gpu: &'a Gpu,
-    config: &'a Config,
-    bindings: &'a Bindings,
-}
-
-/// What precedes the source of every kernel, up to its bindings.
-const PRELUDE: &str = concat!(
-    include_str!("../../shaders/common/switches.wgsl"),
-    include_str!("../../shaders/common/types.wgsl"),
-    include_str!("../../shaders/common/step_bindings.wgsl"),
-);
-const VECTORS: &str = include_str!("../../shaders/common/vector_bindings.wgsl");
-const PROBE: &str = include_str!("../../shaders/common/probe_bindings.wgsl");
-const BASIS: &str = include_str!("../../shaders/common/basis_bindings.wgsl");
-const PLACES: &str = include_str!("../../shaders/common/places.wgsl");
-const STREAMS: &str = include_str!("../../shaders/common/streams.wgsl");
-const PLACING: &str = include_str!("../../shaders/common/placing.wgsl");
-const REDUCTION: &str = include_str!("../../shaders/common/reduction.wgsl");
-const PRODUCTS: &str = include_str!("../../shaders/common/products.wgsl");
-const REGIONS: &str = include_str!("../../shaders/common/regions.wgsl");
-const REGION_OUTCOME: &str = include_str!("../../shaders/common/region_outcome.wgsl");
-const OUTCOME: &str = include_str!("../../shaders/common/outcome.wgsl");
-const BASE: &str = include_str!("../../shaders/common/base.wgsl");
-const STEP: &str = include_str!("../../shaders/common/step.wgsl");
-
-impl Builder<'_> {
-    fn kernel(&self, label: &str, over: Over, parts: &[&str], switches: &Switches) -> Kernel {
-        let (vectors, layout) = match over {
-            Over::Vectors => ([VECTORS, PLACES].concat(), &self.bindings.vectors_layout),
-            Over::Probe => ([PROBE, PLACING].concat(), &self.bindings.probe_layout),
-            Over::Basis => ([BASIS, PLACES, PLACING].concat(), &self.bindings.basis_layout),
-            Over::RegionVectors => {
-                ([VECTORS, PLACES, REGIONS].concat(), &self.bindings.region_vectors_layout)
-            }
-            Over::RegionProbe => {
-                ([PROBE, PLACING, REGIONS].concat(), &self.bindings.region_probe_layout)
-            }
-        };
-        let source = [PRELUDE, STREAMS, &vectors, REDUCTION, &parts.concat()].concat();
-        let constants = self.constants(over, switches);
-        Kernel { pipeline: pipeline(self.gpu, label, Some(layout), &source, &constants), over }
-    }
-
-    /// The overrides of `switches.wgsl`.
-    fn constants(&self, over: Over, switches: &Switches) -> [(&'static str, f64); 23] {
-        let (adam, sophia, decoupled) = match self.config.base {
-            Base::Sgd { .. } => (false, false, false),
-            Base::Adam { .. } => (true, false, false),
-            Base::AdamW { .. } => (true, false, true),
-            Base::Sophia { .. } => (false, true, true),
-        };
-        let (momentum, nesterov) = match self.config.base {
-            Base::Sgd { momentum, nesterov } => (momentum > 0.0, nesterov),
-            _ => (false, false),
-        };
-        let dimer = self.config.dimer.as_ref();
-        let exact = dimer.is_some_and(|dimer| dimer.difference == Difference::Exact);
-        let displacement = dimer.filter(|_| !exact).map(|dimer| dimer.displacement);
-        let translation = dimer.map(|dimer| dimer.translation);
-        let event = switches.mode == Mode::Event;
-        let ritz = self.config.rayleigh_ritz().filter(|_| event);
-        // Where measure has made the mean of a central pair, the other kernels find it in place.
-        let central = dimer.is_some_and(|dimer| dimer.difference == Difference::Central)
-            && event
-            && (ritz.is_none() || over == Over::Basis);
-        let switch = |on: bool| f64::from(u8::from(on));
-        [
-            ("WORKGROUP_SIZE", f64::from(WORKGROUP_SIZE)),
-            ("DIMER", switch(switches.mode != Mode::Base)),
-            ("ROTATION", switch(event && (ritz.is_none() || switches.differences))),
-            ("TRANSLATION", switch(switches.moves)),
-            ("SADDLE_FREE", switch(matches!(translation, Some(Translation::SaddleFree { .. })))),
-            ("CLIMB", switch(translation == Some(Translation::Climb))),
-            ("ADAM", switch(adam)),
-            ("SOPHIA", switch(sophia)),
-            ("DECOUPLED_DECAY", switch(decoupled)),
-            ("MOMENTUM", switch(momentum)),
-            ("NESTEROV", switch(nesterov)),
-            ("RITZ", switch(ritz.is_some())),
-            ("FORCE", switch(switches.force)),
-            ("DIRECTION", switch(switches.direction)),
-            ("LAST", switch(switches.last)),
-            ("AIMS", switch(ritz.is_some_and(Ritz::aims))),
-            ("STOPS", switch(ritz.is_some_and(|ritz| ritz.stop().is_some()))),
-            ("SLOT", f64::from(switches.slot)),
-            ("RELATIVE", switch(matches!(displacement, Some(Displacement::Relative { .. })))),
-            ("AUTOMATIC", switch(displacement == Some(Displacement::Automatic))),
-            ("FAR", switch(switches.far)),
-            ("CENTRAL", switch(central)),
-            ("EXACT", switch(exact)),
-        ]
-    }
-}
-
-/// What tells the pipelines of one kernel apart, beside the configuration.
-#[derive(Clone, Copy, Debug)]
-struct Switches {
-    mode: Mode,
-    moves: bool,
-    force: bool,
-    direction: bool,
-    last: bool,
-    slot: u32,
-    /// At twice the distance.
-    far: bool,
-    /// Sums over the difference of the gradients, whatever the rotation.
-    differences: bool,
-}
-
-impl Switches {
-    fn of(mode: Mode) -> Self {
-        Self {
-            mode,
-            moves: false,
-            force: false,
-            direction: false,
-            last: false,
-            slot: 0,
-            far: false,
-            differences: false,
-        }
     }
 }
 

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use super::bindings::{
-    Entry, bind_group, group_layout, part_binding, pipeline_layout, shard_uniform,
+    Entry, F32, bind_group, group_layout, part_binding, pipeline_layout, shard_uniform,
 };
-use super::{PLACES, PRELUDE, REDUCTION, STREAMS, pipeline};
+use super::builder::{PLACES, preface};
+use super::pipeline;
 use crate::error::Result;
-use crate::gpu::{Gpu, GpuSlice, WORKGROUP_SIZE};
+use crate::gpu::{Gpu, GpuSlice};
 use crate::layout::{BLOCK, Layout};
 use crate::state::{PARTIAL, STEP_STRIDE, Shard, State, Step};
 
@@ -117,8 +118,9 @@ impl Modes {
             let goal_layout = group_layout(gpu, "goal", &[Entry::Slot]);
             let layouts = pipeline_layout(gpu, &[&shard_layout, &step_layout, &goal_layout]);
             let kernel = |label, source| {
-                let source = [PRELUDE, STREAMS, BINDINGS, PLACES, REDUCTION, source].concat();
-                let constants = [("WORKGROUP_SIZE", f64::from(WORKGROUP_SIZE))];
+                let tuning = gpu.tuning();
+                let source = [&preface(tuning), BINDINGS, PLACES, source].concat();
+                let constants = [("WORKGROUP_SIZE", f64::from(tuning.workgroup_size))];
                 pipeline(gpu, label, Some(&layouts), &source, &constants)
             };
             let slot = |buffer, size: usize| {
@@ -138,12 +140,12 @@ impl Modes {
                     &[
                         shard_uniform(gpu, &shard).as_entire_binding(),
                         state.scalars.as_entire_binding(),
-                        part_binding(&blocks, &block_range),
-                        part_binding(&state.gradient, range),
-                        part_binding(&state.probe_gradient, range),
-                        part_binding(&state.params, range),
-                        part_binding(&state.probe, range),
-                        part_binding(&vectors, &basis_range),
+                        part_binding(&blocks, &block_range, F32),
+                        part_binding(&state.gradient, range, F32),
+                        part_binding(&state.probe_gradient, range, F32),
+                        part_binding(&state.params, range, F32),
+                        part_binding(&state.probe, range, F32),
+                        part_binding(&vectors, &basis_range, F32),
                         results.as_entire_binding(),
                     ],
                 );

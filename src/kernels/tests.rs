@@ -1,7 +1,8 @@
 //! The sums and the probe of the fused kernels against f64, with buffers in hand.
 
+use super::builder::{PLACES, REGIONS, STORED_F32, VECTORS, preface};
 use super::{At, Kernels};
-use crate::gpu::{Gpu, GpuSlice};
+use crate::gpu::{Gpu, GpuSlice, Tuning};
 use crate::kernels::Mode;
 use crate::state::{Buffers, PARTIALS_OFFSET, STEP_STRIDE, State, Step};
 use crate::{Config, Dimer, Displacement, Layout, Rate, Rotation};
@@ -21,7 +22,7 @@ struct Bench {
 
 impl Bench {
     fn new(gpu: &Gpu, len: usize, displacement: Displacement) -> Self {
-        let layout = Layout::flat(len).unwrap();
+        let layout = Layout::flat(len).unwrap().tiled(gpu);
         // The rotation whose event the fused kernels take in one pass.
         let rotation = Rotation::Gradient { rate: Rate::Automatic };
         let dimer = Dimer { displacement, rotation, ..Dimer::default() };
@@ -93,7 +94,16 @@ fn chosen(small: f64, large: f64) -> f64 {
 #[test]
 fn gram_matches_f64() {
     let gpu = Gpu::new().unwrap_or_else(|error| panic!("{error}"));
-    for (seed, len) in (1..).zip(LENGTHS) {
+    let tunings = [
+        Tuning::default(),
+        Tuning { subgroups: true, ..Tuning::default() },
+        Tuning { workgroup_size: 32, workgroups: 2048, subgroups: false },
+        Tuning { workgroup_size: 512, workgroups: 2, subgroups: true },
+    ];
+    let tuned = tunings.iter().filter_map(|tuning| gpu.with_tuning(*tuning).ok());
+    let cases = tuned.flat_map(|gpu| LENGTHS.map(|len| (gpu.clone(), len)));
+    for (seed, (gpu, len)) in (1..).zip(cases) {
+        println!("{:?}", gpu.tuning());
         let bench = Bench::new(&gpu, len, Displacement::Absolute(1.0));
         for (name, scale) in SCALES {
             println!("seed {seed}, length {len}, {name}");
@@ -192,7 +202,7 @@ fn offset_in(module: &naga::Module, name: &str, field: &str) -> u32 {
 #[test]
 fn structs_of_modes_match_their_twins() {
     use super::modes::{BINDINGS, Goal, Results};
-    let source = [super::PRELUDE, BINDINGS].concat();
+    let source = preface(&Tuning::default()) + BINDINGS;
     let module = naga::front::wgsl::parse_str(&source).unwrap();
     assert_eq!(size_in(&module, "Goal"), size_of::<Goal>());
     assert_eq!(offset_in(&module, "Modes", "partials") as usize, size_of::<Results>());
@@ -203,19 +213,12 @@ fn structs_of_modes_match_their_twins() {
 /// Twins on host and GPU have the same size, and the tables the same length.
 #[test]
 fn structs_match_their_twins() {
-    use crate::layout::{BLOCK, MAX_GROUPS, MAX_TILES};
+    use crate::gpu::MAX_WORKGROUPS;
+    use crate::layout::{BLOCK, MAX_GROUPS};
     use crate::state::{
-        EVENT, GroupEntry, Piece, RING, Record, Region, SKIPPED, Shard, Tables, WRITTEN,
+        EVENT, GroupEntry, Piece, RING, Record, Region, SKIPPED, Shard, Tables, UNMEASURED, WRITTEN,
     };
-    let source = [
-        super::PRELUDE,
-        super::STREAMS,
-        super::VECTORS,
-        super::PLACES,
-        super::REDUCTION,
-        super::REGIONS,
-    ]
-    .concat();
+    let source = preface(&Tuning::default()) + &[STORED_F32, VECTORS, PLACES, REGIONS].concat();
     let module = naga::front::wgsl::parse_str(&source).unwrap();
     let size = |name: &str| size_in(&module, name);
     assert_eq!(size("Step"), size_of::<Step>());
@@ -243,11 +246,12 @@ fn structs_match_their_twins() {
     assert_eq!(constant("RING"), RING);
     assert_eq!(constant("MAX_GROUPS") as usize, MAX_GROUPS);
     assert_eq!(constant("BLOCK_VECTORS") as usize, BLOCK / 4);
-    assert_eq!(constant("MAX_TILE_ROWS") as usize * 4, MAX_TILES);
+    assert_eq!(constant("MAX_TILE_ROWS") as usize * 4, MAX_WORKGROUPS as usize);
     assert_eq!(size("Tables"), size_of::<Tables>());
     assert_eq!(constant("EVENT"), EVENT);
     assert_eq!(constant("SKIPPED"), SKIPPED);
     assert_eq!(constant("WRITTEN"), WRITTEN);
+    assert_eq!(constant("UNMEASURED"), UNMEASURED);
     assert!(size_of::<Step>() as u64 <= STEP_STRIDE);
     let scalars = size("Scalars");
     // A runtime-sized array counts with one element.

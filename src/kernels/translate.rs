@@ -1,13 +1,19 @@
-//! `translate.wgsl` and `rotate_translate.wgsl`: the step of the base optimizer.
+//! `translate.wgsl`, `rotate_translate.wgsl` and `count.wgsl`: the step of the base optimizer.
 
-use super::{At, BASE, Builder, Mode, OUTCOME, Over, PerMode, STEP, Switches};
+use super::{At, BASE, Builder, Kernel, Mode, OUTCOME, Over, PerMode, STEP, Switches};
 
 const TRANSLATE: &str = include_str!("../../shaders/translate.wgsl");
 const ROTATE_TRANSLATE: &str = include_str!("../../shaders/rotate_translate.wgsl");
 
+const COUNT: &str = include_str!("../../shaders/count.wgsl");
+
 /// The step; in an event it turns the dimer in the same pass.
 #[derive(Debug)]
-pub(crate) struct Translate(PerMode);
+pub(crate) struct Translate {
+    steps: PerMode,
+    /// Where steps of the base optimizer alone measure nothing, what publishes their record.
+    count: Option<Kernel>,
+}
 
 impl Translate {
     pub(super) fn new(builder: &Builder<'_>) -> Self {
@@ -21,11 +27,24 @@ impl Translate {
             let switches = Switches { moves: true, ..Switches::of(mode) };
             builder.kernel(label, Over::Vectors, &[OUTCOME, BASE, STEP, source], &switches)
         };
-        Self(PerMode::new(builder.config, kernel))
+        let switches = Switches { moves: true, ..Switches::of(Mode::Base) };
+        let count = || builder.kernel("count", Over::Vectors, &[OUTCOME, COUNT], &switches);
+        Self {
+            steps: PerMode::new(builder.config, kernel),
+            count: (!builder.config.measures_gradient(false)).then(count),
+        }
     }
 
-    /// Follows a gram of the same mode.
+    /// Whether a step of this mode follows a gram of the same mode.
+    pub(crate) fn needs_gram(&self, mode: Mode) -> bool {
+        mode != Mode::Base || self.count.is_none()
+    }
+
+    /// The step and its record.
     pub(crate) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>, mode: Mode) {
-        self.0.encode(pass, at, mode);
+        self.steps.encode(pass, at, mode);
+        if let Some(count) = self.count.as_ref().filter(|_| mode == Mode::Base) {
+            count.encode_once(pass, at);
+        }
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Optimizer;
 use crate::checkpoint::{Checkpoint, Words, refuse};
+use crate::config::Storage;
 use crate::error::Result;
 use crate::gpu::GpuSlice;
 use crate::plateau;
@@ -26,6 +27,13 @@ const RECENT: &str = "recent_records";
 
 /// A slice of a buffer, and the elements of a padded vector that it holds.
 type Part = (GpuSlice, std::ops::Range<usize>);
+
+/// One vector that outlives a step.
+struct Vector {
+    name: &'static str,
+    storage: Storage,
+    parts: Vec<Part>,
+}
 
 /// What the host keeps between steps.
 #[derive(Serialize, Deserialize)]
@@ -76,11 +84,10 @@ impl Optimizer {
             return Err(refuse(path, "steps are recorded but not submitted; submit them first"));
         }
         let mut checkpoint = Checkpoint::default();
-        for (name, slices) in self.vectors() {
+        for Vector { name, storage, parts } in self.vectors() {
             let mut padded = vec![0_f32; self.layout.padded_len()];
-            for (slice, range) in slices {
-                let bytes = self.gpu.read_blocking(&slice)?;
-                padded[range].copy_from_slice(&bytemuck::pod_collect_to_vec(&bytes));
+            for (slice, range) in parts {
+                padded[range].copy_from_slice(&storage.unpack(&self.gpu.read_blocking(&slice)?));
             }
             for tensor in self.layout.tensors() {
                 let values = &padded[tensor.offset..tensor.offset + tensor.len];
@@ -160,15 +167,16 @@ impl Optimizer {
         };
         let mut names = 2;
         let mut vectors = Vec::new();
-        for (name, slices) in self.vectors() {
+        for vector in self.vectors() {
             let mut padded = vec![0_f32; self.layout.padded_len()];
             for tensor in self.layout.tensors() {
-                let bytes = words(&format!("{name}/{}", tensor.name), &tensor.shape, true)?;
+                let bytes =
+                    words(&format!("{}/{}", vector.name, tensor.name), &tensor.shape, true)?;
                 let values: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
                 padded[tensor.offset..tensor.offset + tensor.len].copy_from_slice(&values);
                 names += 1;
             }
-            vectors.push((padded, slices));
+            vectors.push((padded, vector));
         }
         let record = words(RECORD, &[size_of::<Record>() / 4], false)?;
         let calibration = words(CALIBRATION, &[4], true)?;
@@ -200,9 +208,9 @@ impl Optimizer {
             return Err(refuse(path, reason));
         }
         self.gpu.wait()?;
-        for (padded, slices) in vectors {
-            for (slice, range) in slices {
-                self.write(&slice, &padded[range]);
+        for (padded, Vector { storage, parts, .. }) in vectors {
+            for (slice, range) in parts {
+                self.write(&slice, storage, &padded[range]);
             }
         }
         let queue = self.gpu.queue();
@@ -228,29 +236,38 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The vectors that outlive a step, each as slices of buffers and the elements they hold.
-    fn vectors(&self) -> Vec<(&'static str, Vec<Part>)> {
+    /// The vectors that outlive a step.
+    fn vectors(&self) -> Vec<Vector> {
         let state = &self.state;
         let whole = [
-            ("params", &state.params),
-            ("orientation", &state.orientation),
-            ("first_moment", &state.first_moment),
-            ("second_moment", &state.second_moment),
+            ("params", &state.params, Storage::F32),
+            ("orientation", &state.orientation, state.storage),
+            ("first_moment", &state.first_moment, state.storage),
+            ("second_moment", &state.second_moment, state.storage),
         ];
-        let used = whole.into_iter().filter(|(_, slice)| slice.size >= self.layout.bytes());
-        let mut vectors: Vec<_> = used
-            .map(|(name, slice)| (name, vec![(slice.clone(), 0..self.layout.padded_len())]))
-            .collect();
+        let len = self.layout.padded_len();
+        // Others are stubs.
+        let used = whole
+            .into_iter()
+            .filter(|(_, slice, storage)| slice.size >= storage.bytes() * len as u64);
+        let vector = |(name, slice, storage): (&'static str, &GpuSlice, Storage)| Vector {
+            name,
+            storage,
+            parts: vec![(slice.clone(), 0..len)],
+        };
+        let mut vectors: Vec<_> = used.map(vector).collect();
+        let width = state.storage.bytes();
         let direction: Vec<_> = self
             .kernels
             .direction_places()
-            .map(|(offset, range)| {
-                let (buffer, size) = (state.workspace.clone(), 4 * range.len() as u64);
-                (GpuSlice { buffer, offset, size }, range)
+            .map(|(first, range)| {
+                let (offset, size) = (width * first as u64, width * range.len() as u64);
+                (GpuSlice { buffer: state.workspace.clone(), offset, size }, range)
             })
             .collect();
         if !direction.is_empty() {
-            vectors.push(("direction", direction));
+            let storage = state.storage;
+            vectors.push(Vector { name: "direction", storage, parts: direction });
         }
         vectors
     }

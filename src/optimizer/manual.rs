@@ -1,7 +1,7 @@
 //! [`ManualStep`]: a step without callbacks, for training loops that own the control flow.
 
 use super::{Optimizer, Recorded};
-use crate::config::Difference;
+use crate::config::{Difference, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::GpuSlice;
 use crate::kernels::Mode;
@@ -63,7 +63,7 @@ impl Optimizer {
             });
         }
         let mode = self.next_mode()?;
-        self.write_hyperparameters();
+        self.prepare();
         let probes = self.plan.probes(mode);
         Ok(ManualStep { optimizer: self, mode, placed: 0, probes })
     }
@@ -108,9 +108,13 @@ impl ManualStep<'_> {
         let optimizer = &self.optimizer;
         let padded = optimizer.layout.pad("gradient", gradient)?;
         match point {
-            Point::Centre => optimizer.write(&optimizer.state.gradient, &padded),
+            Point::Centre => optimizer.write(&optimizer.state.gradient, Storage::F32, &padded),
             Point::Probe if self.placed > 0 => {
-                optimizer.write(optimizer.parts().gradient_of(self.placed - 1), &padded);
+                optimizer.write(
+                    optimizer.parts().gradient_of(self.placed - 1),
+                    Storage::F32,
+                    &padded,
+                );
             }
             // A step without a probe has no use for its gradient.
             Point::Probe => {}
@@ -130,6 +134,7 @@ impl ManualStep<'_> {
         }
         let mut encoder = optimizer.gpu.encoder("step");
         optimizer.parts().update(&mut encoder, optimizer.index, mode);
+        optimizer.end_times(&mut encoder);
         optimizer.supplies_loss = false;
         optimizer.gpu.submit("a step", encoder)?;
         let evaluations = u32::from(optimizer.plan.has_centre(mode)) + probes;

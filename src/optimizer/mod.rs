@@ -4,15 +4,18 @@ mod checkpoint;
 mod manual;
 mod modes;
 mod read;
+mod times;
+mod tune;
 mod write;
 
+pub use crate::kernels::KernelTime;
 pub use manual::{ManualStep, PointBuffers};
 pub use modes::{Eigenpair, Modes};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::config::{Config, Dimer};
+use crate::config::{Config, Dimer, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::kernels::{Kernels, Mode};
@@ -98,6 +101,7 @@ impl Optimizer {
                 expected: "None, since every tensor is in a group without dimer",
             });
         }
+        let layout = layout.tiled(gpu);
         let state = State::new(gpu, &layout, &config, buffers)?;
         let kernels = Kernels::new(gpu, &layout, &config, &state)?;
         let optimizer = Self {
@@ -122,7 +126,8 @@ impl Optimizer {
         if let Some(Dimer { seed, .. }) = optimizer.config.dimer {
             let regions = optimizer.state.region_tensors(&optimizer.layout);
             let orientation = orientation::random(&optimizer.layout, &regions, seed);
-            optimizer.write(&optimizer.state.orientation, &orientation);
+            let storage = optimizer.state.storage;
+            optimizer.write(&optimizer.state.orientation, storage, &orientation);
         }
         Ok(optimizer)
     }
@@ -214,7 +219,7 @@ impl Optimizer {
             let mut encoder = self.gpu.encoder("check");
             objective.gradient(self.parts().evaluation(&mut encoder, Point::Centre))?;
             self.gpu.submit("a check of the objective", encoder)?;
-            self.read_vector_blocking(&self.state.gradient)
+            self.read_vector_blocking(&self.state.gradient, Storage::F32)
         };
         let gradients = [evaluate()?, evaluate()?];
         for gradient in &gradients {
@@ -245,7 +250,7 @@ impl Optimizer {
     }
 
     /// N, a unit vector, padded; zero in groups without dimer. With several dimers, one behind the
-    /// other. Without a dimer, a stub.
+    /// other. Without a dimer, a stub. With [`Storage::Bf16`], 2 bytes an element.
     pub fn orientation(&self) -> &GpuSlice {
         &self.state.orientation
     }
@@ -299,12 +304,13 @@ impl Optimizer {
             Work::Rotation if self.config.dimer.is_some() => Mode::Event,
             Work::Rotation => return Err(no_dimer("set, to rotate it")),
         };
-        self.write_hyperparameters();
+        self.prepare();
         let evaluations = self.parts().gradients(encoder, objective, self.index, mode)?;
         match work {
             Work::Step => self.parts().update(encoder, self.index, mode),
             Work::Rotation => self.parts().rotate(encoder, self.index),
         }
+        self.end_times(encoder);
         self.supplies_loss = objective.supplies_loss();
         Ok(Recorded { mode, evaluations })
     }
@@ -320,11 +326,21 @@ impl Optimizer {
         Ok(self.plan.mode(event, self.turned))
     }
 
-    fn write_hyperparameters(&mut self) {
+    /// Hands the hyperparameters of the next step over.
+    fn prepare(&mut self) {
+        if let Some(timer) = &mut self.kernels.timer {
+            timer.begin_step();
+        }
         self.hyperparameters.index = self.index as u32;
         let slot = self.index % u64::from(STEP_SLOTS);
         let bytes = bytemuck::bytes_of(&self.hyperparameters);
         self.gpu.queue().write_buffer(&self.state.steps, slot * STEP_STRIDE, bytes);
+    }
+
+    fn end_times(&mut self, encoder: &mut wgpu::CommandEncoder) {
+        if let Some(timer) = &mut self.kernels.timer {
+            timer.end_step(encoder, self.index);
+        }
     }
 
     fn advance(&mut self, Recorded { mode, evaluations }: Recorded) {

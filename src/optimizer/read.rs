@@ -1,6 +1,7 @@
 //! Reading an [`Optimizer`]: parameters, orientation, curvature and telemetry.
 
 use super::Optimizer;
+use crate::config::Storage;
 use crate::error::Result;
 use crate::gpu::GpuSlice;
 use crate::kernels::Mode;
@@ -14,7 +15,7 @@ impl Optimizer {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory) or
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub async fn read_params(&self) -> Result<Vec<f32>> {
-        self.read_vector(&self.state.params).await
+        self.read_vector(&self.state.params, Storage::F32).await
     }
 
     /// The blocking twin of [`Optimizer::read_params`].
@@ -22,7 +23,7 @@ impl Optimizer {
     /// # Errors
     /// As there.
     pub fn read_params_blocking(&self) -> Result<Vec<f32>> {
-        self.read_vector_blocking(&self.state.params)
+        self.read_vector_blocking(&self.state.params, Storage::F32)
     }
 
     /// N, in the order of the layout and without padding; empty without a dimer.
@@ -30,7 +31,7 @@ impl Optimizer {
     /// # Errors
     /// As [`Optimizer::read_params`].
     pub async fn read_orientation(&self) -> Result<Vec<f32>> {
-        self.read_vector(&self.state.orientation).await
+        self.read_vector(&self.state.orientation, self.state.storage).await
     }
 
     /// The blocking twin of [`Optimizer::read_orientation`].
@@ -38,7 +39,7 @@ impl Optimizer {
     /// # Errors
     /// As there.
     pub fn read_orientation_blocking(&self) -> Result<Vec<f32>> {
-        self.read_vector_blocking(&self.state.orientation)
+        self.read_vector_blocking(&self.state.orientation, self.state.storage)
     }
 
     /// C = N·HN as the last event measured it, in loss per parameter²; 0 before the first.
@@ -132,20 +133,24 @@ impl Optimizer {
         Losses { supplied: self.supplies_loss, in_events }
     }
 
-    async fn read_vector(&self, slice: &GpuSlice) -> Result<Vec<f32>> {
-        Ok(self.unpad(&self.gpu.read(slice).await?))
+    async fn read_vector(&self, slice: &GpuSlice, storage: Storage) -> Result<Vec<f32>> {
+        Ok(self.unpad(&storage.unpack(&self.gpu.read(slice).await?)))
     }
 
-    pub(super) fn read_vector_blocking(&self, slice: &GpuSlice) -> Result<Vec<f32>> {
-        Ok(self.unpad(&self.gpu.read_blocking(slice)?))
+    pub(super) fn read_vector_blocking(
+        &self,
+        slice: &GpuSlice,
+        storage: Storage,
+    ) -> Result<Vec<f32>> {
+        Ok(self.unpad(&storage.unpack(&self.gpu.read_blocking(slice)?)))
     }
 
-    fn unpad(&self, bytes: &[u8]) -> Vec<f32> {
+    fn unpad(&self, padded: &[f32]) -> Vec<f32> {
         // A stub stands for a vector that the configuration does not have.
-        if (bytes.len() as u64) < self.layout.bytes() {
+        if padded.len() < self.layout.padded_len() {
             return Vec::new();
         }
-        self.layout.unpad(&bytemuck::pod_collect_to_vec(bytes))
+        self.layout.unpad(padded)
     }
 }
 

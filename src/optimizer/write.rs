@@ -1,7 +1,7 @@
 //! Writing an [`Optimizer`]: learning rate, parameters and orientation.
 
 use super::{Optimizer, no_dimer};
-use crate::config::not_negative;
+use crate::config::{Storage, not_negative};
 use crate::error::{Error, Result};
 use crate::gpu::GpuSlice;
 use crate::orientation;
@@ -25,7 +25,7 @@ impl Optimizer {
     pub fn write_params(&self, params: &[f32]) -> Result<()> {
         let padded = self.layout.pad("params", params)?;
         check_finite("params", params)?;
-        self.write(&self.state.params, &padded);
+        self.write(&self.state.params, Storage::F32, &padded);
         Ok(())
     }
 
@@ -48,13 +48,13 @@ impl Optimizer {
                 value: "zero".into(),
                 expected: "a vector that is not zero where the dimer acts",
             })?;
-        self.write(&self.state.orientation, &unit);
+        self.write(&self.state.orientation, self.state.storage, &unit);
         Ok(())
     }
 
-    pub(super) fn write(&self, slice: &GpuSlice, values: &[f32]) {
-        let bytes = bytemuck::cast_slice(values);
-        self.gpu.queue().write_buffer(&slice.buffer, slice.offset, bytes);
+    pub(super) fn write(&self, slice: &GpuSlice, storage: Storage, values: &[f32]) {
+        let bytes = storage.pack(values);
+        self.gpu.queue().write_buffer(&slice.buffer, slice.offset, &bytes);
     }
 }
 

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use wgpu::BufferUsages;
 
-use crate::config::{Base, Config, RayleighRitz};
+use crate::config::{Base, Config, RayleighRitz, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::layout::Layout;
@@ -36,6 +36,9 @@ pub(crate) const SKIPPED: u32 = 2;
 
 /// `Record.status`: the slot of the ring was written.
 pub(crate) const WRITTEN: u32 = 4;
+
+/// `Record.status`: the norm of the gradient was not measured.
+pub(crate) const UNMEASURED: u32 = 8;
 
 /// Bytes of `Scalars` before its latest record, and of one record.
 const SCALARS_HEADER: u64 = 32;
@@ -89,6 +92,8 @@ pub(crate) struct State {
     pub orientation: GpuSlice,
     pub first_moment: GpuSlice,
     pub second_moment: GpuSlice,
+    /// The format of N, the moments and the workspace.
+    pub storage: Storage,
     /// The vectors of a rotation by Rayleigh–Ritz, shard by shard.
     pub workspace: wgpu::Buffer,
     /// Loss, displacement, ring of records, partials.
@@ -117,6 +122,7 @@ impl RegionBuffers {
     fn new(gpu: &Gpu, layout: &Layout, mut regions: Regions) -> Result<(Self, usize)> {
         let shards = layout.shards(&gpu.device().limits(), 1)?;
         let (pieces, of_shard) = regions.pieces(layout, &shards);
+        check_workgroups(gpu, pieces.len().max(regions.entries.len()))?;
         let buffers = Self {
             pieces: gpu.allocate("pieces", size_of_val(&pieces[..]) as u64, VECTOR)?,
             regions: gpu.allocate("regions", size_of_val(&regions.entries[..]) as u64, VECTOR)?,
@@ -136,6 +142,20 @@ impl RegionBuffers {
 
 /// Storage buffers of one kernel that a scope with more than one dimer needs.
 const SCOPE_BUFFERS: u32 = 10;
+
+/// Pieces and regions each take a stream of one dispatch.
+fn check_workgroups(gpu: &Gpu, streams: usize) -> Result<()> {
+    let needed = workgroups(streams, gpu.tuning().workgroup_size);
+    let found = gpu.device().limits().max_compute_workgroups_per_dimension;
+    if needed <= found {
+        return Ok(());
+    }
+    Err(Error::LimitTooSmall {
+        limit: "max_compute_workgroups_per_dimension",
+        needed: needed.into(),
+        found: found.into(),
+    })
+}
 
 fn check_scope(gpu: &Gpu) -> Result<()> {
     let found = gpu.device().limits().max_storage_buffers_per_shader_stage;
@@ -166,11 +186,16 @@ impl State {
     ) -> Result<Self> {
         check_separate(&buffers)?;
         let bytes = layout.bytes();
+        // Those of the optimizer alone.
+        let stored = layout.padded_len() as u64 * config.storage.bytes();
         let vector = |what, given: Option<GpuSlice>, used: bool| match given {
             Some(slice) => check_slice(gpu, what, slice, bytes),
             None => {
                 gpu.allocate(what, if used { bytes } else { STUB }, VECTOR).map(GpuSlice::whole)
             }
+        };
+        let own = |what, used: bool| {
+            gpu.allocate(what, if used { stored } else { STUB }, VECTOR).map(GpuSlice::whole)
         };
         let dimer = config.dimer.is_some();
         let momentum = !matches!(config.base, Base::Sgd { momentum: 0.0, .. });
@@ -191,16 +216,17 @@ impl State {
         let partials = (PARTIAL_SETS * layout.tiles() as u64).max(pieces);
         let scalars = PARTIALS_OFFSET + partials * PARTIAL;
         let ritz = config.rayleigh_ritz().map(RayleighRitz::vectors);
-        let workspace = ritz.map_or(STUB, |vectors| vectors as u64 * bytes);
+        let workspace = ritz.map_or(STUB, |vectors| vectors as u64 * stored);
         let blocks = layout.blocks();
         let state = Self {
             params: vector("params", buffers.params, true)?,
             probe: vector("probe", buffers.probe, dimer)?,
             gradient: vector("gradient", buffers.gradient, true)?,
             probe_gradient: vector("probe_gradient", buffers.probe_gradient, dimer)?,
-            orientation: vector("orientation", None, dimer)?,
-            first_moment: vector("first_moment", None, momentum)?,
-            second_moment: vector("second_moment", None, adam)?,
+            orientation: own("orientation", dimer)?,
+            first_moment: own("first_moment", momentum)?,
+            second_moment: own("second_moment", adam)?,
+            storage: config.storage,
             workspace: gpu.allocate("workspace", workspace, VECTOR)?,
             scalars: gpu.allocate("scalars", scalars, VECTOR)?,
             loss: gpu.allocate("loss", 4, VECTOR)?,

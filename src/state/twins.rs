@@ -8,7 +8,8 @@ use super::regions::Regions;
 use crate::config::{
     Base, Config, Difference, Dimer, Displacement, Rate, RayleighRitz, Rotation, Scope, Translation,
 };
-use crate::layout::{BLOCK, Layout, MAX_GROUPS, MAX_TILES};
+use crate::gpu::MAX_WORKGROUPS;
+use crate::layout::{BLOCK, Layout, MAX_GROUPS};
 
 /// Twin of `Step`.
 #[repr(C)]
@@ -160,7 +161,7 @@ pub(crate) struct GroupEntry {
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Tables {
     pub groups: [GroupEntry; MAX_GROUPS],
-    pub tiles: [u32; MAX_TILES],
+    pub tiles: [u32; MAX_WORKGROUPS as usize],
 }
 
 impl Tables {

@@ -1,0 +1,117 @@
+//! What a step costs the host, beside the submission of an empty pass.
+
+use criterion::Criterion;
+use dimer::{Config, Gpu, Optimizer};
+
+use crate::report::{Key, Times};
+use crate::setup::{Prepared, optimizer, paper, time_host};
+
+const LEN: usize = 1000;
+
+pub const CALLS: [&str; 6] = [
+    "empty submission",
+    "two empty dispatches",
+    "AdamW",
+    "DEO, no rotation",
+    "DEO, rotation",
+    "DEO, recorded, not submitted",
+];
+
+/// What a submission costs that does nothing: an encoder with an empty pass.
+fn submit_nothing(gpu: &Gpu) -> dimer::Result<()> {
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    drop(encoder.begin_compute_pass(&Default::default()));
+    gpu.queue().submit([encoder.finish()]);
+    Ok(())
+}
+
+/// The same with a write of one slot, and two dispatches of no workgroups with a bind group each: what
+/// wgpu itself takes for a step.
+struct Bare {
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+    uniform: wgpu::Buffer,
+}
+
+impl Bare {
+    fn new(gpu: &Gpu) -> Self {
+        let device = gpu.device();
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: None,
+            source: wgpu::ShaderSource::Wgsl(
+                "@group(0) @binding(0) var<uniform> x: vec4f;\
+                 @compute @workgroup_size(1) fn main() { _ = x; }"
+                    .into(),
+            ),
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: None,
+            layout: None,
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        let uniform = device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: 256,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &[wgpu::BindGroupEntry { binding: 0, resource: uniform.as_entire_binding() }],
+        });
+        Self { pipeline, group, uniform }
+    }
+
+    fn submit(&self, gpu: &Gpu) -> dimer::Result<()> {
+        gpu.queue().write_buffer(&self.uniform, 0, &[0; 112]);
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for _ in 0..2 {
+            pass.set_pipeline(&self.pipeline);
+            pass.set_bind_group(0, &self.group, &[]);
+            pass.dispatch_workgroups(0, 1, 1);
+        }
+        drop(pass);
+        gpu.queue().submit([encoder.finish()]);
+        Ok(())
+    }
+}
+
+pub fn run(gpu: &Gpu, criterion: &mut Criterion, times: &Times) {
+    let mut group = criterion.benchmark_group("host");
+    let make = |config: Config| -> Optimizer { optimizer(gpu, config, LEN).expect("memory") };
+    for call in CALLS {
+        group.bench_function(call, |bencher| {
+            let note = |time| times.note(Key::new("host", call, 0), time);
+            let mut bench =
+                |work: &mut dyn FnMut() -> dimer::Result<()>| time_host(gpu, bencher, work, note);
+            match call {
+                "empty submission" => bench(&mut || submit_nothing(gpu)),
+                "two empty dispatches" => {
+                    let bare = Bare::new(gpu);
+                    bench(&mut || bare.submit(gpu));
+                }
+                "DEO, recorded, not submitted" => {
+                    let mut optimizer = make(paper(u32::MAX));
+                    bench(&mut || {
+                        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+                        optimizer.record_step(&mut encoder, &mut Prepared)
+                    });
+                }
+                _ => {
+                    let mut optimizer = make(match call {
+                        "AdamW" => Config { dimer: None, ..Config::default() },
+                        "DEO, no rotation" => paper(u32::MAX),
+                        _ => paper(1),
+                    });
+                    bench(&mut || optimizer.step(&mut Prepared));
+                }
+            }
+        });
+    }
+    group.finish();
+}

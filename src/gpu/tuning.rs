@@ -1,0 +1,78 @@
+//! [`Tuning`]: how work is spread over a device.
+
+use super::Gpu;
+use crate::error::{Error, Result};
+
+/// Threads of one workgroup, unless tuned.
+pub(crate) const WORKGROUP_SIZE: u32 = 256;
+
+/// Workgroups of one dispatch at most, unless tuned.
+pub(crate) const WORKGROUPS: u32 = 256;
+
+/// Twin of four times `MAX_TILE_ROWS` in the shaders.
+pub(crate) const MAX_WORKGROUPS: u32 = 2048;
+
+/// Threads of one workgroup at least: what the smallest reduction and the block of modes need.
+const MIN_WORKGROUP_SIZE: u32 = 32;
+
+/// Bytes of workgroup memory that a reduction needs for one thread: three `vec4<f32>`.
+pub(super) const STORAGE_PER_THREAD: u32 = 48;
+
+/// How the kernels spread their work over a device; part of a [`Gpu`].
+///
+/// The bits of a result depend on it, since it sets the order of sums: to get the same bits again,
+/// take the same tuning. The default is the same on every device but for subgroups;
+/// [`Tuning::measure`] finds a faster one for the device at hand, [`Tuning::cached`] keeps it in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Tuning {
+    /// Threads of one workgroup: a power of two from 32, at most what the device can; default 256.
+    pub workgroup_size: u32,
+    /// Workgroups of one dispatch at most, from 1 to 2048; default 256. Each takes at least 4096
+    /// elements.
+    pub workgroups: u32,
+    /// Whether sums use the subgroups of the hardware, where the device has them; default false.
+    pub subgroups: bool,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { workgroup_size: WORKGROUP_SIZE, workgroups: WORKGROUPS, subgroups: false }
+    }
+}
+
+impl Tuning {
+    fn check(self, device: &wgpu::Device) -> Result<()> {
+        let invalid =
+            |field, value: String, expected| Err(Error::InvalidConfig { field, value, expected });
+        let size = self.workgroup_size;
+        if !size.is_power_of_two() || size < MIN_WORKGROUP_SIZE {
+            let expected = "a power of two, at least 32";
+            return invalid("tuning.workgroup_size", size.to_string(), expected);
+        }
+        if !(1..=MAX_WORKGROUPS).contains(&self.workgroups) {
+            let expected = "from 1 to 2048";
+            return invalid("tuning.workgroups", self.workgroups.to_string(), expected);
+        }
+        if self.subgroups && !device.features().contains(wgpu::Features::SUBGROUP) {
+            let expected = "false, unless the device was requested with Features::SUBGROUP";
+            return invalid("tuning.subgroups", "true".into(), expected);
+        }
+        super::adapter::check_limits(&device.limits(), size)
+    }
+}
+
+impl Gpu {
+    /// How kernels are spread over this device.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
+
+    /// The same device with another tuning, for the optimizers made with it from now on.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] or [`Error::LimitTooSmall`] for what the device cannot do.
+    pub fn with_tuning(&self, tuning: Tuning) -> Result<Self> {
+        tuning.check(&self.device)?;
+        Ok(Self { tuning, ..self.clone() })
+    }
+}

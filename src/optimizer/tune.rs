@@ -1,0 +1,143 @@
+//! Measuring and keeping a [`Tuning`].
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::Optimizer;
+use crate::config::{Config, Correction, Dimer, Displacement, Rate, Rotation, Schedule};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Tuning};
+use crate::layout::Layout;
+use crate::objective::{Evaluation, Objective};
+
+/// What is tried, one setting after the other, from the best so far.
+const WORKGROUPS: [u32; 4] = [256, 512, 1024, 2048];
+const WORKGROUP_SIZES: [u32; 5] = [64, 128, 256, 512, 1024];
+
+/// Elements that one measurement takes, at least and at most.
+const LENGTHS: (usize, usize) = (1 << 12, 1 << 24);
+
+/// Rounds of a measurement, of which the fastest counts, and how long one takes at least.
+const ROUNDS: u32 = 3;
+const ROUND: Duration = Duration::from_millis(20);
+
+/// By how much a setting must be faster than the one before to replace it: less is noise.
+const GAIN: f64 = 0.97;
+
+/// An objective that costs nothing.
+struct Nothing;
+
+impl Objective for Nothing {
+    fn gradient(&mut self, _at: Evaluation<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Tuning {
+    /// Times steps over about `len` elements (4096 to 2²⁴) with a dozen settings, and returns the
+    /// fastest. Takes about a second, and memory for 7 vectors. The device should have nothing else
+    /// to do.
+    ///
+    /// What it returns may differ from run to run, and with it the last bits of results; keep it with
+    /// [`Tuning::cached`] or by serde.
+    ///
+    /// ```no_run
+    /// use dimer::{Gpu, Tuning};
+    ///
+    /// let gpu = Gpu::new()?;
+    /// let gpu = gpu.with_tuning(Tuning::measure(&gpu, 10_000_000)?)?;
+    /// # Ok::<(), dimer::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    pub fn measure(gpu: &Gpu, len: usize) -> Result<Self> {
+        let len = measured_length(len);
+        let mut best = Self::default();
+        let mut fastest = time(gpu, best, len)?;
+        let mut consider = |change: &dyn Fn(Self) -> Self| -> Result<()> {
+            let tuning = change(best);
+            if tuning == best {
+                return Ok(());
+            }
+            match time(gpu, tuning, len) {
+                Ok(found) if found < GAIN * fastest => (best, fastest) = (tuning, found),
+                // More threads or subgroups than the device has.
+                Ok(_) | Err(Error::InvalidConfig { .. } | Error::LimitTooSmall { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            Ok(())
+        };
+        for workgroups in WORKGROUPS {
+            consider(&|tuning| Self { workgroups, ..tuning })?;
+        }
+        for workgroup_size in WORKGROUP_SIZES {
+            consider(&|tuning| Self { workgroup_size, ..tuning })?;
+        }
+        consider(&|tuning| Self { subgroups: true, ..tuning })?;
+        Ok(best)
+    }
+
+    /// The tuning that the file at `path` has for this device, driver and order of magnitude of `len`,
+    /// or else that of [`Tuning::measure`], which is added to the file.
+    ///
+    /// # Errors
+    /// [`Error::TuningCache`] for a file that cannot be written or is none of this kind; else as
+    /// [`Tuning::measure`].
+    pub fn cached(gpu: &Gpu, len: usize, path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let refuse = |reason: &dyn std::fmt::Display| Error::TuningCache {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        };
+        let mut known: BTreeMap<String, Self> = match std::fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| refuse(&error))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(refuse(&error)),
+        };
+        let info = gpu.device().adapter_info();
+        let len = measured_length(len);
+        let key = format!("{}, {} {}, {len} elements", gpu.name(), info.driver, info.driver_info);
+        if let Some(tuning) = known.get(&key) {
+            return Ok(*tuning);
+        }
+        let tuning = Self::measure(gpu, len)?;
+        known.insert(key, tuning);
+        let text = serde_json::to_string_pretty(&known).map_err(|error| refuse(&error))?;
+        crate::checkpoint::replace(path, text.as_bytes()).map_err(|error| refuse(&error))?;
+        Ok(tuning)
+    }
+}
+
+fn measured_length(len: usize) -> usize {
+    len.clamp(LENGTHS.0, LENGTHS.1).next_power_of_two()
+}
+
+/// Seconds of one event with rotation, correction and step.
+fn time(gpu: &Gpu, tuning: Tuning, len: usize) -> Result<f64> {
+    let dimer = Dimer {
+        rotation: Rotation::Gradient { rate: Rate::Automatic },
+        displacement: Displacement::Absolute(1.0),
+        schedule: Schedule::Every(1),
+        correction: Correction::EveryStep,
+        ..Dimer::default()
+    };
+    let config = Config { dimer: Some(dimer), ..Config::default() };
+    let gpu = gpu.with_tuning(tuning)?;
+    let mut optimizer =
+        Optimizer::with_buffers(&gpu, Layout::flat(len)?, config, Default::default())?;
+    optimizer.step(&mut Nothing)?;
+    gpu.wait()?;
+    let mut fastest = f64::INFINITY;
+    for _ in 0..ROUNDS {
+        let (began, mut steps) = (Instant::now(), 0);
+        while began.elapsed() < ROUND {
+            optimizer.step(&mut Nothing)?;
+            gpu.wait()?;
+            steps += 1;
+        }
+        fastest = fastest.min(began.elapsed().as_secs_f64() / f64::from(steps));
+    }
+    Ok(fastest)
+}
