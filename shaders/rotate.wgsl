@@ -6,27 +6,26 @@
 // out: N, the record
 // 16 bytes an element.
 
-fn rotate(i: u32, place: Place, result: Outcome) {
+fn rotate(i: u32, place: Place, applied: Applied) {
     let d = load_difference(i, place, load_gradient(i, place));
-    let n = fma(vec4f(result.turn), d, result.keep * unpacked(orientation[i]));
+    let n = fma(vec4f(applied.turn), d, applied.keep * unpacked(orientation[i]));
     orientation[i] = packed(n, i, ORIENTATION);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    let result = outcome(reduce_partials(thread));
-    publish(result, thread);
+    let applied = apply(thread);
     // A locally optimal rotation has turned N already.
     if ROTATION {
-        if is_skipped(result) {
+        if applied.skipped != 0u {
             return;
         }
         let tile = tile_of(thread);
         for (var i = tile.first; i < tile.alike_end; i += STREAM_WIDTH) {
-            rotate(i, tile.place, result);
+            rotate(i, tile.place, applied);
         }
         for (var i = tile.first; i < tile.mixed_end; i += STREAM_WIDTH) {
-            rotate(i, place_of(i), result);
+            rotate(i, place_of(i), applied);
         }
     }
 }

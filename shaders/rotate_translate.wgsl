@@ -9,14 +9,14 @@
 // out: N, params, moments, the record
 // Bytes an element: 24 (SGD), 32 (momentum), 40 (Adam).
 
-fn element(i: u32, place: Place, result: Outcome, factors: BaseFactors) {
+fn element(i: u32, place: Place, applied: Applied) {
     let g1 = load_gradient(i, place);
     let d = load_difference(i, place, g1);
-    let n = fma(vec4f(result.turn), d, result.keep * unpacked(orientation[i]));
+    let n = fma(vec4f(applied.turn), d, applied.keep * unpacked(orientation[i]));
     orientation[i] = packed(n, i, ORIENTATION);
     var theta = params[i];
     if SADDLE_FREE {
-        theta = shifted(theta, n, result);
+        theta = shifted(theta, n, applied.shift);
     }
-    update(i, theta, correct(result.clip * g1, n, result), place.group, factors);
+    update(i, theta, correct(applied.clip * g1, n, applied.correction), place.group, applied.factors);
 }

@@ -8,15 +8,15 @@
 // out: params, moments, the record
 // Bytes an element: 12 (SGD), 20 (momentum), 28 (Adam); 4 more with DIMER.
 
-fn element(i: u32, place: Place, result: Outcome, factors: BaseFactors) {
+fn element(i: u32, place: Place, applied: Applied) {
     var theta = params[i];
-    var g = result.clip * load_gradient(i, place);
+    var g = applied.clip * load_gradient(i, place);
     if DIMER {
         let n = unpacked(orientation[i]);
-        g = correct(g, n, result);
+        g = correct(g, n, applied.correction);
         if SADDLE_FREE {
-            theta = shifted(theta, n, result);
+            theta = shifted(theta, n, applied.shift);
         }
     }
-    update(i, theta, g, place.group, factors);
+    update(i, theta, g, place.group, applied.factors);
 }

@@ -41,9 +41,12 @@
 //! # What it costs
 //! An event ([`Schedule`] says which steps are events) costs one gradient more than any other step,
 //! or as many as its [`Rotation`] and [`Difference`] say. Beside the gradients, a step moves, for AdamW
-//! and one parameter: 32 bytes (base), 40 (with a correction), 52 (with rotation and correction) and 12
-//! more for the probe. Memory is 28 bytes a parameter for AdamW: θ, g₁, g₂, N, the probe and two
-//! moments; the optimal angle takes 16 more, a locally optimal rotation 24.
+//! and one parameter: 32 bytes (base; 28 without [`Config::skip_non_finite`]), 40 (with a correction),
+//! 52 (with the rotation of the paper and correction) and 12 more for the probe; a locally optimal event
+//! moves 204. Memory is 28 bytes a parameter for AdamW: θ, g₁, g₂, N, the probe and two moments; the
+//! optimal angle takes 16 more, a locally optimal rotation 24. [`Storage::Bf16`] keeps all of that but
+//! θ, the gradients and the probe in half. `docs/performance.md` has the measurements; [`Tuning`] fits
+//! the kernels to a device, [`Optimizer::time_kernels`] tells where the time goes.
 //!
 //! # What it gains, and what it does not
 //! On plateaus around saddles, as of deep linear networks under momentum SGD, the saddle-free step
@@ -61,8 +64,8 @@
 //!
 //! # Precision
 //! All dot products are summed pairwise in a fixed order, so that one device gives the same bits on
-//! every run, however the vectors are sharded. With L elements a thread (1/65 536 of a long
-//! vector), at most 81 + L/64 roundings lie on the way of any product, so the error relative to
+//! every run, however the vectors are sharded. With L elements a thread (of 65 536, or 8192 on a
+//! software renderer; see [`Tuning`]), at most 81 + L/64 roundings lie on the way of any product, so the error relative to
 //! Σ|aᵢbᵢ| is at most (81 + L/64) · 2⁻²⁴; on random data it is about 10⁻⁷;
 //! squares are summed at two scales, so that elements from 10⁻³⁰ to 10³⁰ neither vanish nor
 //! overflow. ‖F‖² = ‖HN‖² − C² cancels near an eigenvector: below about 10⁻³ ‖HN‖ the residual is
@@ -75,12 +78,12 @@
 //! - `checkpoint`: the file format. `gpu`: the device. `layout`: where tensors lie. `state`: the buffers of one optimizer.
 //! - `kernels`: one file a family. Two dispatches make a step: `gram` reduces (g₁, g₂, N) to one
 //!   partial a tile, `translate` or `rotate_translate` re-reduces the partials in every workgroup
-//!   and updates N, θ and the moments in one pass. `displace` places the probe. A rotation by
+//!   for one thread to find out what to apply, and updates N, θ and the moments in one pass. `displace` places the probe. A rotation by
 //!   Rayleigh–Ritz works on a copy of N: `measure` keeps a product, `basis_gram` and `ritz` solve the
 //!   3×3 problem, `turn` places the next probe or, at last, writes N. `scope/` has the step with
-//!   several dimers, in which streams of 8 threads walk pieces of tensors; `modes/` the block of modes.
-//! - A tile is what one workgroup reduces. Its size depends on the length alone; a shard is a whole
-//!   number of tiles that one binding can hold. Within a tile, groups of 8 threads walk streams of
+//!   several dimers, in which streams of 4 threads walk pieces of tensors; `modes/` the block of modes.
+//! - A tile is what one workgroup reduces. Its size depends on the length and the tuning alone; a shard is
+//!   a whole number of tiles that one binding can hold. Within a tile, groups of 8 threads walk streams of
 //!   consecutive memory.
 //! - All scalars live in one buffer. `gram` copies the last record to where the update reads it,
 //!   the update writes the next one: no workgroup reads what another writes in the same dispatch,

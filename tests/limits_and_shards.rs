@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use dimer::reference::bias_correction;
-use dimer::{Config, Dimer, Error, Layout, Optimizer, Scope, Tuning};
+use dimer::{Config, Dimer, Layout, Optimizer};
 
 const LEN: usize = 40_000_000;
 
@@ -64,27 +64,4 @@ fn forty_million_parameters() {
         let bound = UNIT * 2.0 + 33.0 * UNIT * learning_rate;
         assert_within("θ", theta.into(), expected, bound);
     }
-}
-
-/// A dispatch has at most 65 535 workgroups a dimension: more tensors, each with a dimer, than streams
-/// in those are refused before anything is allocated for them.
-#[test]
-fn too_many_regions_are_an_error() {
-    let tuned = gpu().with_tuning(Tuning { workgroup_size: 32, ..Tuning::default() }).unwrap();
-    // Four streams of 8 threads a workgroup.
-    let most = gpu().device().limits().max_compute_workgroups_per_dimension as usize * 4;
-    let mut builder = Layout::builder();
-    for i in 0..=most {
-        builder.tensor(i.to_string(), &[1]);
-    }
-    let rotation = dimer::Rotation::Gradient { rate: dimer::Rate::Automatic };
-    let dimer = Dimer { scope: Scope::PerTensor, rotation, ..Dimer::default() };
-    let config = Config { dimer: Some(dimer), ..Config::default() };
-    let layout = builder.build().unwrap();
-    let error = Optimizer::new(&tuned, layout, config, &vec![0.0; most + 1]).unwrap_err();
-    let limit = "max_compute_workgroups_per_dimension";
-    assert!(
-        matches!(error, Error::LimitTooSmall { limit: found, .. } if found == limit),
-        "{error}"
-    );
 }

@@ -30,14 +30,15 @@ const MODES: &str = "common/modes_bindings.wgsl";
 const REGIONS: &str = "common/regions.wgsl";
 const REGION_OUTCOME: &str = "common/region_outcome.wgsl";
 
+const APPLYING: &str = "common/applying.wgsl";
 const STEP: &str = "common/step.wgsl";
 
 /// What is concatenated before each fused kernel.
-const FUSED: [(&str, &[&str]); 25] = [
+const FUSED: [(&str, &[&str]); 28] = [
     ("gram.wgsl", &[VECTORS, PLACES, PRODUCTS]),
-    ("rotate.wgsl", &[VECTORS, PLACES, OUTCOME]),
-    ("translate.wgsl", &[VECTORS, PLACES, OUTCOME, BASE, STEP]),
-    ("rotate_translate.wgsl", &[VECTORS, PLACES, OUTCOME, BASE, STEP]),
+    ("rotate.wgsl", &[VECTORS, PLACES, OUTCOME, BASE, APPLYING]),
+    ("translate.wgsl", &[VECTORS, PLACES, OUTCOME, BASE, APPLYING, STEP]),
+    ("rotate_translate.wgsl", &[VECTORS, PLACES, OUTCOME, BASE, APPLYING, STEP]),
     ("count.wgsl", &[VECTORS, PLACES, OUTCOME]),
     ("norm.wgsl", &[PROBE, PLACING]),
     ("displace.wgsl", &[PROBE, PLACING]),
@@ -51,14 +52,17 @@ const FUSED: [(&str, &[&str]); 25] = [
     ("scope/displace.wgsl", &[PROBE, PLACING, REGIONS]),
     ("scope/gram.wgsl", &[VECTORS, PLACES, REGIONS, PRODUCTS]),
     ("scope/sums.wgsl", &[VECTORS, PLACES, REGIONS]),
+    ("scope/single.wgsl", &[VECTORS, PLACES, REGIONS]),
+    ("scope/norm.wgsl", &[VECTORS, PLACES, REGIONS, OUTCOME]),
+    ("scope/outcomes.wgsl", &[VECTORS, PLACES, REGIONS, OUTCOME, BASE, REGION_OUTCOME]),
     ("scope/whole.wgsl", &[VECTORS, PLACES, REGIONS, OUTCOME, REGION_OUTCOME]),
-    ("scope/update.wgsl", &[VECTORS, PLACES, REGIONS, OUTCOME, REGION_OUTCOME, BASE]),
+    ("scope/update.wgsl", &[VECTORS, PLACES, REGIONS, OUTCOME, BASE]),
     ("modes/aim.wgsl", &[MODES, PLACES]),
     ("modes/measure.wgsl", &[MODES, PLACES]),
     ("modes/gram.wgsl", &[MODES, PLACES]),
     ("modes/ritz.wgsl", &[MODES, PLACES]),
     ("modes/turn.wgsl", &[MODES, PLACES]),
-    ("scope/rotate.wgsl", &[VECTORS, PLACES, REGIONS, OUTCOME, REGION_OUTCOME]),
+    ("scope/rotate.wgsl", &[VECTORS, PLACES, REGIONS]),
 ];
 
 const SWITCHES: [&str; 22] = [

@@ -17,13 +17,6 @@ fn bias_correction(log_beta: f32, t: f32) -> f32 {
     return -x * series;
 }
 
-// Factors that are the same for all elements of one step.
-struct BaseFactors {
-    // 1/(1 - beta1^t) and 1/sqrt(1 - beta2^t)
-    first: f32,
-    second: f32,
-}
-
 fn base_factors(updates: u32) -> BaseFactors {
     var factors = BaseFactors(1.0, 1.0);
     if ADAM {

@@ -280,28 +280,36 @@ fn curvature_along_force(last: Record, curvature: f32) -> f32 {
     return change / squared - last.curvature;
 }
 
-// True in every thread when the step must leave the state untouched.
-fn is_skipped(result: Outcome) -> bool {
-    return (result.record.status & SKIPPED) != 0u;
+fn applied_of(result: Outcome, factors: BaseFactors) -> Applied {
+    let skipped = u32((result.record.status & SKIPPED) != 0u);
+    return Applied(
+        result.keep,
+        result.turn,
+        result.clip,
+        result.correction,
+        result.shift,
+        skipped,
+        factors,
+    );
 }
 
 // g less its part along N. Without a correction the bits of g stay, the sign of a zero included;
 // a select keeps the loop over elements free of branches.
-fn correct(g: vec4f, n: vec4f, result: Outcome) -> vec4f {
-    let corrected = fma(vec4f(-result.correction), n, g);
-    return select(g, corrected, vec4<bool>(result.correction != 0.0));
+fn correct(g: vec4f, n: vec4f, correction: f32) -> vec4f {
+    let corrected = fma(vec4f(-correction), n, g);
+    return select(g, corrected, vec4<bool>(correction != 0.0));
 }
 
 // The parameters moved along N; without a step their bits stay.
-fn shifted(theta: vec4f, n: vec4f, result: Outcome) -> vec4f {
-    let moved = fma(vec4f(result.shift), n, theta);
-    return select(theta, moved, vec4<bool>(result.shift != 0.0));
+fn shifted(theta: vec4f, n: vec4f, shift: f32) -> vec4f {
+    let moved = fma(vec4f(shift), n, theta);
+    return select(theta, moved, vec4<bool>(shift != 0.0));
 }
 
-// The record is written by one thread of the first workgroup of the whole vector.
-fn publish(result: Outcome, thread: Thread) {
-    if shard.first_tile + thread.workgroup.x == 0u && thread.lane == 0u {
-        scalars.latest = result.record;
-        scalars.records[step.index % RING] = result.record;
+// Written by one thread of the first workgroup of the whole vector.
+fn publish(record: Record, thread: Thread) {
+    if shard.first_tile + thread.workgroup.x == 0u {
+        scalars.latest = record;
+        scalars.records[step.index % RING] = record;
     }
 }

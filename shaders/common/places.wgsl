@@ -1,12 +1,5 @@
 // Groups and padding of what a workgroup walks.
 
-// What a kernel has to know of one vec4: its group, and which lanes hold elements. The others are
-// padding, whatever a gradient has there.
-struct Place {
-    group: Group,
-    valid: vec4<bool>,
-}
-
 // One workgroup's share of a shard, as the ends of two loops: a tile whose blocks are all full and
 // of one group takes the first, where the place of every vec4 is known before the loop.
 struct Tile {

@@ -13,20 +13,26 @@ fn automatic_factor() -> f32 {
     return select(factor, FIRST_FACTOR, factor == 0.0);
 }
 
+var<workgroup> shared_distance: f32;
+
 // The distance of the probe, known to every thread.
 fn probe_distance(thread: Thread) -> f32 {
     var distance = step.displacement;
-    if AUTOMATIC {
+    if AUTOMATIC & !FAR {
         distance = scalars.calibration.distance;
-        if FAR {
-            let sums = reduce_partials(thread);
-            distance = 2.0 * automatic_factor() * max(1.0, norm_of(sums.small.x, sums.large.x));
-        }
     }
-    if RELATIVE {
+    if RELATIVE | (AUTOMATIC & FAR) {
         let sums = reduce_partials(thread);
-        let norm = norm_of(sums.small.x, sums.large.x);
-        distance = max(distance, step.displacement_factor * norm);
+        if thread.lane == 0u {
+            let norm = norm_of(sums.small.x, sums.large.x);
+            if RELATIVE {
+                shared_distance = max(distance, step.displacement_factor * norm);
+            } else {
+                shared_distance = 2.0 * automatic_factor() * max(1.0, norm);
+            }
+        }
+        workgroupBarrier();
+        distance = shared_distance;
     }
     return distance;
 }

@@ -4,7 +4,7 @@ fn add(a: Partial, b: Partial) -> Partial {
     return Partial(a.plain + b.plain, a.small + b.small, a.large + b.large);
 }
 
-// The sum of all partials, known to every thread of every workgroup, in the same order.
+// The sum of all partials, known to the first thread of every workgroup, in the same order.
 fn reduce_partials(thread: Thread) -> Partial {
     return reduce_partials_from(0u, thread);
 }

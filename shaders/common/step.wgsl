@@ -1,25 +1,18 @@
 // The frame of translate and rotate_translate, which define what happens to one vec4:
 //
-//   fn element(i: u32, place: Place, result: Outcome, factors: BaseFactors)
+//   fn element(i: u32, place: Place, applied: Applied)
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    var result: Outcome;
-    if UNGUARDED {
-        result = unmeasured_outcome();
-    } else {
-        result = outcome(reduce_partials(thread));
-        publish(result, thread);
-        if is_skipped(result) {
-            return;
-        }
+    let applied = apply(thread);
+    if applied.skipped != 0u {
+        return;
     }
-    let factors = base_factors(result.record.updates);
     let tile = tile_of(thread);
     for (var i = tile.first; i < tile.alike_end; i += STREAM_WIDTH) {
-        element(i, tile.place, result, factors);
+        element(i, tile.place, applied);
     }
     for (var i = tile.first; i < tile.mixed_end; i += STREAM_WIDTH) {
-        element(i, place_of(i), result, factors);
+        element(i, place_of(i), applied);
     }
 }

@@ -2,16 +2,17 @@
 
 struct Thread {
     @builtin(workgroup_id) workgroup: vec3u,
+    @builtin(num_workgroups) workgroups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 }
 
-// Values that the last threads add in a row.
+// Threads that add a row each.
 const RADIX: u32 = 16u;
 
 var<workgroup> lanes: array<Partial, WORKGROUP_SIZE>;
 
-// The sum over the workgroup, known to every thread: rows of RADIX threads, then the row sums by
-// every thread. Two barriers, and at most WORKGROUP_SIZE / RADIX + RADIX - 2 additions deep.
+// The sum over the workgroup, known to its first thread: rows of RADIX threads, then the row sums.
+// Two barriers, and at most WORKGROUP_SIZE / RADIX + RADIX - 2 additions deep.
 fn reduce_workgroup(thread: Thread, value: Partial) -> Partial {
     lanes[thread.lane] = value;
     workgroupBarrier();
@@ -24,8 +25,10 @@ fn reduce_workgroup(thread: Thread, value: Partial) -> Partial {
     }
     workgroupBarrier();
     var total = lanes[0];
-    for (var row = 1u; row < RADIX; row += 1u) {
-        total = add(total, lanes[row]);
+    if thread.lane == 0u {
+        for (var row = 1u; row < RADIX; row += 1u) {
+            total = add(total, lanes[row]);
+        }
     }
     return total;
 }

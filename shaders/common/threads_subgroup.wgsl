@@ -2,6 +2,7 @@
 
 struct Thread {
     @builtin(workgroup_id) workgroup: vec3u,
+    @builtin(num_workgroups) workgroups: vec3u,
     @builtin(local_invocation_index) lane: u32,
     @builtin(subgroup_id) subgroup: u32,
     @builtin(num_subgroups) subgroups: u32,
@@ -10,8 +11,8 @@ struct Thread {
 
 var<workgroup> lanes: array<Partial, WORKGROUP_SIZE>;
 
-// The sum over the workgroup, known to every thread: by the hardware within a subgroup, then the sums
-// of the subgroups, in order, by every thread. One barrier.
+// The sum over the workgroup, known to its first thread: by the hardware within a subgroup, then the
+// sums of the subgroups, in order. One barrier.
 fn reduce_workgroup(thread: Thread, value: Partial) -> Partial {
     let plain = subgroupAdd(value.plain);
     let small = subgroupAdd(value.small);
@@ -21,8 +22,10 @@ fn reduce_workgroup(thread: Thread, value: Partial) -> Partial {
     }
     workgroupBarrier();
     var total = lanes[0];
-    for (var other = 1u; other < thread.subgroups; other += 1u) {
-        total = add(total, lanes[other]);
+    if thread.lane == 0u {
+        for (var other = 1u; other < thread.subgroups; other += 1u) {
+            total = add(total, lanes[other]);
+        }
     }
     return total;
 }

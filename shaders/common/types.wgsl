@@ -58,6 +58,8 @@ struct Step {
     // 1 / sqrt(B) for B regions that the dimer reaches, and how many there are in all.
     region_scale: f32,
     regions: u32,
+    // How many of them have several pieces.
+    several: u32,
 }
 
 // The part of the vectors that one dispatch covers.
@@ -88,6 +90,35 @@ struct Group {
     // 1 where the dimer acts, else 0.
     dimer: u32,
     padding: u32,
+}
+
+// What a kernel has to know of one vec4: its group, and which lanes hold elements. The others are
+// padding, whatever a gradient has there.
+struct Place {
+    group: Group,
+    valid: vec4<bool>,
+}
+
+// Factors of the base optimizer that are the same for all elements of one step.
+struct BaseFactors {
+    // 1/(1 - beta1^t) and 1/sqrt(1 - beta2^t)
+    first: f32,
+    second: f32,
+}
+
+// What the element-wise pass of a step needs to know, computed once.
+struct Applied {
+    // N' = keep N + turn d
+    keep: f32,
+    turn: f32,
+    // g = clip g1 - correction N'
+    clip: f32,
+    correction: f32,
+    // The step along N' beside that of the base optimizer.
+    shift: f32,
+    // 1 when the step must leave the state untouched.
+    skipped: u32,
+    factors: BaseFactors,
 }
 
 // What one step found and did, and the counters that the next one starts from.

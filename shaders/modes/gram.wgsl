@@ -27,7 +27,7 @@ fn products(i: u32, row: u32, first: u32) -> Partial {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread, @builtin(num_workgroups) workgroups: vec3u) {
+fn main(thread: Thread) {
     let walk = walk_of(thread);
     var total = Partial();
     var i = walk.first;
@@ -41,7 +41,7 @@ fn main(thread: Thread, @builtin(num_workgroups) workgroups: vec3u) {
     }
     let sums = reduce_workgroup(thread, total);
     if thread.lane == 0u {
-        let entry = thread.workgroup.y * workgroups.z + thread.workgroup.z;
+        let entry = thread.workgroup.y * thread.workgroups.z + thread.workgroup.z;
         modes.partials[entry * step.tiles + shard.first_tile + thread.workgroup.x] = sums;
     }
 }

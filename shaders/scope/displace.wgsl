@@ -13,9 +13,12 @@ fn main(thread: Thread) {
     if shard.first_tile + thread.workgroup.x == 0u && thread.lane == 0u {
         scalars.displacement = distance;
     }
-    let piece = piece_of(thread);
-    let scale = sign_of(piece.region) * step.region_scale;
-    for (var i = piece.first + thread.lane % STREAM_WIDTH; i < piece.end; i += STREAM_WIDTH) {
-        probe[i] = placed(params[i], distance, scale * unpacked(orientation[i]));
+    let lane = thread.lane % PIECE_WIDTH;
+    for (var index = first_piece(thread); index < shard.end_piece; index += streams(thread)) {
+        let piece = pieces[index];
+        let scale = sign_of(piece.region) * step.region_scale;
+        for (var i = piece.first + lane; i < piece.end; i += PIECE_WIDTH) {
+            probe[i] = placed(params[i], distance, scale * unpacked(orientation[i]));
+        }
     }
 }

@@ -1,25 +1,26 @@
-// gram: the sums of ../gram.wgsl over one piece.
+// gram: the sums of ../gram.wgsl over the pieces, by streams that walk one after the other.
 //
 // in:  g1, N, and with ROTATION also g2
-// out: one `Partial` a piece; the last record becomes the previous one
+// out: a `Partial` for each piece and thread of its stream; the last record becomes the previous one
 // 8 or 12 bytes an element.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    let piece = piece_of(thread);
-    var total = Partial();
-    var i = piece.first + thread.lane % STREAM_WIDTH;
-    while i < piece.end {
-        var run = Partial();
-        for (var term = 0u; term < RUN && i < piece.end; term += 1u) {
-            run = add(run, products(i, place_of(i)));
-            i += STREAM_WIDTH;
+    let lane = thread.lane % PIECE_WIDTH;
+    for (var index = first_piece(thread); index < shard.end_piece; index += streams(thread)) {
+        let piece = pieces[index];
+        let group = tables.groups[piece.group];
+        var total = Partial();
+        var i = piece.first + lane;
+        while i < piece.end {
+            var run = Partial();
+            for (var term = 0u; term < RUN && i < piece.end; term += 1u) {
+                run = add(run, products(i, place_in(piece, group, i)));
+                i += PIECE_WIDTH;
+            }
+            total = add(total, run);
         }
-        total = add(total, run);
-    }
-    let sums = reduce_stream(thread, total);
-    if thread.lane % STREAM_WIDTH == 0u && piece.first < piece.end {
-        scalars.partials[piece.slot] = sums;
+        scalars.partials[piece.slot * PIECE_WIDTH + lane] = total;
     }
     if shard.first_tile + thread.workgroup.x == 0u && thread.lane == 0u {
         scalars.previous = scalars.latest;

@@ -1,25 +1,23 @@
-// sums: the partials of each region, added; products with d get the sign of its displacement.
+// sums: the partials of each region that has several pieces, added by a stream of threads.
 //
 // in:  the partials of gram
 // out: regions[].sums
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    let region = stream_of(thread);
+    let index = stream_of(thread);
     var total = Partial();
-    if region < step.regions {
-        let end = regions[region].end_slot;
-        let first = regions[region].first_slot + thread.lane % STREAM_WIDTH;
-        for (var slot = first; slot < end; slot += STREAM_WIDTH) {
-            total = add(total, scalars.partials[slot]);
+    var region = step.regions;
+    if index < step.several {
+        region = regions[index].several;
+        let end = end_partial(region);
+        let first = first_partial(region) + thread.lane % PIECE_WIDTH;
+        for (var i = first; i < end; i += PIECE_WIDTH) {
+            total = add(total, scalars.partials[i]);
         }
     }
-    var sums = reduce_stream(thread, total);
-    if thread.lane % STREAM_WIDTH == 0u && region < step.regions {
-        let sign = sign_of(region);
-        sums.plain.y *= sign;
-        sums.small.z *= sign;
-        sums.large.z *= sign;
-        regions[region].sums = sums;
+    let sums = reduce_stream(thread, total);
+    if thread.lane % PIECE_WIDTH == 0u && region < step.regions {
+        regions[region].sums = signed(sums, region);
     }
 }

@@ -1,8 +1,7 @@
-// whole: from the sums of all regions to the step as a whole, by one workgroup: the norm of the
-// gradient, whether every region is finite, and the record, which has the C, F and angle of the softest
-// region.
+// whole: from the outcomes of all regions to the record of the step, by one workgroup: whether every
+// region is finite, and the C, F and angle of the softest one.
 //
-// in:  regions[].sums
+// in:  regions[].records
 // out: the record
 
 struct Softest {
@@ -16,19 +15,15 @@ var<workgroup> softest: array<Softest, WORKGROUP_SIZE>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    var total = Partial();
-    for (var region = thread.lane; region < step.regions; region += WORKGROUP_SIZE) {
-        total = add(total, regions[region].sums);
-    }
-    let whole = whole_of(reduce_workgroup(thread, total));
     let previous = scalars.previous;
-    var mine = Softest(0.0, step.regions, u32(whole.valid));
+    let parity = 1u - previous.parity;
+    var mine = Softest(0.0, step.regions, u32(whole_of_record().valid));
     for (var region = thread.lane; region < step.regions; region += WORKGROUP_SIZE) {
         if is_reached(region) {
-            let record = region_outcome(region, whole, previous.parity).record;
-            mine.valid &= u32((record.status & SKIPPED) == 0u);
-            if mine.region == step.regions || record.curvature < mine.curvature {
-                mine.curvature = record.curvature;
+            let curvature = regions[region].records[parity].curvature;
+            mine.valid &= u32((regions[region].records[parity].status & SKIPPED) == 0u);
+            if mine.region == step.regions || curvature < mine.curvature {
+                mine.curvature = curvature;
                 mine.region = region;
             }
         }
@@ -47,13 +42,13 @@ fn main(thread: Thread) {
             mine.region = theirs.region;
         }
     }
-    var record = region_outcome(mine.region, whole, previous.parity).record;
+    var record = regions[mine.region].records[parity];
     // The counters are those of the whole.
     record.updates = previous.updates + u32(TRANSLATION);
     record.skipped = previous.skipped;
     record.rotations = previous.rotations + u32(ROTATION);
     record.softest = mine.region;
-    record.parity = 1u - previous.parity;
+    record.parity = parity;
     if mine.valid == 0u {
         record = skipped(record, previous);
         record.status |= SKIPPED;

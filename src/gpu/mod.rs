@@ -86,7 +86,7 @@ impl Gpu {
         let info = device.adapter_info();
         let name = format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend);
         let pipeline_cache = pipeline_cache(&device);
-        let tuning = Tuning::default();
+        let tuning = Tuning::of(info.device_type);
         Ok(Self { device, queue, name, tuning, pipeline_cache, lost: Arc::default() })
     }
 

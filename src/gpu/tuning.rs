@@ -9,6 +9,9 @@ pub(crate) const WORKGROUP_SIZE: u32 = 256;
 /// Workgroups of one dispatch at most, unless tuned.
 pub(crate) const WORKGROUPS: u32 = 256;
 
+/// The same on a software renderer, to which each workgroup with a barrier costs some ten microseconds.
+const WORKGROUPS_CPU: u32 = 32;
+
 /// Twin of four times `MAX_TILE_ROWS` in the shaders.
 pub(crate) const MAX_WORKGROUPS: u32 = 2048;
 
@@ -21,14 +24,14 @@ pub(super) const STORAGE_PER_THREAD: u32 = 48;
 /// How the kernels spread their work over a device; part of a [`Gpu`].
 ///
 /// The bits of a result depend on it, since it sets the order of sums: to get the same bits again,
-/// take the same tuning. The default is the same on every device but for subgroups;
+/// take the same tuning. That of a new [`Gpu`] depends on the kind of device alone;
 /// [`Tuning::measure`] finds a faster one for the device at hand, [`Tuning::cached`] keeps it in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Tuning {
     /// Threads of one workgroup: a power of two from 32, at most what the device can; default 256.
     pub workgroup_size: u32,
-    /// Workgroups of one dispatch at most, from 1 to 2048; default 256. Each takes at least 4096
-    /// elements.
+    /// Workgroups of one dispatch at most, from 1 to 2048; default 256, or 32 on a software renderer.
+    /// Each takes at least 4096 elements.
     pub workgroups: u32,
     /// Whether sums use the subgroups of the hardware, where the device has them; default false.
     pub subgroups: bool,
@@ -41,6 +44,12 @@ impl Default for Tuning {
 }
 
 impl Tuning {
+    /// Where nothing is measured.
+    pub(super) fn of(kind: wgpu::DeviceType) -> Self {
+        let workgroups = if kind == wgpu::DeviceType::Cpu { WORKGROUPS_CPU } else { WORKGROUPS };
+        Self { workgroups, ..Self::default() }
+    }
+
     fn check(self, device: &wgpu::Device) -> Result<()> {
         let invalid =
             |field, value: String, expected| Err(Error::InvalidConfig { field, value, expected });

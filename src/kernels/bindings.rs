@@ -26,8 +26,11 @@ pub(super) struct Bindings {
 #[derive(Debug)]
 pub(super) struct RegionBindings {
     pub group: wgpu::BindGroup,
-    /// Of a dispatch with one stream a region.
-    pub workgroups: u32,
+    /// Of a dispatch with one stream for each region of several pieces.
+    pub several: u32,
+    /// Of a dispatch with one thread a region, and of that where it is for regions of one piece.
+    pub all: u32,
+    pub single: u32,
 }
 
 #[derive(Debug)]
@@ -36,7 +39,7 @@ pub(super) struct ShardBindings {
     pub probe: wgpu::BindGroup,
     pub basis: wgpu::BindGroup,
     pub tiles: u32,
-    /// Of a dispatch with one stream a piece.
+    /// Of a dispatch whose streams walk its pieces.
     pub piece_workgroups: u32,
     /// The elements of the whole vector that it covers.
     pub range: Range<usize>,
@@ -124,13 +127,19 @@ impl Bindings {
                     ShardBindings::new(gpu, layout, state, shard, &workspace, &pieces, layouts)
                 })
                 .collect(),
-            regions: state.regions.as_ref().map(|buffers| RegionBindings {
-                group: bind_group(
-                    gpu,
-                    &regions,
-                    &[buffers.pieces.as_entire_binding(), buffers.regions.as_entire_binding()],
-                ),
-                workgroups: workgroups(buffers.count(), gpu.tuning().workgroup_size),
+            regions: state.regions.as_ref().map(|buffers| {
+                let size = gpu.tuning().workgroup_size;
+                let all = (buffers.count() as u32).div_ceil(size);
+                RegionBindings {
+                    group: bind_group(
+                        gpu,
+                        &regions,
+                        &[buffers.pieces.as_entire_binding(), buffers.regions.as_entire_binding()],
+                    ),
+                    several: workgroups(buffers.several, size),
+                    all,
+                    single: if buffers.several < buffers.count() { all } else { 0 },
+                }
             }),
             widest,
         }
@@ -201,7 +210,9 @@ impl ShardBindings {
             ],
         );
         let tiles = shard.len().div_ceil(layout.tile()) as u32;
-        let piece_workgroups = workgroups(pieces.len(), gpu.tuning().workgroup_size);
+        let tuning = gpu.tuning();
+        let piece_workgroups =
+            workgroups(pieces.len(), tuning.workgroup_size).min(tuning.workgroups);
         Self { vectors, probe, basis, tiles, piece_workgroups, range: shard.clone() }
     }
 }

@@ -29,7 +29,7 @@ use crate::gpu::{Gpu, GpuSlice};
 use crate::layout::Layout;
 use crate::state::{STEP_SLOTS, STEP_STRIDE, State};
 
-use bindings::{Bindings, ShardBindings};
+use bindings::{Bindings, RegionBindings, ShardBindings};
 use builder::{Builder, Switches};
 use calibrate::Calibrate;
 use displace::Displace;
@@ -71,6 +71,7 @@ const PRODUCTS: &str = include_str!("../../shaders/common/products.wgsl");
 const REGION_OUTCOME: &str = include_str!("../../shaders/common/region_outcome.wgsl");
 const OUTCOME: &str = include_str!("../../shaders/common/outcome.wgsl");
 const BASE: &str = include_str!("../../shaders/common/base.wgsl");
+const APPLYING: &str = include_str!("../../shaders/common/applying.wgsl");
 const STEP: &str = include_str!("../../shaders/common/step.wgsl");
 
 impl Kernels {
@@ -211,10 +212,17 @@ impl Kernel {
         self.encode_first(pass, at, 1);
     }
 
-    /// Streams of threads for all regions, with the bindings of the first shard.
-    fn encode_regions(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>) {
-        let regions = at.bindings.regions.as_ref().map_or(0, |regions| regions.workgroups);
-        self.encode_first(pass, at, regions);
+    /// As many workgroups as `count` says, with the bindings of the first shard.
+    fn encode_regions(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        at: At<'_>,
+        count: impl Fn(&RegionBindings) -> u32,
+    ) {
+        let workgroups = at.bindings.regions.as_ref().map_or(0, count);
+        if workgroups > 0 {
+            self.encode_first(pass, at, workgroups);
+        }
     }
 
     fn encode_first(&self, pass: &mut wgpu::ComputePass<'_>, at: At<'_>, workgroups: u32) {

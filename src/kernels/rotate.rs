@@ -1,6 +1,6 @@
 //! `rotate.wgsl`: turns the dimer without a step.
 
-use super::{At, Builder, Kernel, Mode, OUTCOME, Over, Switches};
+use super::{APPLYING, At, BASE, Builder, Kernel, Mode, OUTCOME, Over, Switches};
 
 const SOURCE: &str = include_str!("../../shaders/rotate.wgsl");
 
@@ -11,7 +11,7 @@ pub(crate) struct Rotate(Kernel);
 impl Rotate {
     pub(super) fn new(builder: &Builder<'_>) -> Self {
         let switches = Switches::of(Mode::Event);
-        Self(builder.kernel("rotate", Over::Vectors, &[OUTCOME, SOURCE], &switches))
+        Self(builder.kernel("rotate", Over::Vectors, &[OUTCOME, BASE, APPLYING, SOURCE], &switches))
     }
 
     /// Follows a gram of [`Mode::Event`].

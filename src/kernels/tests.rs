@@ -2,9 +2,12 @@
 
 use super::builder::{PLACES, REGIONS, STORED_F32, VECTORS, preface};
 use super::{At, Kernels};
-use crate::gpu::{Gpu, GpuSlice, Tuning};
+use crate::error::Error;
+use crate::gpu::{Gpu, GpuSlice, MAX_WORKGROUPS, Tuning};
 use crate::kernels::Mode;
-use crate::state::{Buffers, PARTIALS_OFFSET, STEP_STRIDE, State, Step};
+use crate::state::{
+    Buffers, PARTIALS_OFFSET, PIECE_WIDTH, STEP_STRIDE, State, Step, check_workgroups,
+};
 use crate::{Config, Dimer, Displacement, Layout, Rate, Rotation};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -29,7 +32,7 @@ impl Bench {
         let config = Config { dimer: Some(dimer), ..Config::default() };
         let state = State::new(gpu, &layout, &config, Buffers::default()).unwrap();
         let kernels = Kernels::new(gpu, &layout, &config, &state).unwrap();
-        let step = Step::new(&config, &layout);
+        let step = Step::new(&config, &layout, None);
         gpu.queue().write_buffer(&state.steps, 0, bytemuck::bytes_of(&step));
         Self { gpu: gpu.clone(), layout, state, kernels }
     }
@@ -213,7 +216,6 @@ fn structs_of_modes_match_their_twins() {
 /// Twins on host and GPU have the same size, and the tables the same length.
 #[test]
 fn structs_match_their_twins() {
-    use crate::gpu::MAX_WORKGROUPS;
     use crate::layout::{BLOCK, MAX_GROUPS};
     use crate::state::{
         EVENT, GroupEntry, Piece, RING, Record, Region, SKIPPED, Shard, Tables, UNMEASURED, WRITTEN,
@@ -244,6 +246,7 @@ fn structs_match_their_twins() {
         }
     };
     assert_eq!(constant("RING"), RING);
+    assert_eq!(u64::from(constant("PIECE_WIDTH")), PIECE_WIDTH);
     assert_eq!(constant("MAX_GROUPS") as usize, MAX_GROUPS);
     assert_eq!(constant("BLOCK_VECTORS") as usize, BLOCK / 4);
     assert_eq!(constant("MAX_TILE_ROWS") as usize * 4, MAX_WORKGROUPS as usize);
@@ -256,4 +259,20 @@ fn structs_match_their_twins() {
     let scalars = size("Scalars");
     // A runtime-sized array counts with one element.
     assert_eq!(scalars as u64, PARTIALS_OFFSET + 48);
+}
+
+/// No dispatch has more workgroups than a device takes: tiles and pieces have a limit of their own, and
+/// more regions than threads are refused.
+#[test]
+fn too_many_regions_are_refused() {
+    let gpu = Gpu::new().unwrap_or_else(|error| panic!("{error}"));
+    let size = gpu.tuning().workgroup_size as usize;
+    let most = gpu.device().limits().max_compute_workgroups_per_dimension as usize;
+    let several = most * size / PIECE_WIDTH as usize;
+    assert!(check_workgroups(&gpu, several, most * size).is_ok());
+    for (several, regions) in [(several + 1, several + 1), (0, most * size + 1)] {
+        let error = check_workgroups(&gpu, several, regions).unwrap_err();
+        assert!(matches!(error, Error::LimitTooSmall { .. }), "{error}");
+    }
+    assert!(MAX_WORKGROUPS as usize <= most);
 }

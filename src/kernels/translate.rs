@@ -1,6 +1,6 @@
 //! `translate.wgsl`, `rotate_translate.wgsl` and `count.wgsl`: the step of the base optimizer.
 
-use super::{At, BASE, Builder, Kernel, Mode, OUTCOME, Over, PerMode, STEP, Switches};
+use super::{APPLYING, At, BASE, Builder, Kernel, Mode, OUTCOME, Over, PerMode, STEP, Switches};
 
 const TRANSLATE: &str = include_str!("../../shaders/translate.wgsl");
 const ROTATE_TRANSLATE: &str = include_str!("../../shaders/rotate_translate.wgsl");
@@ -25,7 +25,12 @@ impl Translate {
                 _ => ("translate", TRANSLATE),
             };
             let switches = Switches { moves: true, ..Switches::of(mode) };
-            builder.kernel(label, Over::Vectors, &[OUTCOME, BASE, STEP, source], &switches)
+            builder.kernel(
+                label,
+                Over::Vectors,
+                &[OUTCOME, BASE, APPLYING, STEP, source],
+                &switches,
+            )
         };
         let switches = Switches { moves: true, ..Switches::of(Mode::Base) };
         let count = || builder.kernel("count", Over::Vectors, &[OUTCOME, COUNT], &switches);

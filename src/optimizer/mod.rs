@@ -110,7 +110,7 @@ impl Optimizer {
             plateau: Plateau::new(&config),
             hyperparameters: Step {
                 learning_rate: config.learning_rate as f32,
-                ..Step::new(&config, &layout)
+                ..Step::new(&config, &layout, state.regions.as_ref())
             },
             layout,
             config,

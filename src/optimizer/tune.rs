@@ -12,7 +12,7 @@ use crate::layout::Layout;
 use crate::objective::{Evaluation, Objective};
 
 /// What is tried, one setting after the other, from the best so far.
-const WORKGROUPS: [u32; 4] = [256, 512, 1024, 2048];
+const WORKGROUPS: [u32; 8] = [16, 32, 64, 128, 256, 512, 1024, 2048];
 const WORKGROUP_SIZES: [u32; 5] = [64, 128, 256, 512, 1024];
 
 /// Elements that one measurement takes, at least and at most.
@@ -54,7 +54,7 @@ impl Tuning {
     /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn measure(gpu: &Gpu, len: usize) -> Result<Self> {
         let len = measured_length(len);
-        let mut best = Self::default();
+        let mut best = Self { subgroups: false, ..*gpu.tuning() };
         let mut fastest = time(gpu, best, len)?;
         let mut consider = |change: &dyn Fn(Self) -> Self| -> Result<()> {
             let tuning = change(best);

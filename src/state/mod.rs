@@ -3,6 +3,7 @@
 mod regions;
 mod twins;
 
+pub(crate) use regions::PIECE_WIDTH;
 #[cfg(test)]
 pub(crate) use regions::Piece;
 pub(crate) use regions::{Region, Regions, workgroups};
@@ -116,16 +117,22 @@ pub(crate) struct RegionBuffers {
     pub tensors: Vec<Vec<usize>>,
     /// Which pieces belong to each shard.
     pub of_shard: Vec<Range<usize>>,
+    /// Regions that the dimer reaches, and regions of several pieces.
+    pub reached: usize,
+    pub several: usize,
 }
 
 impl RegionBuffers {
     fn new(gpu: &Gpu, layout: &Layout, mut regions: Regions) -> Result<(Self, usize)> {
         let shards = layout.shards(&gpu.device().limits(), 1)?;
         let (pieces, of_shard) = regions.pieces(layout, &shards);
-        check_workgroups(gpu, pieces.len().max(regions.entries.len()))?;
+        let several = regions.entries.iter().filter(|region| region.has_several()).count();
+        check_workgroups(gpu, several, regions.entries.len())?;
         let buffers = Self {
             pieces: gpu.allocate("pieces", size_of_val(&pieces[..]) as u64, VECTOR)?,
             regions: gpu.allocate("regions", size_of_val(&regions.entries[..]) as u64, VECTOR)?,
+            reached: regions.count(),
+            several,
             tensors: regions.tensors,
             of_shard,
         };
@@ -143,9 +150,11 @@ impl RegionBuffers {
 /// Storage buffers of one kernel that a scope with more than one dimer needs.
 const SCOPE_BUFFERS: u32 = 10;
 
-/// Pieces and regions each take a stream of one dispatch.
-fn check_workgroups(gpu: &Gpu, streams: usize) -> Result<()> {
-    let needed = workgroups(streams, gpu.tuning().workgroup_size);
+/// Regions of several pieces each take a stream of one dispatch, and all of them a thread; everything
+/// else walks what there is in few workgroups.
+pub(crate) fn check_workgroups(gpu: &Gpu, several: usize, regions: usize) -> Result<()> {
+    let size = gpu.tuning().workgroup_size;
+    let needed = workgroups(several, size).max((regions as u32).div_ceil(size));
     let found = gpu.device().limits().max_compute_workgroups_per_dimension;
     if needed <= found {
         return Ok(());
@@ -213,7 +222,7 @@ impl State {
         };
         let (regions, pieces) =
             regions.map_or((None, 0), |(buffers, pieces)| (Some(buffers), pieces as u64));
-        let partials = (PARTIAL_SETS * layout.tiles() as u64).max(pieces);
+        let partials = (PARTIAL_SETS * layout.tiles() as u64).max(pieces * PIECE_WIDTH);
         let scalars = PARTIALS_OFFSET + partials * PARTIAL;
         let ritz = config.rayleigh_ritz().map(RayleighRitz::vectors);
         let workspace = ritz.map_or(STUB, |vectors| vectors as u64 * stored);

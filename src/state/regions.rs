@@ -8,8 +8,8 @@ use super::twins::Record;
 use crate::config::Scope;
 use crate::layout::Layout;
 
-/// Threads that walk one piece together; twin of `STREAM_WIDTH`.
-const STREAM_WIDTH: u32 = 8;
+/// Threads that walk one piece together; twin of `PIECE_WIDTH`.
+pub(crate) const PIECE_WIDTH: u64 = 4;
 
 /// Elements of the smallest piece that is cut from a larger one.
 const MIN_PIECE: usize = 1024;
@@ -24,8 +24,12 @@ pub(crate) struct Piece {
     pub first: u32,
     pub end: u32,
     pub region: u32,
-    /// Where its partial lies: those of one region are neighbours.
+    /// Where its partials lie: those of one region are neighbours.
     pub slot: u32,
+    pub group: u32,
+    /// In elements of the shard.
+    pub valid_end: u32,
+    pub padding: [u32; 2],
 }
 
 /// Twin of `Region`.
@@ -36,11 +40,21 @@ pub(crate) struct Region {
     pub end_slot: u32,
     /// Under the dimer; 0 where it does not reach.
     pub elements: u32,
-    pub padding: u32,
+    /// Entry k names the k-th region that has several pieces.
+    pub several: u32,
     /// Twin of `Partial`.
     pub sums: [f32; 12],
+    /// Twin of `Applied`, which the kernels alone use.
+    pub applied: [f32; 8],
     /// The state before and after a step, which take turns.
     pub records: [Record; 2],
+}
+
+impl Region {
+    /// Whether it has more than one piece.
+    pub(crate) fn has_several(&self) -> bool {
+        self.end_slot > self.first_slot + 1
+    }
 }
 
 /// The regions of one layout.
@@ -119,6 +133,11 @@ impl Regions {
                         end: ((end - shard.start) / 4) as u32,
                         region: region_of[tensor] as u32,
                         slot: 0,
+                        group: layout.group_index(&layout.tensors()[tensor]) as u32,
+                        valid_end: (start + layout.tensors()[tensor].len)
+                            .saturating_sub(shard.start)
+                            .min(shard.len()) as u32,
+                        padding: [0; 2],
                     });
                     at = end;
                 }
@@ -135,11 +154,14 @@ impl Regions {
             }
             entry.end_slot = slot as u32 + 1;
         }
+        let several = self.entries.iter().enumerate().filter(|(_, region)| region.has_several());
+        let several: Vec<u32> = several.map(|(region, _)| region as u32).collect();
+        self.entries.iter_mut().zip(several).for_each(|(entry, region)| entry.several = region);
         (pieces, of_shard)
     }
 }
 
 /// Workgroups for `count` pieces or regions, a stream of threads for each.
 pub(crate) fn workgroups(count: usize, workgroup_size: u32) -> u32 {
-    (count as u32).div_ceil(workgroup_size / STREAM_WIDTH)
+    (count as u32).div_ceil(workgroup_size / PIECE_WIDTH as u32)
 }

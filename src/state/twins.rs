@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::regions::Regions;
+use super::RegionBuffers;
 use crate::config::{
     Base, Config, Difference, Dimer, Displacement, Rate, RayleighRitz, Rotation, Scope, Translation,
 };
@@ -43,11 +43,12 @@ pub(crate) struct Step {
     /// 1/√B for B regions, and their number.
     pub region_scale: f32,
     pub regions: u32,
+    pub several: u32,
 }
 
 impl Step {
     /// The hyperparameters that no step changes; index and learning rate are zero.
-    pub(crate) fn new(config: &Config, layout: &Layout) -> Self {
+    pub(crate) fn new(config: &Config, layout: &Layout, regions: Option<&RegionBuffers>) -> Self {
         let mut step = Self { tiles: layout.tiles() as u32, ..Self::zeroed() };
         step.max_gradient_norm = config.max_gradient_norm.unwrap_or(0.0) as f32;
         match config.base {
@@ -72,10 +73,11 @@ impl Step {
         }
         if let Some(dimer) = &config.dimer {
             step.set_dimer(dimer, layout);
-            if let Some(regions) = Regions::new(layout, dimer.scope) {
-                step.region_scale = (regions.count() as f64).sqrt().recip() as f32;
-                step.regions = regions.entries.len() as u32;
-            }
+        }
+        if let Some(regions) = regions {
+            step.region_scale = (regions.reached as f64).sqrt().recip() as f32;
+            step.regions = regions.count() as u32;
+            step.several = regions.several as u32;
         }
         step
     }
