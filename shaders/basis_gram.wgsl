@@ -29,7 +29,7 @@ fn products(i: u32) -> Sums {
     sums.first.small.z = dot_lanes(n, hn);
     sums.second.plain.x = dot_lanes(hn, hn);
     if AIMS & !FORCE {
-        let p = load_vector(P, i);
+        let p = raw_direction(i);
         let small = p * SMALL_SCALE;
         let large = p * LARGE_SCALE;
         sums.second.large.x = dot_lanes(small, small);
@@ -45,7 +45,7 @@ fn products(i: u32) -> Sums {
         sums.second.plain.y = dot_lanes(hn, hu);
         sums.second.plain.w = dot_lanes(hu, hu);
         if DIRECTION {
-            let p = load_vector(P, i);
+            let p = direction_at(i);
             let hp = load_vector(HP, i);
             sums.first.plain.z = dot_lanes(n, p);
             sums.first.plain.w = dot_lanes(u, p);

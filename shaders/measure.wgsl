@@ -6,10 +6,8 @@
 //   CENTRAL along n: d = (g2 - g1) / 2 with g1 on the other side, and g1 <- (g1 + g2) / 2
 //   CENTRAL along u and p: d = (workspace[SLOT] - g2) / 2, the first of the pair having been kept there
 //
-//   with AIMS along n: p <- g1 where the dimer acts, unless the last C was negative
-//
 // in:  g1, g2
-// out: one vector of the workspace, and with AIMS p
+// out: one vector of the workspace
 // 12 bytes an element, with CENTRAL 16 along n and 12 else.
 
 fn measure(i: u32, place: Place, inverse: f32) {
@@ -17,27 +15,17 @@ fn measure(i: u32, place: Place, inverse: f32) {
     var d = load_difference(i, place, g1);
     if CENTRAL {
         if SLOT == HN {
-            gradient[i] = g1;
+            gradient[i] = step.loss_scale * g1;
         } else {
             d = select(vec4f(), kept_difference(i), acts(place));
         }
     }
     store_vector(SLOT, i, inverse * d);
-    if AIMS & (SLOT == HN) {
-        if seeks() {
-            store_vector(P, i, select(vec4f(), g1, acts(place)));
-        }
-    }
-}
-
-// Until N has found negative curvature: on a plateau the steps so far have turned the gradient
-// towards it.
-fn seeks() -> bool {
-    return scalars.latest.events == 0u || scalars.latest.curvature >= 0.0;
 }
 
 fn kept_difference(i: u32) -> vec4f {
-    return fma(vec4f(0.5), load_vector(SLOT, i), -0.5 * probe_gradient[i]);
+    let difference = load_vector(SLOT, i) - probe_gradient[i];
+    return 0.5 * step.gradient_scale * difference;
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

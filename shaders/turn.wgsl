@@ -7,15 +7,26 @@
 //
 // in:  the workspace, params
 // out: the workspace and the probe, or N and p
-// 24 to 52 bytes an element.
+// 20 to 52 bytes an element.
 
-fn combine(coefficients: vec3f, i: u32, n: u32, u: u32, p: u32) -> vec4f {
-    var sum = coefficients.x * load_vector(n, i);
+fn combined(coefficients: vec3f, i: u32, p: vec4f) -> vec4f {
+    var sum = coefficients.x * load_vector(N, i);
     if FORCE {
-        sum = fma(vec4f(coefficients.y), load_vector(u, i), sum);
+        sum = fma(vec4f(coefficients.y), load_vector(U, i), sum);
     }
     if DIRECTION {
-        sum = fma(vec4f(coefficients.z), load_vector(p, i), sum);
+        sum = fma(vec4f(coefficients.z), p, sum);
+    }
+    return sum;
+}
+
+fn combined_product(coefficients: vec3f, i: u32) -> vec4f {
+    var sum = coefficients.x * load_vector(HN, i);
+    if FORCE {
+        sum = fma(vec4f(coefficients.y), load_vector(HU, i), sum);
+    }
+    if DIRECTION {
+        sum = fma(vec4f(coefficients.z), load_vector(HP, i), sum);
     }
     return sum;
 }
@@ -34,16 +45,20 @@ fn main(thread: Thread) {
     let distance = scalars.displacement;
     let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
-        let n = combine(ritz.combination, i, N, U, P);
+        var p = vec4f();
+        if DIRECTION {
+            p = direction_at(i);
+        }
+        let n = combined(ritz.combination, i, p);
         if LAST {
             orientation[i] = packed(n, i, ORIENTATION);
-            store_vector(P, i, combine(ritz.direction, i, N, U, P));
+            store_vector(P, i, combined(ritz.direction, i, p));
         } else {
-            let hn = combine(ritz.combination, i, HN, HU, HP);
+            let hn = combined_product(ritz.combination, i);
             if FORCE {
-                let p = combine(ritz.direction, i, N, U, P);
-                store_vector(HP, i, combine(ritz.direction, i, HN, HU, HP));
-                store_vector(P, i, p);
+                let turned = combined(ritz.direction, i, p);
+                store_vector(HP, i, combined_product(ritz.direction, i));
+                store_vector(P, i, turned);
             }
             store_vector(N, i, n);
             store_vector(HN, i, hn);

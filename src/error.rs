@@ -125,6 +125,15 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// One step after another was skipped.
+    #[error(
+        "the last {skipped} steps were skipped, since their gradients were not finite; lower the \
+         learning rate or the loss scale, or load a checkpoint from before"
+    )]
+    TooManySkips {
+        /// Steps skipped in a row.
+        skipped: u32,
+    },
     /// The objective itself failed.
     #[error("the objective failed: {0}")]
     Objective(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -43,7 +43,7 @@
 //! or as many as its [`Rotation`] and [`Difference`] say. Beside the gradients, a step moves, for AdamW
 //! and one parameter: 32 bytes (base; 28 without [`Config::skip_non_finite`]), 40 (with a correction),
 //! 52 (with the rotation of the paper and correction) and 12 more for the probe; a locally optimal event
-//! moves 204. Memory is 28 bytes a parameter for AdamW: θ, g₁, g₂, N, the probe and two moments; the
+//! moves 196. Memory is 28 bytes a parameter for AdamW: θ, g₁, g₂, N, the probe and two moments; the
 //! optimal angle takes 16 more, a locally optimal rotation 24. [`Storage::Bf16`] keeps all of that but
 //! θ, the gradients and the probe in half. `docs/performance.md` has the measurements; [`Tuning`] fits
 //! the kernels to a device, [`Optimizer::time_kernels`] tells where the time goes.

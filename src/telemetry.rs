@@ -46,6 +46,8 @@ pub struct Telemetry {
     pub updates: u32,
     /// Steps skipped since the start.
     pub skipped_steps: u32,
+    /// Steps skipped in a row, up to this one.
+    pub consecutive_skips: u32,
     /// Rotations since the start.
     pub rotations: u32,
 }
@@ -109,6 +111,7 @@ impl Telemetry {
             difference_error: record.difference_error,
             updates: record.updates,
             skipped_steps: record.skipped,
+            consecutive_skips: record.streak,
             rotations: record.rotations,
         }
     }

@@ -22,6 +22,7 @@ const VECTORS: &str = "common/vector_bindings.wgsl";
 const BASIS: &str = "common/basis_bindings.wgsl";
 const PLACES: &str = "common/places.wgsl";
 const PROBE: &str = "common/probe_bindings.wgsl";
+const DIRECTION: &str = "common/direction.wgsl";
 const PLACING: &str = "common/placing.wgsl";
 const OUTCOME: &str = "common/outcome.wgsl";
 const BASE: &str = "common/base.wgsl";
@@ -44,11 +45,11 @@ const FUSED: [(&str, &[&str]); 28] = [
     ("displace.wgsl", &[PROBE, PLACING]),
     ("opposite.wgsl", &[PROBE, PLACING]),
     ("calibrate.wgsl", &[PROBE, PLACING]),
-    ("measure.wgsl", &[BASIS, PLACES, PLACING]),
-    ("aim.wgsl", &[BASIS, PLACES, PLACING]),
-    ("basis_gram.wgsl", &[BASIS, PLACES, PLACING]),
-    ("ritz.wgsl", &[BASIS, PLACES, PLACING]),
-    ("turn.wgsl", &[BASIS, PLACES, PLACING]),
+    ("measure.wgsl", &[BASIS, PLACES, PLACING, DIRECTION]),
+    ("aim.wgsl", &[BASIS, PLACES, PLACING, DIRECTION]),
+    ("basis_gram.wgsl", &[BASIS, PLACES, PLACING, DIRECTION]),
+    ("ritz.wgsl", &[BASIS, PLACES, PLACING, DIRECTION]),
+    ("turn.wgsl", &[BASIS, PLACES, PLACING, DIRECTION]),
     ("scope/displace.wgsl", &[PROBE, PLACING, REGIONS]),
     ("scope/gram.wgsl", &[VECTORS, PLACES, REGIONS, PRODUCTS]),
     ("scope/sums.wgsl", &[VECTORS, PLACES, REGIONS]),

@@ -21,7 +21,7 @@ pub const STEPS: [(&str, u64); 7] = [
     ("DEO, no rotation", 40),
     ("DEO, rotation", 64),
     ("DEO, rotation, bf16", 48),
-    ("DEO, locally optimal", 204),
+    ("DEO, locally optimal", 196),
 ];
 
 fn config(step: &str) -> Config {

@@ -80,6 +80,7 @@ fn next_record(previous: Record) -> Record {
     record.angle = 0.0;
     record.projection = 0.0;
     record.shift = 0.0;
+    record.streak = 0u;
     return record;
 }
 
@@ -94,6 +95,7 @@ fn skipped(found: Record, previous: Record) -> Record {
     record.projection = 0.0;
     record.shift = 0.0;
     record.skipped += 1u;
+    record.streak = previous.streak + 1u;
     return record;
 }
 

@@ -26,9 +26,9 @@ fn place_of(i: u32) -> Place {
 }
 
 fn load_gradient(i: u32, place: Place) -> vec4f {
-    var g = gradient[i];
+    var g = step.gradient_scale * gradient[i];
     if CENTRAL {
-        g = fma(vec4f(0.5), probe_gradient[i], 0.5 * g);
+        g = 0.5 * fma(vec4f(step.gradient_scale), probe_gradient[i], g);
     }
     return select(vec4f(), g, place.valid);
 }
@@ -40,9 +40,9 @@ fn acts(place: Place) -> vec4<bool> {
 
 // The product times the distance where the dimer acts, else 0.
 fn load_difference(i: u32, place: Place, g1: vec4f) -> vec4f {
-    var d = probe_gradient[i];
+    var d = step.gradient_scale * probe_gradient[i];
     if CENTRAL {
-        d = fma(vec4f(0.5), d, -0.5 * gradient[i]);
+        d = 0.5 * fma(vec4f(-step.gradient_scale), gradient[i], d);
     } else if !EXACT {
         d -= g1;
     }

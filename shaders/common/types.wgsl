@@ -60,6 +60,9 @@ struct Step {
     regions: u32,
     // How many of them have several pieces.
     several: u32,
+    // By what the gradients of the objective are too large, and its inverse; powers of two.
+    loss_scale: f32,
+    gradient_scale: f32,
 }
 
 // The part of the vectors that one dispatch covers.
@@ -159,7 +162,8 @@ struct Record {
     // is the softest.
     parity: u32,
     softest: u32,
-    padding: u32,
+    // Steps skipped in a row, up to this one.
+    streak: u32,
 }
 
 // The sums over one tile, with d = g2 - g1.

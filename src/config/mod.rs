@@ -61,6 +61,10 @@ pub struct Config {
     /// Steps that need sums over the gradient anyway (clipped, corrected along N, events, or with
     /// [`Schedule::OnPlateau`]) are guarded always.
     pub skip_non_finite: bool,
+    /// How many steps in a row may be skipped until a step is an [`Error::TooManySkips`] instead, at
+    /// least 1; default 100, and none for no limit. It is looked at without a wait, every 32 steps, so
+    /// the error comes some steps late. The next call goes on.
+    pub max_consecutive_skips: Option<u32>,
     /// In which format N, the moments and the vectors of a rotation are kept; default
     /// [`Storage::F32`].
     pub storage: Storage,
@@ -76,6 +80,7 @@ impl Default for Config {
             weight_decay: 1e-2,
             max_gradient_norm: None,
             skip_non_finite: true,
+            max_consecutive_skips: Some(100),
             storage: Storage::F32,
             dimer: Some(Dimer::default()),
         }
@@ -138,6 +143,9 @@ impl Config {
         not_negative("weight_decay", self.weight_decay)?;
         if let Some(norm) = self.max_gradient_norm {
             positive("max_gradient_norm", norm)?;
+        }
+        if self.max_consecutive_skips == Some(0) {
+            return invalid("max_consecutive_skips", 0, "at least 1, or None");
         }
         self.base.validate()?;
         if let Some(dimer) = &self.dimer {

@@ -179,6 +179,14 @@ impl Gpu {
         self.check_lost()
     }
 
+    /// Lets callbacks run for what has finished; never waits.
+    pub(crate) fn poll(&self) -> Result<()> {
+        self.device
+            .poll(wgpu::PollType::Poll)
+            .map_err(|error| self.lost_error(&error.to_string()))?;
+        self.check_lost()
+    }
+
     fn check_lost(&self) -> Result<()> {
         match self.lost.get() {
             Some(reason) => Err(Error::DeviceLost { reason: reason.clone() }),

@@ -56,12 +56,10 @@ impl Gpu {
 
     /// The bytes of `pending` if they have arrived; never waits.
     pub(crate) fn try_read(&self, pending: &PendingRead) -> Result<Option<Vec<u8>>> {
-        self.device
-            .poll(wgpu::PollType::Poll)
-            .map_err(|error| self.lost_error(&error.to_string()))?;
+        self.poll()?;
         let received = pin!(pending.receiver.receive());
         match received.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Pending => self.check_lost().map(|()| None),
+            Poll::Pending => Ok(None),
             Poll::Ready(mapped) => self.take(pending, mapped).map(Some),
         }
     }

@@ -32,6 +32,7 @@ pub(super) const VECTORS: &str = include_str!("../../shaders/common/vector_bindi
 const PROBE: &str = include_str!("../../shaders/common/probe_bindings.wgsl");
 const BASIS: &str = include_str!("../../shaders/common/basis_bindings.wgsl");
 pub(super) const PLACES: &str = include_str!("../../shaders/common/places.wgsl");
+const DIRECTION: &str = include_str!("../../shaders/common/direction.wgsl");
 const PLACING: &str = include_str!("../../shaders/common/placing.wgsl");
 pub(super) const REGIONS: &str = include_str!("../../shaders/common/regions.wgsl");
 
@@ -51,7 +52,9 @@ impl Builder<'_> {
         let (vectors, layout) = match over {
             Over::Vectors => ([VECTORS, PLACES].concat(), &self.bindings.vectors_layout),
             Over::Probe => ([PROBE, PLACING].concat(), &self.bindings.probe_layout),
-            Over::Basis => ([BASIS, PLACES, PLACING].concat(), &self.bindings.basis_layout),
+            Over::Basis => {
+                ([BASIS, PLACES, PLACING, DIRECTION].concat(), &self.bindings.basis_layout)
+            }
             Over::RegionVectors => {
                 ([VECTORS, PLACES, REGIONS].concat(), &self.bindings.region_vectors_layout)
             }

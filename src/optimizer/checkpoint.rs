@@ -44,6 +44,8 @@ struct Progress {
     supplies_loss: bool,
     /// As bits, since it may be any f32.
     learning_rate: u32,
+    #[serde(default = "unscaled")]
+    loss_scale: f64,
     plateau: Option<plateau::Saved>,
 }
 
@@ -119,6 +121,7 @@ impl Optimizer {
             turned: self.turned,
             supplies_loss: self.supplies_loss,
             learning_rate: self.hyperparameters.learning_rate.to_bits(),
+            loss_scale: self.hyperparameters.loss_scale.into(),
             plateau: self.plateau.as_mut().map(|plateau| plateau.save(&self.gpu)).transpose()?,
         };
         let metadata = [
@@ -207,6 +210,8 @@ impl Optimizer {
             let reason = format!("it has {count} tensors, this optimizer {names}: another layout");
             return Err(refuse(path, reason));
         }
+        // Before anything changes, since a file may hold any number.
+        self.set_loss_scale(progress.loss_scale).map_err(|error| refuse(path, error))?;
         self.gpu.wait()?;
         for (padded, Vector { storage, parts, .. }) in vectors {
             for (slice, range) in parts {
@@ -283,6 +288,11 @@ impl Optimizer {
         let bytes = self.gpu.read_blocking(&GpuSlice::whole(buffers.regions.clone()))?;
         Ok(Some(bytemuck::pod_collect_to_vec(&bytes)))
     }
+}
+
+/// The loss scale of files from before there was one.
+fn unscaled() -> f64 {
+    1.0
 }
 
 fn json(path: &Path, value: &impl Serialize) -> Result<Value> {

@@ -63,7 +63,7 @@ impl Optimizer {
             });
         }
         let mode = self.next_mode()?;
-        self.prepare();
+        self.prepare()?;
         let probes = self.plan.probes(mode);
         Ok(ManualStep { optimizer: self, mode, placed: 0, probes })
     }
@@ -134,7 +134,7 @@ impl ManualStep<'_> {
         }
         let mut encoder = optimizer.gpu.encoder("step");
         optimizer.parts().update(&mut encoder, optimizer.index, mode);
-        optimizer.end_times(&mut encoder);
+        optimizer.finish(&mut encoder);
         optimizer.supplies_loss = false;
         optimizer.gpu.submit("a step", encoder)?;
         let evaluations = u32::from(optimizer.plan.has_centre(mode)) + probes;

@@ -4,6 +4,7 @@ mod checkpoint;
 mod manual;
 mod modes;
 mod read;
+mod skips;
 mod times;
 mod tune;
 mod write;
@@ -27,6 +28,7 @@ use crate::state::{Buffers, STEP_SLOTS, STEP_STRIDE, State, Step};
 use crate::step::{Parts, Plan};
 use crate::telemetry::Reader;
 
+use skips::Skips;
 use write::check_finite;
 
 /// Minimises an [`Objective`] on the GPU, sensing its curvature with a dimer.
@@ -54,6 +56,7 @@ pub struct Optimizer {
     gradient_evaluations: u64,
     supplies_loss: bool,
     telemetry: Reader,
+    skips: Option<Skips>,
     /// Steps recorded into encoders of the user that have not finished.
     pending: Arc<AtomicU32>,
 }
@@ -104,6 +107,7 @@ impl Optimizer {
         let layout = layout.tiled(gpu);
         let state = State::new(gpu, &layout, &config, buffers)?;
         let kernels = Kernels::new(gpu, &layout, &config, &state)?;
+        let skips = config.max_consecutive_skips.map(|limit| Skips::new(gpu, limit)).transpose()?;
         let optimizer = Self {
             gpu: gpu.clone(),
             plan: Plan::new(&config),
@@ -121,6 +125,7 @@ impl Optimizer {
             gradient_evaluations: 0,
             supplies_loss: false,
             telemetry: Reader::default(),
+            skips,
             pending: Arc::default(),
         };
         if let Some(Dimer { seed, .. }) = optimizer.config.dimer {
@@ -135,8 +140,9 @@ impl Optimizer {
     /// Takes one step: one submission, unless the objective itself submits.
     ///
     /// # Errors
-    /// What the objective returns, [`Error::Rejected`] if it recorded invalid work, or
-    /// [`Error::DeviceLost`]. Nothing has changed then, and the step can be taken again.
+    /// What the objective returns, [`Error::Rejected`] if it recorded invalid work,
+    /// [`Error::TooManySkips`], or [`Error::DeviceLost`]. Nothing has changed then, and the step can be
+    /// taken again.
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.gpu.encoder("step");
         let recorded = self.record(&mut encoder, objective, Work::Step)?;
@@ -151,7 +157,7 @@ impl Optimizer {
     /// dropped instead leaves the state as it was.
     ///
     /// # Errors
-    /// What the objective returns, or [`Error::TooManyPendingSteps`].
+    /// What the objective returns, [`Error::TooManySkips`] or [`Error::TooManyPendingSteps`].
     pub fn record_step(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -304,13 +310,13 @@ impl Optimizer {
             Work::Rotation if self.config.dimer.is_some() => Mode::Event,
             Work::Rotation => return Err(no_dimer("set, to rotate it")),
         };
-        self.prepare();
+        self.prepare()?;
         let evaluations = self.parts().gradients(encoder, objective, self.index, mode)?;
         match work {
             Work::Step => self.parts().update(encoder, self.index, mode),
             Work::Rotation => self.parts().rotate(encoder, self.index),
         }
-        self.end_times(encoder);
+        self.finish(encoder);
         self.supplies_loss = objective.supplies_loss();
         Ok(Recorded { mode, evaluations })
     }
@@ -327,7 +333,8 @@ impl Optimizer {
     }
 
     /// Hands the hyperparameters of the next step over.
-    fn prepare(&mut self) {
+    fn prepare(&mut self) -> Result<()> {
+        self.check_skips()?;
         if let Some(timer) = &mut self.kernels.timer {
             timer.begin_step();
         }
@@ -335,9 +342,12 @@ impl Optimizer {
         let slot = self.index % u64::from(STEP_SLOTS);
         let bytes = bytemuck::bytes_of(&self.hyperparameters);
         self.gpu.queue().write_buffer(&self.state.steps, slot * STEP_STRIDE, bytes);
+        Ok(())
     }
 
-    fn end_times(&mut self, encoder: &mut wgpu::CommandEncoder) {
+    /// Records what is kept of a step beside its work.
+    fn finish(&mut self, encoder: &mut wgpu::CommandEncoder) {
+        self.look_at_skips(encoder);
         if let Some(timer) = &mut self.kernels.timer {
             timer.end_step(encoder, self.index);
         }

@@ -114,7 +114,7 @@ impl Modes {
         let gpu = optimizer.gpu.clone();
         let valid = std::mem::offset_of!(Results, valid) as u64;
         gpu.queue().write_buffer(&self.block.results, valid, bytemuck::bytes_of(&1_u32));
-        optimizer.prepare();
+        optimizer.prepare()?;
         let mut encoder = gpu.encoder("modes");
         let parts = optimizer.parts();
         objective.begin_step(optimizer.index)?;

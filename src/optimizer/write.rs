@@ -17,6 +17,31 @@ impl Optimizer {
         Ok(())
     }
 
+    /// Says that the gradients, and exact Hessian-vector products, that the objective hands over from
+    /// now on are `scale` times those of the loss, as where a loss is multiplied so that its gradient
+    /// does not vanish in f16: a power of two from 2⁻³² to 2³², at first 1. Kernels divide by it as they
+    /// load, which is exact; telemetry, clipping and the displacement do not see it.
+    ///
+    /// A scale that is too large makes infinities, and those a skipped step
+    /// ([`Telemetry::skipped`](crate::Telemetry::skipped)): halve it then, and double it again after a
+    /// long time without.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] for any other number.
+    pub fn set_loss_scale(&mut self, scale: f64) -> Result<()> {
+        let exponent = scale.log2();
+        if !(exponent.fract() == 0.0 && exponent.abs() <= 32.0) {
+            return Err(Error::InvalidConfig {
+                field: "loss_scale",
+                value: scale.to_string(),
+                expected: "a power of two from 2^-32 to 2^32",
+            });
+        }
+        self.hyperparameters.loss_scale = scale as f32;
+        self.hyperparameters.gradient_scale = scale.recip() as f32;
+        Ok(())
+    }
+
     /// Replaces the parameters, in the order of the layout and without padding. Moments,
     /// orientation and counters stay.
     ///

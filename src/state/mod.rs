@@ -288,6 +288,12 @@ impl State {
         GpuSlice { buffer: self.scalars.clone(), offset: SCALARS_HEADER, size: RECORD }
     }
 
+    /// How many steps in a row were skipped.
+    pub(crate) fn streak(&self) -> GpuSlice {
+        let offset = SCALARS_HEADER + std::mem::offset_of!(Record, streak) as u64;
+        GpuSlice { buffer: self.scalars.clone(), offset, size: 4 }
+    }
+
     /// The state of the automatic displacement.
     pub(crate) fn calibration(&self) -> GpuSlice {
         GpuSlice { buffer: self.scalars.clone(), offset: CALIBRATION_OFFSET, size: 16 }

@@ -44,12 +44,20 @@ pub(crate) struct Step {
     pub region_scale: f32,
     pub regions: u32,
     pub several: u32,
+    /// By what the gradients of the objective are too large, and its inverse; powers of two.
+    pub loss_scale: f32,
+    pub gradient_scale: f32,
 }
 
 impl Step {
     /// The hyperparameters that no step changes; index and learning rate are zero.
     pub(crate) fn new(config: &Config, layout: &Layout, regions: Option<&RegionBuffers>) -> Self {
-        let mut step = Self { tiles: layout.tiles() as u32, ..Self::zeroed() };
+        let mut step = Self {
+            tiles: layout.tiles() as u32,
+            loss_scale: 1.0,
+            gradient_scale: 1.0,
+            ..Self::zeroed()
+        };
         step.max_gradient_norm = config.max_gradient_norm.unwrap_or(0.0) as f32;
         match config.base {
             Base::Sgd { momentum, .. } => step.momentum = momentum as f32,
@@ -215,5 +223,6 @@ pub(crate) struct Record {
     /// Which of the regions' records is the newest, and which region is the softest.
     pub parity: u32,
     pub softest: u32,
-    pub padding: u32,
+    /// Steps skipped in a row, up to this one.
+    pub streak: u32,
 }

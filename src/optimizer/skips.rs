@@ -1,0 +1,97 @@
+//! [`Skips`]: whether one step after another is skipped, asked of the GPU now and then without a wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::Optimizer;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+
+/// Steps from one look to the next, at most.
+const PERIOD: u32 = 32;
+
+/// What became of the last look.
+const IDLE: u8 = 0;
+const PENDING: u8 = 1;
+const ARRIVED: u8 = 2;
+
+/// Copies the number of consecutive skips into a buffer of its own, again and again.
+#[derive(Debug)]
+pub(super) struct Skips {
+    limit: u32,
+    buffer: wgpu::Buffer,
+    state: Arc<AtomicU8>,
+}
+
+/// Says that the look it belongs to is over, also when its encoder was dropped.
+struct Look(Arc<AtomicU8>);
+
+impl Look {
+    fn arrived(self) {
+        self.0.store(ARRIVED, Ordering::Release);
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        let _ = self.0.compare_exchange(PENDING, IDLE, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+impl Skips {
+    pub(super) fn new(gpu: &Gpu, limit: u32) -> Result<Self> {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let buffer = gpu.allocate("consecutive skips", size_of::<u32>() as u64, usage)?;
+        Ok(Self { limit, buffer, state: Arc::default() })
+    }
+
+    fn period(&self) -> u64 {
+        PERIOD.min(self.limit).into()
+    }
+
+    /// What the last look found, if it has arrived.
+    fn take(&self) -> Option<u32> {
+        if self.state.load(Ordering::Acquire) != ARRIVED {
+            return None;
+        }
+        let found =
+            self.buffer.get_mapped_range(..).ok().map(|view| bytemuck::pod_read_unaligned(&view));
+        self.buffer.unmap();
+        self.state.store(IDLE, Ordering::Release);
+        found
+    }
+}
+
+impl Optimizer {
+    /// Whether the steps so far let another one begin.
+    pub(super) fn check_skips(&self) -> Result<()> {
+        let Some(skips) = &self.skips else { return Ok(()) };
+        // Submissions let callbacks run; where the user keeps many back, this does.
+        let pending = skips.state.load(Ordering::Acquire) == PENDING;
+        if pending && self.index.is_multiple_of(skips.period()) {
+            self.gpu.poll()?;
+        }
+        match skips.take() {
+            Some(skipped) if skipped >= skips.limit => Err(Error::TooManySkips { skipped }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks at the steps up to this one, unless the last look is still under way.
+    pub(super) fn look_at_skips(&self, encoder: &mut wgpu::CommandEncoder) {
+        let Some(skips) = &self.skips else { return };
+        let due = (self.index + 1).is_multiple_of(skips.period());
+        if !due || skips.state.load(Ordering::Acquire) != IDLE {
+            return;
+        }
+        let streak = self.state.streak();
+        encoder.copy_buffer_to_buffer(&streak.buffer, streak.offset, &skips.buffer, 0, streak.size);
+        skips.state.store(PENDING, Ordering::Release);
+        let look = Look(Arc::clone(&skips.state));
+        encoder.map_buffer_on_submit(&skips.buffer, wgpu::MapMode::Read, .., move |mapped| {
+            if mapped.is_ok() {
+                look.arrived();
+            }
+        });
+    }
+}
