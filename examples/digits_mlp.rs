@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use chart::Curves;
 use clap::{Parser, ValueEnum};
-use dimer::{Config, Correction, Dimer, Gpu, Optimizer, Schedule, Translation};
+use dimer::{Config, Correction, Dimer, Gpu, Optimizer, Schedule, Storage, Translation};
 use indicatif::{ProgressBar, ProgressStyle};
 use network::{Accuracy, Training};
 
@@ -37,6 +37,9 @@ struct Arguments {
     /// event: 1 projects, 2 reflects. Without it, the saddle-free step is taken.
     #[arg(long)]
     alpha: Option<f64>,
+    /// Keep moments and N in bf16.
+    #[arg(long)]
+    bf16: bool,
     /// Where to write the curves.
     #[arg(long, default_value = "target/digits_mlp.svg")]
     out: PathBuf,
@@ -101,7 +104,8 @@ fn train(
     dimer: Option<Dimer>,
     arguments: &Arguments,
 ) -> Result<Run, Box<dyn Error>> {
-    let config = Config { learning_rate: 3e-3, dimer, ..Config::default() };
+    let storage = if arguments.bf16 { Storage::Bf16 } else { Storage::F32 };
+    let config = Config { learning_rate: 3e-3, storage, dimer, ..Config::default() };
     let has_dimer = config.dimer.is_some();
     let (train, test) = data::load();
     let params = network::initial_params(arguments.seed);

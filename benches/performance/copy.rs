@@ -45,7 +45,9 @@ impl Copy {
             layout: &pipeline.get_bind_group_layout(0),
             entries: &entries,
         });
-        Self { gpu: gpu.clone(), pipeline, group }
+        let mut copy = Self { gpu: gpu.clone(), pipeline, group };
+        copy.run().expect("a submission");
+        copy
     }
 
     /// [`COPIES`] of them.

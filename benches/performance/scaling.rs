@@ -42,6 +42,7 @@ pub fn run(gpu: &Gpu, criterion: &mut Criterion, times: &Times) {
     for size in SIZES {
         for (step, bytes) in STEPS {
             group.throughput(Throughput::Bytes(bytes << size));
+            let (mut copy, mut made) = (None, None);
             group.bench_function(BenchmarkId::new(step, 1_u32 << size), |bencher| {
                 let key = Key::new("scaling", step, size);
                 if step == "copy" {
@@ -49,11 +50,13 @@ pub fn run(gpu: &Gpu, criterion: &mut Criterion, times: &Times) {
                     let limit = gpu.device().limits().max_storage_buffer_binding_size;
                     let len = (1_u64 << size).min(limit.min(COPY_LIMIT) / 4) as usize;
                     let share = f64::from(COPIES) * len as f64 / f64::from(1_u32 << size);
-                    let mut copy = Copy::new(gpu, len);
+                    let copy = copy.get_or_insert_with(|| Copy::new(gpu, len));
                     time(gpu, bencher, || copy.run(), |time| times.note(key, time / share));
                 } else {
-                    let mut optimizer = optimizer(gpu, config(step), 1 << size).expect("memory");
-                    let step = || optimizer.step(&mut Prepared);
+                    let made = made.get_or_insert_with(|| {
+                        optimizer(gpu, config(step), 1 << size).expect("memory")
+                    });
+                    let step = || made.step(&mut Prepared);
                     time(gpu, bencher, step, |time| times.note(key, time));
                 }
             });

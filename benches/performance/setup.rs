@@ -46,7 +46,8 @@ pub fn write_gradients(gpu: &Gpu, values: &[f32], slices: [&GpuSlice; 2]) {
     }
 }
 
-/// An optimizer over one tensor, its gradients prepared, its N turned once where it has one.
+/// An optimizer over one tensor, its gradients prepared, its N turned once where it has one. It has
+/// taken a step, so that all of its memory is there.
 pub fn optimizer(gpu: &Gpu, config: Config, len: usize) -> dimer::Result<Optimizer> {
     let values = values(len);
     let turns = config.dimer.is_some();
@@ -55,6 +56,7 @@ pub fn optimizer(gpu: &Gpu, config: Config, len: usize) -> dimer::Result<Optimiz
     if turns {
         optimizer.rotate(&mut Prepared)?;
     }
+    optimizer.step(&mut Prepared)?;
     wait(gpu);
     Ok(optimizer)
 }
@@ -64,6 +66,9 @@ pub fn wait(gpu: &Gpu) {
 }
 
 /// Times batches of `work` with one synchronisation each, and hands nanoseconds a call to `note`.
+///
+/// criterion enters a bench again for each of its samples, so whatever that works on is made once, before,
+/// and not at all where a filter leaves the bench out.
 pub fn time(
     gpu: &Gpu,
     bencher: &mut Bencher<'_>,

@@ -36,7 +36,7 @@ impl Objective for Nothing {
 
 impl Tuning {
     /// Times steps over about `len` elements (4096 to 2²⁴) with a dozen settings, and returns the
-    /// fastest. Takes about a second, and memory for 7 vectors. The device should have nothing else
+    /// fastest. Takes memory for 7 vectors, and some seconds, most of them to compile. The device should have nothing else
     /// to do.
     ///
     /// What it returns may differ from run to run, and with it the last bits of results; keep it with
