@@ -56,7 +56,7 @@ impl Checkpoint {
         Self::parse(&bytes).map_err(|reason| refuse(path, reason))
     }
 
-    fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
+    pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
         let (_, header) = SafeTensors::read_metadata(bytes)
             .map_err(|error| format!("it is no safetensors file ({error})"))?;
         let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;

@@ -17,8 +17,8 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Gradients until the target, probes counted; none if the budget did not do or the loss became
-    /// infinite.
+    /// Gradients until the target, probes counted; none if the budget did not do or the loss or its
+    /// gradients became infinite.
     pub fn gradients(&self, gpu: &Gpu) -> Result<Option<u64>, Error> {
         let dimer = self.config.dimer.clone().map(|dimer| Dimer { seed: self.seed, ..dimer });
         let config = Config { learning_rate: self.learning_rate, dimer, ..self.config.clone() };
@@ -28,7 +28,11 @@ impl Run<'_> {
         let mut watched = Watched { problem: self.problem, evaluations: 0, loss: f64::INFINITY };
         while watched.evaluations < self.budget {
             let before = watched.evaluations;
-            optimizer.step(&mut watched)?;
+            match optimizer.step(&mut watched) {
+                // Diverged: gradients overflow before the loss does.
+                Err(Error::TooManySkips { .. }) => return Ok(None),
+                other => other?,
+            }
             if !watched.loss.is_finite() {
                 return Ok(None);
             }

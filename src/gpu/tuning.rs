@@ -33,7 +33,7 @@ pub struct Tuning {
     /// Workgroups of one dispatch at most, from 1 to 2048; default 256, or 32 on a software renderer.
     /// Each takes at least 4096 elements.
     pub workgroups: u32,
-    /// Whether sums use the subgroups of the hardware, where the device has them; default false.
+    /// Whether sums use the subgroups of the hardware; needs [`wgpu::Features::SUBGROUP`], default false.
     pub subgroups: bool,
 }
 
