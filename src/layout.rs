@@ -1,13 +1,17 @@
 //! [`Layout`]: named tensors packed into one flat vector, their groups, tiles and shards.
 
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, WORKGROUPS};
+use crate::gpu::{Gpu, MAX_WORKGROUPS, WORKGROUPS};
 
 /// Elements of one block; every tensor's slot starts on a block, so a block has one group.
 pub(crate) const BLOCK: usize = 64;
 
 /// Elements of the smallest tile; a tile is what one workgroup reduces to one partial.
 pub(crate) const MIN_TILE: usize = 4096;
+
+/// vec4 of one thread at most: Mesa's software driver ends a thread's loops after 65 536 iterations in
+/// all, silently, and loops are nested.
+pub(crate) const MAX_ITERATIONS: usize = 1 << 15;
 
 /// Most groups of a layout: the length of the group table in the kernels.
 pub(crate) const MAX_GROUPS: usize = 256;
@@ -256,7 +260,15 @@ impl Layout {
 
     /// The same layout, cut into tiles for this device.
     pub(crate) fn tiled(self, gpu: &Gpu) -> Self {
-        Self { most_tiles: gpu.tuning().workgroups as usize, ..self }
+        let tuning = gpu.tuning();
+        let longest = 4 * MAX_ITERATIONS * tuning.workgroup_size as usize;
+        let least = self.padded_len.div_ceil(longest).min(MAX_WORKGROUPS as usize);
+        Self { most_tiles: least.max(tuning.workgroups as usize), ..self }
+    }
+
+    /// Workgroups of one dispatch at most.
+    pub(crate) fn workgroups(&self) -> u32 {
+        self.most_tiles as u32
     }
 
     /// Elements of one tile. It depends on the length and the tuning, never on the limits of the

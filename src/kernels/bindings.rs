@@ -210,9 +210,8 @@ impl ShardBindings {
             ],
         );
         let tiles = shard.len().div_ceil(layout.tile()) as u32;
-        let tuning = gpu.tuning();
         let piece_workgroups =
-            workgroups(pieces.len(), tuning.workgroup_size).min(tuning.workgroups);
+            workgroups(pieces.len(), gpu.tuning().workgroup_size).min(layout.workgroups());
         Self { vectors, probe, basis, tiles, piece_workgroups, range: shard.clone() }
     }
 }

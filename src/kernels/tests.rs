@@ -5,6 +5,7 @@ use super::{At, Kernels};
 use crate::error::Error;
 use crate::gpu::{Gpu, GpuSlice, MAX_WORKGROUPS, Tuning};
 use crate::kernels::Mode;
+use crate::layout::{BLOCK, MAX_GROUPS, MAX_ITERATIONS, MIN_TILE};
 use crate::state::{
     Buffers, PARTIALS_OFFSET, PIECE_WIDTH, STEP_STRIDE, State, Step, check_workgroups,
 };
@@ -216,7 +217,6 @@ fn structs_of_modes_match_their_twins() {
 /// Twins on host and GPU have the same size, and the tables the same length.
 #[test]
 fn structs_match_their_twins() {
-    use crate::layout::{BLOCK, MAX_GROUPS};
     use crate::state::{
         EVENT, GroupEntry, Piece, RING, Record, Region, SKIPPED, Shard, Tables, UNMEASURED, WRITTEN,
     };
@@ -275,4 +275,21 @@ fn too_many_regions_are_refused() {
         assert!(matches!(error, Error::LimitTooSmall { .. }), "{error}");
     }
     assert!(MAX_WORKGROUPS as usize <= most);
+}
+
+/// However long a vector is, no thread of few workgroups walks so far that a driver ends its loop.
+#[test]
+fn no_thread_walks_too_far() {
+    let gpu = Gpu::new().unwrap_or_else(|error| panic!("{error}"));
+    for workgroup_size in [64, 256] {
+        let tuning = Tuning { workgroup_size, workgroups: 1, subgroups: false };
+        let gpu = gpu.with_tuning(tuning).unwrap();
+        for len in [1 << 20, 1 << 28, 1 << 33, 1 << 34] {
+            let layout = Layout::flat(len).unwrap().tiled(&gpu);
+            let walked = layout.tile() / 4 / workgroup_size as usize;
+            // Tiles are whole multiples of the smallest.
+            assert!(walked <= MAX_ITERATIONS + MIN_TILE, "{len}: {walked}");
+            assert!(layout.tiles() <= MAX_WORKGROUPS as usize);
+        }
+    }
 }
