@@ -136,8 +136,8 @@ impl Optimizer {
     }
 
     /// Goes on from a checkpoint that an optimizer of the same layout and settings has saved: the next
-    /// steps are those that would have followed there, bit for bit on the same device. Telemetry that
-    /// was not read before is not in it.
+    /// steps are those that would have followed there, bit for bit on the same device with the same
+    /// [`Tuning`](crate::Tuning). Telemetry that was not read before is not in it.
     ///
     /// # Errors
     /// [`Error::Checkpoint`](crate::Error::Checkpoint), which names the tensor or setting: for a file that cannot be read, is
