@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Network, batch, config, flex, scalar, shared};
+use dimer::Config;
 use dimer_burn::{DimerDevice, DimerOptimizer};
 
 /// Collects the calls that wgpu-core logs while it listens.
@@ -34,7 +35,9 @@ impl log::Log for Calls {
 /// The calls of `steps` steps after as many to warm up.
 fn calls(device: &DimerDevice, width: usize, steps: u64) -> Vec<String> {
     let burn = device.burn();
-    let mut optimizer = DimerOptimizer::new(Network::new(width, &burn), device, config()).unwrap();
+    // Without a limit of skips, for which four bytes are looked at every 32 steps.
+    let config = Config { max_consecutive_skips: None, ..config() };
+    let mut optimizer = DimerOptimizer::new(Network::new(width, &burn), device, config).unwrap();
     let batches: Vec<_> = (0..2 * steps).map(|step| batch(step, &burn)).collect();
     burn.sync().unwrap();
     let mut losses = Vec::new();
