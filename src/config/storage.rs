@@ -1,5 +1,7 @@
 //! [`Storage`]: in which format the optimizer keeps its own vectors.
 
+use std::borrow::Cow;
+
 /// The format of N, the moments and the vectors of a rotation. Parameters, gradients and the probe are
 /// f32 always, and so is all arithmetic.
 ///
@@ -37,12 +39,12 @@ impl Storage {
     }
 
     /// The stored form of `values`; to bf16 they are rounded to the nearest.
-    pub(crate) fn pack(self, values: &[f32]) -> Vec<u8> {
+    pub(crate) fn pack(self, values: &[f32]) -> Cow<'_, [u8]> {
         match self {
-            Self::F32 => bytemuck::cast_slice(values).to_vec(),
+            Self::F32 => Cow::Borrowed(bytemuck::cast_slice(values)),
             Self::Bf16 => {
                 let halves: Vec<u16> = values.iter().copied().map(nearest).collect();
-                bytemuck::cast_slice(&halves).to_vec()
+                Cow::Owned(bytemuck::pod_collect_to_vec(&halves))
             }
         }
     }
