@@ -137,14 +137,12 @@ pub enum Error {
     /// The objective itself failed.
     #[error("the objective failed: {0}")]
     Objective(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Two gradients of one step at the same point differ.
-    #[error(
-        "two gradients at the same point of the same step differ by {relative_difference:e} of \
-         their norm: the minibatch moved or randomness (dropout) is live; fix both in `begin_step`"
-    )]
+    /// The gradients that an objective gives are not those of one function at the points asked for; see
+    /// [`Optimizer::check_objective`](crate::Optimizer::check_objective).
+    #[error("the objective does not keep its contract: {reason}")]
     InconsistentObjective {
-        /// ‖g − g′‖ / ‖g‖, dimensionless.
-        relative_difference: f64,
+        /// What was found, and what to do.
+        reason: String,
     },
     /// A step by hand was finished before the gradients of all its probes were there.
     #[error(

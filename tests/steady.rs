@@ -8,22 +8,6 @@ use dimer::{
     Config, Dimer, Error, Gpu, Layout, Optimizer, Rate, Rotation, Schedule, Scope, Storage,
 };
 
-/// Objects and bytes of a device, by wgpu's own count.
-fn counted(gpu: &Gpu) -> [isize; 8] {
-    gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
-    let counters = gpu.device().get_internal_counters().hal;
-    [
-        counters.buffers.read(),
-        counters.bind_groups.read(),
-        counters.bind_group_layouts.read(),
-        counters.pipeline_layouts.read(),
-        counters.compute_pipelines.read(),
-        counters.shader_modules.read(),
-        counters.query_sets.read(),
-        counters.buffer_memory.read(),
-    ]
-}
-
 /// A device that no other test uses.
 fn own_gpu() -> Gpu {
     Gpu::new().unwrap_or_else(|error| panic!("{error}"))

@@ -174,24 +174,3 @@ fn write(
     gpu.queue().write_buffer(&slice.buffer, slice.offset, bytemuck::cast_slice(&padded));
     Ok(())
 }
-
-/// ‖a − b‖ / ‖a‖ of two gradients; 0 where both vanish or are equal to the bit.
-pub(crate) fn relative_difference(a: &[f32], b: &[f32]) -> f64 {
-    let sum = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-    let pairs = || a.iter().zip(b).map(|(&a, &b)| (f64::from(a), f64::from(b)));
-    let difference = sum(&mut pairs().map(|(a, b)| a - b));
-    let norm = sum(&mut pairs().map(|(a, _)| a));
-    if difference == 0.0 { 0.0 } else { difference / norm }
-}
-
-/// Largest relative difference that two evaluations of a sound objective may show: a sum in an
-/// order that changes from run to run differs by rounding, a moved minibatch by orders more.
-pub(crate) const CONSISTENT: f64 = 1e-4;
-
-/// The error of an objective whose two gradients differ by `relative_difference`.
-pub(crate) fn check_consistent(relative_difference: f64) -> Result<()> {
-    if relative_difference <= CONSISTENT {
-        return Ok(());
-    }
-    Err(Error::InconsistentObjective { relative_difference })
-}

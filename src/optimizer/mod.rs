@@ -1,5 +1,6 @@
 //! [`Optimizer`]: the public face of the crate.
 
+mod check;
 mod checkpoint;
 mod manual;
 mod modes;
@@ -16,12 +17,12 @@ pub use modes::{Eigenpair, Modes};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::config::{Config, Dimer, Storage};
+use crate::config::{Config, Dimer};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::kernels::{Kernels, Mode};
 use crate::layout::Layout;
-use crate::objective::{Objective, Point, check_consistent, relative_difference};
+use crate::objective::Objective;
 use crate::orientation;
 use crate::plateau::Plateau;
 use crate::state::{Buffers, STEP_SLOTS, STEP_STRIDE, State, Step};
@@ -29,7 +30,6 @@ use crate::step::{Parts, Plan};
 use crate::telemetry::Reader;
 
 use skips::Skips;
-use write::check_finite;
 
 /// Minimises an [`Objective`] on the GPU, sensing its curvature with a dimer.
 ///
@@ -213,28 +213,6 @@ impl Optimizer {
         self.record_for_user(encoder, objective, Work::Rotation)
     }
 
-    /// Evaluates the objective twice at the same point of one step and compares the gradients.
-    /// Waits for the GPU; takes no step.
-    ///
-    /// # Errors
-    /// [`Error::InconsistentObjective`] if they differ by more than 10⁻⁴ of their norm;
-    /// [`Error::NonFinite`] if one is not finite; what the objective returns.
-    pub fn check_objective(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        objective.begin_step(self.index)?;
-        let mut evaluate = || {
-            let mut encoder = self.gpu.encoder("check");
-            objective.gradient(self.parts().evaluation(&mut encoder, Point::Centre))?;
-            self.gpu.submit("a check of the objective", encoder)?;
-            self.read_vector_blocking(&self.state.gradient, Storage::F32)
-        };
-        let gradients = [evaluate()?, evaluate()?];
-        for gradient in &gradients {
-            check_finite("gradient", gradient)?;
-        }
-        let [first, second] = gradients;
-        check_consistent(relative_difference(&first, &second))
-    }
-
     /// θ on the GPU, padded; read only while a step is recorded or runs.
     pub fn params(&self) -> &GpuSlice {
         &self.state.params
@@ -256,7 +234,7 @@ impl Optimizer {
     }
 
     /// N, a unit vector, padded; zero in groups without dimer. With several dimers, one behind the
-    /// other. Without a dimer, a stub. With [`Storage::Bf16`], 2 bytes an element.
+    /// other. Without a dimer, a stub. With [`Storage::Bf16`](crate::Storage::Bf16), 2 bytes an element.
     pub fn orientation(&self) -> &GpuSlice {
         &self.state.orientation
     }

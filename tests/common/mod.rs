@@ -153,3 +153,19 @@ pub fn read_from(gpu: &Gpu, slice: &GpuSlice) -> Vec<f32> {
     receiver.recv().unwrap().unwrap();
     bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..).unwrap())
 }
+
+/// Objects and bytes of a device, by wgpu's own count.
+pub fn counted(gpu: &Gpu) -> [isize; 8] {
+    gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let counters = gpu.device().get_internal_counters().hal;
+    [
+        counters.buffers.read(),
+        counters.bind_groups.read(),
+        counters.bind_group_layouts.read(),
+        counters.pipeline_layouts.read(),
+        counters.compute_pipelines.read(),
+        counters.shader_modules.read(),
+        counters.query_sets.read(),
+        counters.buffer_memory.read(),
+    ]
+}

@@ -127,11 +127,12 @@ impl<M: Module> DimerOptimizer<M> {
         losses.into_loss()
     }
 
-    /// Evaluates `loss` twice at θ and compares the gradients; changes no parameter.
+    /// Evaluates `loss` at θ and at a probe as of one step and compares the gradients, as
+    /// [`dimer::Optimizer::check_objective`] does; changes no parameter.
     ///
     /// # Errors
-    /// [`dimer::Error::InconsistentObjective`] where they differ: the minibatch moved, or dropout is
-    /// live; see [`DimerOptimizer::repeat_randomness`]. Else as [`DimerOptimizer::step`].
+    /// [`dimer::Error::InconsistentObjective`], which says what was found: the minibatch moved, or dropout
+    /// is live; see [`DimerOptimizer::repeat_randomness`]. Else as [`DimerOptimizer::step`].
     pub fn check(&mut self, loss: impl FnMut(&M) -> Tensor<1>) -> Result<()> {
         self.refresh()?;
         let mut objective =
