@@ -95,7 +95,10 @@ pub enum Error {
         /// Its size in bytes.
         bytes: u64,
     },
-    /// The device is gone; a new [`Gpu`](crate::Gpu) and optimizer are needed.
+    /// The device is gone; a new [`Gpu`](crate::Gpu) and optimizer are needed, and a checkpoint.
+    ///
+    /// Whatever reads or waits says so at once. Steps that only submit do within 32 of them, where the
+    /// device is the user's own or was destroyed on purpose; the work of those is lost with it.
     #[error("the device was lost ({reason}); create a new Gpu and optimizer")]
     DeviceLost {
         /// What the driver said.

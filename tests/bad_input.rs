@@ -157,55 +157,6 @@ fn snapshot(optimizer: &Optimizer) -> (Vec<u32>, Vec<u32>) {
     (bits(&optimizer.read_params_blocking().unwrap()), bits(&n))
 }
 
-/// NaN and both infinities, at each end of either gradient: parameters, orientation and, as the
-/// step after it shows, moments and counters are untouched, and the skip is counted.
-#[test]
-fn non_finite_gradient() {
-    for base in BASES {
-        for len in [1, 5, 4099] {
-            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                for (point, index) in
-                    [(Point::Centre, 0), (Point::Centre, len - 1), (Point::Probe, len - 1)]
-                {
-                    skips_once(base, len, bad, point, index);
-                }
-            }
-        }
-    }
-}
-
-fn skips_once(base: Base, len: usize, bad: f32, point: Point, index: usize) {
-    let config = Config { base, dimer: Some(fixed_dimer(0.1, 1.0, 1.0)), ..Config::default() };
-    let (mut optimizer, mut untouched) =
-        (flat(config.clone(), &vec![1.0; len]), flat(config, &vec![1.0; len]));
-    let good = vec![0.5; len];
-    let mut poisoned = good.clone();
-    poisoned[index] = bad;
-    let take = |optimizer: &mut Optimizer, centre: &[f32], probe: &[f32]| {
-        let mut step = optimizer.begin_step().unwrap();
-        step.write_gradient(Point::Centre, centre).unwrap();
-        while step.next_probe().unwrap().is_some() {
-            step.write_gradient(Point::Probe, probe).unwrap();
-        }
-        step.finish().unwrap();
-    };
-    take(&mut optimizer, &good, &good);
-    take(&mut untouched, &good, &good);
-    let before = snapshot(&optimizer);
-    match point {
-        Point::Centre => take(&mut optimizer, &poisoned, &good),
-        Point::Probe => take(&mut optimizer, &good, &poisoned),
-    }
-    assert_eq!(snapshot(&optimizer), before, "{base:?} {len} {bad} {point:?}");
-    take(&mut optimizer, &good, &good);
-    take(&mut untouched, &good, &good);
-    assert_eq!(snapshot(&optimizer), snapshot(&untouched));
-    let records = optimizer.telemetry_blocking().unwrap();
-    let skipped: Vec<bool> = records.iter().map(|record| record.skipped).collect();
-    assert_eq!(skipped, [false, true, false]);
-    assert_eq!((records[2].updates, records[2].skipped_steps, records[2].rotations), (2, 1, 2));
-}
-
 /// Finite gradients up to 1e30 do not overflow inside: SGD moves by them, Adam by its rate.
 #[test]
 fn huge_gradient() {

@@ -6,7 +6,10 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::*;
-use dimer::{Config, Dimer, Error, Evaluation, Gpu, Layout, Modes, Objective, Optimizer, Schedule};
+use dimer::{
+    Config, Dimer, Error, Evaluation, Gpu, Layout, Modes, Objective, Optimizer, Point, Regime,
+    Rotation, Schedule,
+};
 
 const LEN: usize = 300;
 
@@ -24,6 +27,7 @@ impl Objective for Standing {
     }
 }
 
+#[track_caller]
 fn is_lost<T: std::fmt::Debug>(result: dimer::Result<T>) {
     assert!(matches!(result, Err(Error::DeviceLost { .. })), "{result:?}");
 }
@@ -80,6 +84,93 @@ fn a_lost_device_is_an_error_and_a_checkpoint_goes_on() {
         assert_eq!(bits(&resumed.read_params_blocking().unwrap()), expected);
         resumed.step(&mut quadratic(h)).unwrap();
         assert_eq!(resumed.steps(), 6);
+    }
+    assert!(began.elapsed() < Duration::from_secs(60));
+}
+
+/// The same device, in the hands of the user.
+fn wrapped(gpu: &Gpu) -> Gpu {
+    Gpu::wrap(gpu.device().clone(), gpu.queue().clone()).unwrap()
+}
+
+/// Takes the device away in evaluation number `fatal`.
+struct Fatal {
+    fatal: u32,
+    calls: u32,
+    /// Whether it then goes on as if nothing had happened.
+    unaware: bool,
+}
+
+impl Objective for Fatal {
+    fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+        self.calls += 1;
+        if self.calls == self.fatal {
+            at.gpu.device().destroy();
+        }
+        let params = if self.unaware { vec![1.0; LEN] } else { at.read_params()? };
+        at.write_gradient(&params)
+    }
+}
+
+/// Destroyed within a step: while the objective runs, at whichever point, and between the parts of a step
+/// by hand. No call panics or hangs, and the loss is told by whatever waits, or within 32 steps.
+#[test]
+fn a_device_that_is_lost_within_a_step() {
+    let began = Instant::now();
+    let config = || {
+        let rotation = Rotation::LocallyOptimal { regime: Regime::rotations(2) };
+        let dimer = Dimer { rotation, ..every_step().dimer.unwrap() };
+        Config { dimer: Some(dimer), ..Config::default() }
+    };
+    // The user alone hears of the loss of a device of his own.
+    for users in [false, true] {
+        let make = || {
+            let gpu = Gpu::new().unwrap_or_else(|error| panic!("{error}"));
+            let gpu = if users { wrapped(&gpu) } else { gpu };
+            Optimizer::new(&gpu, Layout::flat(LEN).unwrap(), config(), &[0.5; LEN]).unwrap()
+        };
+        // One at the centre, one along N and one for each rotation.
+        for fatal in 1..=4 {
+            for unaware in [false, true] {
+                let mut optimizer = make();
+                optimizer.step(&mut quadratic(vec![1.0; LEN])).unwrap();
+                let mut objective = Fatal { fatal, calls: 0, unaware };
+                let lost = optimizer.step(&mut objective);
+                assert!(objective.calls >= fatal);
+                if unaware {
+                    let mut later = (0..32).map(|_| optimizer.step(&mut Standing));
+                    is_lost(lost.and_then(|()| later.find(Result::is_err).unwrap()));
+                } else {
+                    is_lost(lost);
+                    assert_eq!(optimizer.steps(), 1);
+                }
+                is_lost(optimizer.read_params_blocking());
+                is_lost(optimizer.check_objective(&mut Standing));
+                let layout = Layout::flat(LEN).unwrap();
+                is_lost(Optimizer::new(optimizer.gpu(), layout, config(), &[0.5; LEN]));
+            }
+        }
+        for fatal in 1..=4 {
+            let mut optimizer = make();
+            is_lost(optimizer.check_objective(&mut Fatal { fatal, calls: 0, unaware: false }));
+        }
+        for fatal in 0..4 {
+            let mut optimizer = make();
+            let gpu = optimizer.gpu().clone();
+            let mut by_hand = || {
+                let mut step = optimizer.begin_step()?;
+                for part in 0..4 {
+                    if part == fatal {
+                        gpu.device().destroy();
+                    }
+                    step.write_gradient(Point::Centre, &[1.0; LEN])?;
+                    step.next_probe()?;
+                }
+                step.finish()
+            };
+            is_lost((0..=32).map(|_| by_hand()).find(Result::is_err).unwrap());
+            is_lost(optimizer.read_params_blocking());
+        }
     }
     assert!(began.elapsed() < Duration::from_secs(60));
 }

@@ -11,8 +11,11 @@ use dimer::{
     Rate, Regime, Rotation, Schedule, Scope, Storage, Translation,
 };
 use rand::RngExt;
+use rand::rngs::StdRng;
 
 const LEN: usize = 4099;
+/// Lengths at which each kernel meets bad gradients.
+const SHORT: [usize; 8] = [1, 3, 63, 64, 65, 255, 1023, LEN];
 
 /// Every kernel that a step can have, with an event in every third step.
 fn variants() -> Vec<Config> {
@@ -91,49 +94,61 @@ fn vectors(optimizer: &mut Optimizer) -> BTreeMap<String, Vec<u8>> {
     .collect()
 }
 
-/// NaN and both infinities, at random places of every gradient of a step: all vectors keep their bits.
+/// NaN and both infinities, at the ends and at random places of every gradient of a step, at every length:
+/// all vectors keep their bits.
 #[test]
 fn nothing_changes_whatever_the_kernels() {
     let mut rng = rng(1);
     for config in variants() {
         println!("{config:?}");
-        let central = config.dimer.as_ref().is_some_and(|d| d.difference == Difference::Central);
-        let is_automatic = |d: &Dimer| d.displacement == Displacement::Automatic;
-        let automatic = config.dimer.as_ref().is_some_and(is_automatic);
-        let mut optimizer = flat(config, &vector(&mut rng, LEN, Kind::Plain));
-        let smooth = |call: usize| -> Vec<f32> {
-            (0..LEN).map(|i| ((i + 3 * call) as f32).sin() + 0.1).collect()
-        };
-        let mut skipped = 0;
-        for step in 0..8 {
-            let calls = take(&mut optimizer, smooth);
-            let before = vectors(&mut optimizer);
-            let bad = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][step % 3];
-            let index = [0, LEN - 1, rng.random_range(0..LEN)][rng.random_range(0..3)];
-            // The next step may have more gradients than this one, or fewer.
-            let call = rng.random_range(0..=calls);
-            let found = take(&mut optimizer, |other| {
-                let mut gradient = smooth(other);
-                if other == call {
-                    gradient[index] = bad;
-                }
-                gradient
-            });
-            let record = *optimizer.telemetry_blocking().unwrap().last().unwrap();
-            // The mean of a central pair stands for the gradient at the centre; what lies at twice an
-            // automatic distance only judges that distance.
-            let unused = found > 1 && (central && call == 0 || automatic && call == 1);
-            let reached = call < found && !unused;
-            assert_eq!(record.skipped, reached, "step {step}, {bad} at {index} of gradient {call}");
-            skipped += u32::from(reached);
-            assert_eq!(record.skipped_steps, skipped);
-            assert_eq!(record.consecutive_skips, u32::from(reached));
-            if reached {
-                assert!(vectors(&mut optimizer) == before, "step {step}, gradient {call}");
-            }
-        }
-        assert!(skipped > 0);
+        let skipped: u32 = SHORT.iter().map(|&len| poison(&config, len, 8, &mut rng)).sum();
+        assert!(skipped > 10);
     }
+    // Several workgroups and, on many devices, more than one tile a workgroup.
+    for config in [&variants()[1], &variants()[7]] {
+        assert!(poison(config, 1_000_003, 4, &mut rng) > 0);
+    }
+}
+
+/// Takes `steps` good steps, each with one after it in which a gradient may be bad; counts those.
+fn poison(config: &Config, len: usize, steps: usize, rng: &mut StdRng) -> u32 {
+    let central = config.dimer.as_ref().is_some_and(|d| d.difference == Difference::Central);
+    let is_automatic = |d: &Dimer| d.displacement == Displacement::Automatic;
+    let automatic = config.dimer.as_ref().is_some_and(is_automatic);
+    let mut optimizer = flat(config.clone(), &vector(rng, len, Kind::Plain));
+    let smooth = |call: usize| -> Vec<f32> {
+        (0..len).map(|i| ((i + 3 * call) as f32).sin() + 0.1).collect()
+    };
+    let mut skipped = 0;
+    for step in 0..steps {
+        let calls = take(&mut optimizer, smooth);
+        let before = vectors(&mut optimizer);
+        let bad = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][step % 3];
+        let index = [0, len - 1, rng.random_range(0..len)][rng.random_range(0..3)];
+        // The next step may have more gradients than this one, or fewer.
+        let call = rng.random_range(0..=calls);
+        let found = take(&mut optimizer, |other| {
+            let mut gradient = smooth(other);
+            if other == call {
+                gradient[index] = bad;
+            }
+            gradient
+        });
+        let record = *optimizer.telemetry_blocking().unwrap().last().unwrap();
+        // The mean of a central pair stands for the gradient at the centre; what lies at twice an
+        // automatic distance only judges that distance.
+        let unused = found > 1 && (central && call == 0 || automatic && call == 1);
+        let reached = call < found && !unused;
+        let context = format!("step {step}, {bad} at {index} of {len} in gradient {call}");
+        assert_eq!(record.skipped, reached, "{context}");
+        skipped += u32::from(reached);
+        assert_eq!(record.skipped_steps, skipped, "{context}");
+        assert_eq!(record.consecutive_skips, u32::from(reached), "{context}");
+        if reached {
+            assert!(vectors(&mut optimizer) == before, "{context}");
+        }
+    }
+    skipped
 }
 
 /// Finite gradients up to the largest f32: a step is skipped, or everything is finite afterwards.

@@ -131,7 +131,8 @@ impl Gpu {
         });
         match pollster::block_on(scope.pop()) {
             Some(_) => Err(refused()),
-            None => self.check_lost().map(|()| buffer),
+            // A lost device gives an invalid buffer, and to write into that is a panic of wgpu.
+            None => self.check_alive().map(|()| buffer),
         }
     }
 
@@ -140,13 +141,36 @@ impl Gpu {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let value = work();
         match pollster::block_on(scope.pop()) {
-            // On a lost device, everything is invalid.
             Some(error) => {
-                self.check_lost()?;
+                self.check_alive()?;
                 Err(Error::Rejected { what, message: error.to_string() })
             }
             None => self.check_lost().map(|()| value),
         }
+    }
+
+    /// Whether the device is still there, by a sign of life; never waits.
+    ///
+    /// wgpu keeps quiet of a lost device to all but its one callback, which is the user's where the device
+    /// is, and after a `destroy` runs with a wait only. What is created then is invalid, though, and a buffer
+    /// that is invalid cannot be mapped.
+    pub(crate) fn check_alive(&self) -> Result<()> {
+        self.check_lost()?;
+        let exhausted = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let invalid = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("sign of life"),
+            size: wgpu::COPY_BUFFER_ALIGNMENT,
+            usage: wgpu::BufferUsages::MAP_READ,
+            mapped_at_creation: false,
+        });
+        buffer.map_async(wgpu::MapMode::Read, .., |_| {});
+        let dead = pollster::block_on(invalid.pop()).is_some();
+        let exhausted = pollster::block_on(exhausted.pop()).is_some();
+        if dead && !exhausted {
+            return Err(self.lost_error("it refuses all work"));
+        }
+        Ok(())
     }
 
     /// Finishes and submits `encoder`.

@@ -31,6 +31,10 @@ use crate::telemetry::Reader;
 
 use skips::Skips;
 
+/// Steps from one look at whether the device is still there to the next; recording and submitting alone
+/// do not tell.
+const SIGNS_OF_LIFE: u64 = 32;
+
 /// Minimises an [`Objective`] on the GPU, sensing its curvature with a dimer.
 ///
 /// Parameters, gradients, orientation and moments stay on the GPU. One step records two
@@ -313,6 +317,9 @@ impl Optimizer {
     /// Hands the hyperparameters of the next step over.
     fn prepare(&mut self) -> Result<()> {
         self.check_skips()?;
+        if self.index.is_multiple_of(SIGNS_OF_LIFE) {
+            self.gpu.check_alive()?;
+        }
         if let Some(timer) = &mut self.kernels.timer {
             timer.begin_step();
         }
