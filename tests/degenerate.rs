@@ -122,3 +122,72 @@ fn all_eigenvalues_equal() {
         }
     }
 }
+
+/// ½ Σ hᵢ θᵢ² + slope Σ θᵢ, with powers of two so that differences of gradients are exact.
+fn diagonal(h: Vec<f32>, slope: f32) -> impl Objective {
+    let products = h.clone();
+    HostObjective::new(move |theta: &[f32], gradient: &mut [f32]| {
+        gradient.iter_mut().zip(theta).zip(&h).for_each(|((g, x), h)| *g = slope + h * x);
+        0.0
+    })
+    .with_hessian_product(move |_: &[f32], direction: &[f32], product: &mut [f32]| {
+        let parts = product.iter_mut().zip(direction).zip(&products);
+        parts.for_each(|((p, d), h)| *p = h * d);
+    })
+}
+
+/// N exactly an eigenvector, though not the softest: F = 0, and a rotation along F alone leaves it where
+/// it is, to the bit. One that also looks along the gradient leaves for something softer.
+#[test]
+fn an_exact_eigenvector() {
+    let h = [4.0, 2.0, 1.0, 0.5, 0.25];
+    for dimer in dimers() {
+        // Its distance is no power of two, and the difference then not exact.
+        if dimer.displacement == Displacement::Automatic {
+            continue;
+        }
+        let config = Config { dimer: Some(dimer.clone()), ..Config::default() };
+        let mut optimizer = flat(config, &[0.5; 5]);
+        optimizer.write_orientation(&[0.0, 1.0, 0.0, 0.0, 0.0]).unwrap();
+        optimizer.step(&mut diagonal(h.to_vec(), 0.25)).unwrap();
+        let n = wide(&optimizer.read_orientation_blocking().unwrap());
+        let record = *optimizer.telemetry_blocking().unwrap().last().unwrap();
+        let context = format!("{dimer:?}: {n:?}, {record:?}");
+        assert_within(&context, dimer::reference::norm(&n), 1.0, 1e-5);
+        assert!(!record.skipped && record.curvature.is_finite(), "{context}");
+        if matches!(dimer.rotation, Rotation::Gradient { .. }) {
+            assert_eq!((n.as_slice(), record.curvature), (&[0.0, 1.0, 0.0, 0.0, 0.0][..], 2.0));
+            assert_eq!((record.residual, record.angle), (0.0, 0.0), "{context}");
+        } else {
+            assert!(record.curvature <= 2.0, "{context}");
+        }
+    }
+}
+
+/// Directions without curvature beside others with: N finds them, and C comes to nothing.
+#[test]
+fn flat_directions() {
+    let h: Vec<f32> = (0..70).map(|i| if i % 3 == 0 { 0.0 } else { 1.0 }).collect();
+    for dimer in dimers() {
+        let config =
+            Config { learning_rate: 1e-3, dimer: Some(dimer.clone()), ..Config::default() };
+        let mut optimizer = flat(config, &[0.5; 70]);
+        let mut objective = diagonal(h.clone(), 0.25);
+        for _ in 0..40 {
+            optimizer.step(&mut objective).unwrap();
+        }
+        let n = wide(&optimizer.read_orientation_blocking().unwrap());
+        let record = *optimizer.telemetry_blocking().unwrap().last().unwrap();
+        let context = format!("{dimer:?}: {record:?}");
+        assert_within(&context, dimer::reference::norm(&n), 1.0, 1e-5);
+        // Two gradients of 70 elements, at most 1.25 each and half a unit off.
+        let rounding = 70_f64.sqrt() * 1.25 * UNIT / f64::from(record.displacement);
+        // With a fixed rate of 0.1 what is curved in N shrinks to 0.9 of what is flat with each rotation,
+        // and twice as many directions are curved; the others get there.
+        let left = match dimer.rotation {
+            Rotation::Gradient { rate: Rate::Fixed(_) } => 0.9_f64.powi(2 * 39) * 4.0,
+            _ => 0.0,
+        };
+        assert_within(&context, record.curvature.into(), 0.0, rounding + left);
+    }
+}

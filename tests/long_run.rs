@@ -208,7 +208,7 @@ fn run(base: Base, learning_rate: f64, dimer: Dimer, bounds: Bounds) {
     let mut builder = Layout::builder();
     builder.tensor("a", &[LENS[0]]).tensor("b", &[LENS[1]]);
     let layout = builder.build().unwrap();
-    let parts = if dimer.scope == Scope::Global { vec![0..LEN] } else { parts().to_vec() };
+    let units = if dimer.scope == Scope::Global { [0..LEN].to_vec() } else { parts().to_vec() };
     let dimer = Dimer { schedule: Schedule::Every(INTERVAL), ..dimer };
     let config =
         Config { base, learning_rate, weight_decay: 0.0, dimer: Some(dimer), ..Config::default() };
@@ -238,7 +238,7 @@ fn run(base: Base, learning_rate: f64, dimer: Dimer, bounds: Bounds) {
         assert_eq!(u64::from(last.rotations), (step + 1) / u64::from(INTERVAL));
         assert_eq!((last.skipped_steps, last.consecutive_skips), (0, 0));
         let n = wide(&optimizer.read_orientation_blocking().unwrap());
-        for part in &parts {
+        for part in &units {
             assert_within("‖N‖", norm(&n[part.clone()]), 1.0, 1e-5);
         }
         if step < REST {
