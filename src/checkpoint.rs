@@ -84,7 +84,8 @@ impl Checkpoint {
             tensors.insert(name, words);
         }
         let mut checkpoint = Self { tensors, metadata };
-        if checkpoint.checksum() != checksum {
+        // A fuzzer would find nothing behind it.
+        if checkpoint.checksum() != checksum && !cfg!(fuzzing) {
             return Err("it is damaged: its checksum does not match".to_owned());
         }
         checkpoint.metadata.remove(VERSION_KEY);

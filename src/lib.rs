@@ -121,12 +121,6 @@ pub use optimizer::{Eigenpair, KernelTime, ManualStep, Modes, Optimizer, PointBu
 pub use state::Buffers;
 pub use telemetry::{RegionCurvature, Telemetry};
 
-/// Reads a checkpoint as [`Optimizer::load`] does before it compares it with an optimizer.
-#[cfg(fuzzing)]
-pub fn fuzz_checkpoint(bytes: &[u8]) -> std::result::Result<(), String> {
-    checkpoint::Checkpoint::parse(bytes).map(drop)
-}
-
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -40,6 +40,13 @@ pub(crate) struct Saved {
     window: Option<Vec<u8>>,
 }
 
+impl Saved {
+    /// Whether a schedule before step `index` can have been so.
+    pub(crate) fn is_possible(&self, index: u64) -> bool {
+        self.last_event <= index && self.looks.doublings <= u32::BITS
+    }
+}
+
 /// What the looks so far have found.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Looks {

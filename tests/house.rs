@@ -125,3 +125,18 @@ fn imports_go_one_way() {
         }
     }
 }
+
+/// All shaders run with the checks of indices and loops that wgpu puts in, and the only `unsafe` is that of
+/// the pipeline cache, whose comment says why it is sound.
+#[test]
+fn checks_stay_on() {
+    let mut unsafe_blocks = 0;
+    for path in files("src", &[".rs"]) {
+        let source = std::fs::read_to_string(&path).unwrap();
+        for call in ["create_shader_module_trusted", "create_shader_module_passthrough"] {
+            assert!(!source.contains(call), "{}: {call}", path.display());
+        }
+        unsafe_blocks += source.matches("unsafe {").count();
+    }
+    assert_eq!(unsafe_blocks, 1);
+}

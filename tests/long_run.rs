@@ -208,7 +208,11 @@ fn run(base: Base, learning_rate: f64, dimer: Dimer, bounds: Bounds) {
     let mut builder = Layout::builder();
     builder.tensor("a", &[LENS[0]]).tensor("b", &[LENS[1]]);
     let layout = builder.build().unwrap();
-    let units = if dimer.scope == Scope::Global { [0..LEN].to_vec() } else { parts().to_vec() };
+    let units = if dimer.scope == Scope::Global {
+        std::iter::once(0..LEN).collect()
+    } else {
+        parts().to_vec()
+    };
     let dimer = Dimer { schedule: Schedule::Every(INTERVAL), ..dimer };
     let config =
         Config { base, learning_rate, weight_decay: 0.0, dimer: Some(dimer), ..Config::default() };

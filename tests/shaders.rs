@@ -1,10 +1,13 @@
-//! Every shader parses and validates with naga, with every combination of its switches.
+//! Every shader parses and validates with naga, with every combination of its switches, and can be said in
+//! the languages of Vulkan, Metal and DX12.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use naga::back::PipelineConstants;
+use naga::back::{PipelineConstants, hlsl, msl, spv};
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
 const PRELUDE: [&str; 7] = [
     "common/switches.wgsl",
@@ -148,16 +151,47 @@ fn fused_shaders_are_valid_with_every_switch() {
         let settings = settings(&source);
         println!("{name} with {choice:?}: {} settings", settings.len());
         assert!(!settings.is_empty());
-        // The switches know nothing of the choices, so that a part of them is enough for most.
-        let step = if choice == [THREADS[0], STORED[0]] { 1 } else { 17 };
-        for constants in settings.into_iter().step_by(step) {
+        settings.par_iter().for_each(|constants| {
             let (module, info) =
-                naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
+                naga::back::pipeline_constants::process_overrides(&module, &info, None, constants)
                     .unwrap_or_else(|error| panic!("{name} with {constants:?}: {error}"));
             // naga itself has stumbled over combinations that validate; SPIR-V shows it here.
-            naga::back::spv::write_vec(&module, &info, &Default::default(), None).unwrap();
-        }
+            let options = spv::Options { bounds_check_policies: CHECKED, ..Default::default() };
+            spv::write_vec(&module, &info, &options, None).unwrap();
+        });
+        // The other languages have fewer corners of their own; each thirty-first setting will do.
+        settings.par_iter().step_by(31).for_each(|constants| {
+            let (module, info) =
+                naga::back::pipeline_constants::process_overrides(&module, &info, None, constants)
+                    .unwrap();
+            write_metal_and_dx12(&module, &info).unwrap_or_else(|error| {
+                panic!("{name} with {choice:?} and {constants:?}: {error}");
+            });
+        });
     }
+}
+
+/// A check of every index, which wgpu leaves out only where the driver has its own.
+const CHECKED: BoundsCheckPolicies = BoundsCheckPolicies {
+    index: BoundsCheckPolicy::Restrict,
+    buffer: BoundsCheckPolicy::Restrict,
+    image_load: BoundsCheckPolicy::Restrict,
+    binding_array: BoundsCheckPolicy::Restrict,
+};
+
+fn write_metal_and_dx12(
+    module: &naga::Module,
+    info: &naga::valid::ModuleInfo,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let options =
+        msl::Options { lang_version: (2, 4), bounds_check_policies: CHECKED, ..Default::default() };
+    let (metal, _) = msl::write_string(module, info, &options, &Default::default())?;
+    // Waves, which subgroups are there, came with 6.0.
+    let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_0, ..Default::default() };
+    let (pipeline, mut dx12) = (hlsl::PipelineOptions::default(), String::new());
+    hlsl::Writer::new(&mut dx12, &options, &pipeline).write(module, info, None)?;
+    assert!(metal.contains("kernel void") && dx12.contains("numthreads"));
+    Ok(())
 }
 
 #[test]

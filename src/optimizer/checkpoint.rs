@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Optimizer;
 use crate::checkpoint::{Checkpoint, Words, refuse};
-use crate::config::Storage;
+use crate::config::{Config, Storage};
 use crate::error::Result;
 use crate::gpu::GpuSlice;
 use crate::plateau;
@@ -47,6 +47,25 @@ struct Progress {
     #[serde(default = "unscaled")]
     loss_scale: f64,
     plateau: Option<plateau::Saved>,
+}
+
+/// Steps that no run takes, and evaluations: a file with more of them is not one that was saved.
+const MOST: u64 = 1 << 62;
+
+impl Progress {
+    /// The field that cannot be right, whatever the checksum says.
+    fn impossible(&self) -> Option<&'static str> {
+        let rate = f32::from_bits(self.learning_rate);
+        let plateau = self.plateau.as_ref();
+        [
+            ("index", self.index <= MOST),
+            ("gradient_evaluations", self.gradient_evaluations <= MOST),
+            ("learning_rate", rate.is_finite() && rate >= 0.0),
+            ("plateau", plateau.is_none_or(|plateau| plateau.is_possible(self.index))),
+        ]
+        .into_iter()
+        .find_map(|(field, possible)| (!possible).then_some(field))
+    }
 }
 
 impl Optimizer {
@@ -144,20 +163,38 @@ impl Optimizer {
     /// damaged, of a newer version, or of another layout or other settings. Nothing has changed then.
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let checkpoint = Checkpoint::read(path)?;
+        self.restore(path, &Checkpoint::read(path)?)
+    }
+
+    /// [`Self::load`] from memory, for the fuzzer.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(fuzzing)]
+    pub fn load_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        let path = Path::new("memory");
+        let checkpoint = Checkpoint::parse(bytes).map_err(|reason| refuse(path, reason))?;
+        self.restore(path, &checkpoint)
+    }
+
+    fn restore(&mut self, path: &Path, checkpoint: &Checkpoint) -> Result<()> {
         let entry = |key: &str| -> Result<Value> {
             let text = checkpoint.metadata.get(key);
             let text = text.ok_or_else(|| refuse(path, format!("it has no `{key}`")))?;
             serde_json::from_str(text).map_err(|error| refuse(path, format!("`{key}`: {error}")))
         };
-        let expect = |key: &str, here: Value| match difference(key, &entry(key)?, &here) {
+        let expect = |key: &str, saved: &Value, here: Value| match difference(key, saved, &here) {
             Some(reason) => Err(refuse(path, reason)),
             None => Ok(()),
         };
-        expect(CONFIG, json(path, &self.config)?)?;
-        expect(GROUPS, json(path, &self.layout.group_settings())?)?;
+        let saved = with_defaults(entry(CONFIG)?, json(path, &Config::default())?);
+        expect(CONFIG, &saved, json(path, &self.config)?)?;
+        expect(GROUPS, &entry(GROUPS)?, json(path, &self.layout.group_settings())?)?;
         let progress: Progress = serde_json::from_value(entry(PROGRESS)?)
             .map_err(|error| refuse(path, format!("`{PROGRESS}`: {error}")))?;
+        if let Some(field) = progress.impossible() {
+            return Err(refuse(path, format!("`{PROGRESS}.{field}` is none that was saved")));
+        }
         let words = |name: &str, shape: &[usize], float| -> Result<&[u8]> {
             let words = checkpoint.tensors.get(name);
             let words = words.ok_or_else(|| refuse(path, format!("it has no tensor `{name}`")))?;
@@ -297,6 +334,23 @@ fn unscaled() -> f64 {
 
 fn json(path: &Path, value: &impl Serialize) -> Result<Value> {
     serde_json::to_value(value).map_err(|error| refuse(path, error))
+}
+
+/// Settings with the defaults of those that are newer than the file.
+fn with_defaults(mut saved: Value, mut defaults: Value) -> Value {
+    let fill = |saved: &mut Value, defaults: Value| {
+        if let (Value::Object(saved), Value::Object(defaults)) = (saved, defaults) {
+            for (key, default) in defaults {
+                saved.entry(key).or_insert(default);
+            }
+        }
+    };
+    let dimer = defaults["dimer"].take();
+    fill(&mut saved, defaults);
+    if let Some(saved) = saved.get_mut("dimer") {
+        fill(saved, dimer);
+    }
+    saved
 }
 
 /// The first place in which two settings differ, in words.

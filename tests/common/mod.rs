@@ -1,6 +1,7 @@
 //! What the tests share: one device, seeded random vectors, comparisons in which NaN fails.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod checkpoints;
 pub mod matrix;
 
 use std::sync::OnceLock;
