@@ -153,6 +153,32 @@ fn kernels_are_timed() {
     assert!(optimizer.kernel_times_blocking().unwrap().is_empty());
 }
 
+/// Names lead to the files.
+#[test]
+fn kernels_are_named_after_their_files() {
+    let shaders = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let mut names = std::collections::BTreeSet::new();
+    for config in configs() {
+        let mut optimizer = flat(config, &[0.5; 100]);
+        if optimizer.time_kernels(true).is_err() {
+            return;
+        }
+        let mut objective = quadratic(vec![1.0; 100]);
+        for _ in 0..2 {
+            optimizer.step(&mut objective).unwrap();
+        }
+        optimizer.rotate(&mut objective).unwrap();
+        names.extend(optimizer.kernel_times_blocking().unwrap().iter().map(|time| time.kernel));
+    }
+    println!("{names:?}");
+    assert!(
+        ["scope/update", "scope/rotate", "ritz", "translate"].iter().all(|n| names.contains(n))
+    );
+    for name in names {
+        assert!(shaders.join(format!("{name}.wgsl")).exists(), "{name}");
+    }
+}
+
 /// More steps than the timer keeps: the last ones are there.
 #[test]
 fn times_of_the_last_steps_are_kept() {

@@ -157,11 +157,11 @@ impl Modes {
             let goal = [slot(&goals, size_of::<Goal>())];
             Self {
                 count,
-                aim: kernel("modes aim", AIM),
-                measure: kernel("modes measure", MEASURE),
-                gram: kernel("modes gram", GRAM),
-                ritz: kernel("modes ritz", RITZ),
-                turn: kernel("modes turn", TURN),
+                aim: kernel("modes/aim", AIM),
+                measure: kernel("modes/measure", MEASURE),
+                gram: kernel("modes/gram", GRAM),
+                ritz: kernel("modes/ritz", RITZ),
+                turn: kernel("modes/turn", TURN),
                 shards,
                 step: bind_group(gpu, &step_layout, &step),
                 goal: bind_group(gpu, &goal_layout, &goal),

@@ -40,24 +40,28 @@ impl Scope {
         };
         let chain = |mode, moves| {
             let switches = Switches { moves, ..Switches::of(mode) };
-            let elements: &[&str] = if moves { &[OUTCOME, BASE, UPDATE] } else { &[ROTATE] };
+            let elements = if moves {
+                kernel("scope/update", &[OUTCOME, BASE, UPDATE], &switches)
+            } else {
+                kernel("scope/rotate", &[ROTATE], &switches)
+            };
             Chain {
-                gram: kernel("scope gram", &[PRODUCTS, GRAM], &switches),
-                norm: kernel("scope norm", &[OUTCOME, NORM], &switches),
+                gram: kernel("scope/gram", &[PRODUCTS, GRAM], &switches),
+                norm: kernel("scope/norm", &[OUTCOME, NORM], &switches),
                 outcomes: kernel(
-                    "scope outcomes",
+                    "scope/outcomes",
                     &[OUTCOME, BASE, REGION_OUTCOME, OUTCOMES],
                     &switches,
                 ),
-                whole: kernel("scope whole", &[OUTCOME, REGION_OUTCOME, WHOLE], &switches),
-                elements: kernel("scope elements", elements, &switches),
+                whole: kernel("scope/whole", &[OUTCOME, REGION_OUTCOME, WHOLE], &switches),
+                elements,
             }
         };
         let event = Switches::of(Mode::Event);
         Self {
-            displace: builder.kernel("scope displace", Over::RegionProbe, &[DISPLACE], &event),
-            sums: kernel("scope sums", &[SUMS], &event),
-            single: kernel("scope single", &[SINGLE], &event),
+            displace: builder.kernel("scope/displace", Over::RegionProbe, &[DISPLACE], &event),
+            sums: kernel("scope/sums", &[SUMS], &event),
+            single: kernel("scope/single", &[SINGLE], &event),
             corrected: chain(Mode::Corrected, true),
             event: chain(Mode::Event, true),
             rotation: chain(Mode::Event, false),

@@ -25,7 +25,7 @@ const STEP_BYTES: u64 = 2 * KERNELS as u64 * wgpu::QUERY_SIZE as u64;
 pub struct KernelTime {
     /// Index of the step, from 0.
     pub step: u64,
-    /// Name of the kernel, that of its file in `shaders/`.
+    /// Name of the kernel, that of its file in `shaders/` without the ending.
     pub kernel: &'static str,
     /// Nanoseconds on the GPU from its beginning to its end, all shards together.
     pub nanoseconds: f64,
