@@ -85,15 +85,21 @@ fn resumes_bit_for_bit() {
 }
 
 #[test]
-fn steps_that_are_not_submitted_are_not_saved() {
+fn steps_that_are_not_submitted_are_in_the_way() {
     let scratch = Scratch::new();
     let mut optimizer = make(&Config::default(), 0.3);
     let mut encoder = gpu().device().create_command_encoder(&Default::default());
     optimizer.record_step(&mut encoder, &mut objective()).unwrap();
-    let found = reason(optimizer.save(scratch.file()));
-    assert!(found.contains("not submitted"), "{found}");
+    let saved = scratch.0.path().join("before");
+    make(&Config::default(), 0.5).save(&saved).unwrap();
+    for result in [optimizer.save(scratch.file()), optimizer.load(&saved)] {
+        let found = reason(result);
+        assert!(found.contains("not submitted"), "{found}");
+    }
     gpu().queue().submit([encoder.finish()]);
     optimizer.save(scratch.file()).unwrap();
+    optimizer.load(&saved).unwrap();
+    assert_eq!(optimizer.read_params_blocking().unwrap(), [0.5; LEN]);
     let nowhere = scratch.0.path().join("no").join("folder");
     assert!(matches!(optimizer.save(nowhere), Err(Error::Checkpoint { .. })));
 }

@@ -100,10 +100,7 @@ impl Optimizer {
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        self.gpu.wait()?;
-        if self.pending.load(std::sync::atomic::Ordering::Acquire) > 0 {
-            return Err(refuse(path, "steps are recorded but not submitted; submit them first"));
-        }
+        self.settle(path)?;
         let mut checkpoint = Checkpoint::default();
         for Vector { name, storage, parts } in self.vectors() {
             let mut padded = vec![0_f32; self.layout.padded_len()];
@@ -160,7 +157,9 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`Error::Checkpoint`](crate::Error::Checkpoint), which names the tensor or setting: for a file that cannot be read, is
-    /// damaged, of a newer version, or of another layout or other settings. Nothing has changed then.
+    /// damaged, of a newer version, or of another layout or other settings, and while steps are recorded in
+    /// an encoder that was not submitted; [`Error::DeviceLost`](crate::Error::DeviceLost). Nothing has
+    /// changed then.
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         self.restore(path, &Checkpoint::read(path)?)
@@ -247,9 +246,9 @@ impl Optimizer {
             let reason = format!("it has {count} tensors, this optimizer {names}: another layout");
             return Err(refuse(path, reason));
         }
+        self.settle(path)?;
         // Before anything changes, since a file may hold any number.
         self.set_loss_scale(progress.loss_scale).map_err(|error| refuse(path, error))?;
-        self.gpu.wait()?;
         for (padded, Vector { storage, parts, .. }) in vectors {
             for (slice, range) in parts {
                 self.write(&slice, storage, &padded[range]);
@@ -275,6 +274,15 @@ impl Optimizer {
         self.supplies_loss = progress.supplies_loss;
         self.hyperparameters.learning_rate = f32::from_bits(progress.learning_rate);
         self.telemetry = Reader::from_step(progress.index);
+        Ok(())
+    }
+
+    /// Waits for the steps so far; those that wait for the user to submit them would come after.
+    fn settle(&self, path: &Path) -> Result<()> {
+        self.gpu.wait()?;
+        if self.pending.load(std::sync::atomic::Ordering::Acquire) > 0 {
+            return Err(refuse(path, "steps are recorded but not submitted; submit them first"));
+        }
         Ok(())
     }
 
