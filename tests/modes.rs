@@ -142,6 +142,22 @@ fn what_cannot_be_asked_for() {
     }
 }
 
+/// Whose buffers they are not bound to.
+#[test]
+fn modes_of_another_optimizer() {
+    let make = || flat(config(Displacement::Absolute(1.0)), &[0.0; 5]);
+    let (mut own, mut other) = (make(), make());
+    let mut modes = Modes::new(&own, 1, 0).unwrap();
+    for error in [
+        modes.rotate(&mut other, &mut quadratic(vec![1.0; 5]), 1).unwrap_err(),
+        modes.read_blocking(&other).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::InvalidConfig { field: "modes", .. }), "{error}");
+    }
+    modes.rotate(&mut own, &mut quadratic(vec![1.0; 5]), 1).unwrap();
+    modes.read_blocking(&own).unwrap();
+}
+
 /// A NaN is an error when the modes are read, and a sound gradient heals it.
 #[test]
 fn non_finite_gradients() {

@@ -1,8 +1,7 @@
 //! Any bytes as a checkpoint, with a checksum that counts as right: an error, or an optimizer that goes on
 //! as one that was saved. Never a panic, a hang or a large allocation.
 //!
-//! In the folder above: `cargo +nightly fuzz run checkpoint corpus seeds -- -detect_leaks=0`, with a
-//! checkpoint of three parameters in `seeds` (the driver, which is not ours, keeps memory until the end).
+//! `./dev fuzz` runs it, from the file of tests/oracles/checkpoint_v1.py.
 #![no_main]
 
 use std::cell::RefCell;
@@ -10,7 +9,7 @@ use std::cell::RefCell;
 use dimer::{Base, Config, Gpu, HostObjective, Layout, Optimizer};
 
 thread_local! {
-    /// That of tests/oracles/checkpoint_v1.py.
+    /// Of the layout and settings of that file.
     static OPTIMIZER: RefCell<Optimizer> = {
         let base = Base::Sgd { momentum: 0.9, nesterov: false };
         let config = Config { base, dimer: None, ..Config::default() };

@@ -76,7 +76,8 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// Wraps the user's own device and queue, leaving its callbacks alone.
+    /// Wraps the user's own device and the queue that came with it, leaving its callbacks alone: that it
+    /// is lost is noticed by what it then refuses; see [`Error::DeviceLost`].
     ///
     /// # Errors
     /// [`Error::LimitTooSmall`] if the device was requested with limits that the kernels exceed
@@ -152,22 +153,20 @@ impl Gpu {
     /// Whether the device is still there, by a sign of life; never waits.
     ///
     /// wgpu keeps quiet of a lost device to all but its one callback, which is the user's where the device
-    /// is, and after a `destroy` runs with a wait only. What is created then is invalid, though, and a buffer
-    /// that is invalid cannot be mapped.
+    /// is, and after a `destroy` runs with a wait only. What is made of it is invalid, though, and the memory
+    /// of a buffer that is invalid cannot be had.
     pub(crate) fn check_alive(&self) -> Result<()> {
         self.check_lost()?;
-        let exhausted = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let invalid = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("sign of life"),
             size: wgpu::COPY_BUFFER_ALIGNMENT,
-            usage: wgpu::BufferUsages::MAP_READ,
-            mapped_at_creation: false,
+            usage: wgpu::BufferUsages::MAP_WRITE,
+            mapped_at_creation: true,
         });
-        buffer.map_async(wgpu::MapMode::Read, .., |_| {});
-        let dead = pollster::block_on(invalid.pop()).is_some();
-        let exhausted = pollster::block_on(exhausted.pop()).is_some();
-        if dead && !exhausted {
+        let invalid = buffer.get_mapped_range_mut(..).is_err();
+        let exhausted = pollster::block_on(scope.pop()).is_some();
+        if invalid && !exhausted {
             return Err(self.lost_error("it refuses all work"));
         }
         Ok(())

@@ -2,7 +2,7 @@
 //! they should.
 
 use super::Optimizer;
-use crate::config::{Difference, Storage};
+use crate::config::{Difference, Dimer, Storage};
 use crate::error::{Error, Result};
 use crate::objective::{Objective, Point};
 
@@ -54,7 +54,11 @@ impl Optimizer {
         let first = self.gradient_at(objective, Point::Centre, |_, _| {})?;
         let second = self.gradient_at(objective, Point::Centre, |_, _| {})?;
         check_consistent("two gradients at θ", &first, &second)?;
-        if self.config.dimer.is_none() || self.plan.difference == Difference::Exact {
+        let Some(Dimer { difference, displacement, .. }) = &self.config.dimer else {
+            return Ok(());
+        };
+        let displacement = *displacement;
+        if *difference == Difference::Exact {
             return Ok(());
         }
         let at_centre = self.gradient_at(objective, Point::Probe, |optimizer, encoder| {
@@ -72,7 +76,7 @@ impl Optimizer {
         if probe == params {
             return Err(Error::InvalidConfig {
                 field: "dimer.displacement",
-                value: format!("{:?}", self.config.dimer.as_ref().map(|dimer| dimer.displacement)),
+                value: format!("{displacement:?}"),
                 expected: "larger: θ + ΔR·N is θ itself in f32",
             });
         }

@@ -42,6 +42,8 @@ use crate::orientation;
 pub struct Modes {
     block: modes::Modes,
     count: usize,
+    /// That of the optimizer that it was made for.
+    scalars: wgpu::Buffer,
 }
 
 /// One mode: an approximate eigenpair of the Hessian.
@@ -95,14 +97,15 @@ impl Modes {
             }
             vectors.push(vector);
         }
-        Ok(Self { block, count })
+        Ok(Self { block, count, scalars: state.scalars.clone() })
     }
 
     /// Improves the modes at the current parameters by so many rotations, at 1 + k + k · `rotations`
     /// gradients, in one submission. The optimizer takes no step.
     ///
     /// # Errors
-    /// What the objective returns, [`Error::Rejected`], [`Error::DeviceLost`]. A gradient that is not
+    /// What the objective returns, [`Error::Rejected`], [`Error::DeviceLost`], and
+    /// [`Error::InvalidConfig`] for another optimizer than that of [`Modes::new`]. A gradient that is not
     /// finite is found by [`Modes::read_blocking`]. The modes are as they were then, but for the turns
     /// before it.
     pub fn rotate(
@@ -111,6 +114,7 @@ impl Modes {
         objective: &mut (impl Objective + ?Sized),
         rotations: u32,
     ) -> Result<()> {
+        self.check_owner(optimizer)?;
         let gpu = optimizer.gpu.clone();
         let valid = std::mem::offset_of!(Results, valid) as u64;
         gpu.queue().write_buffer(&self.block.results, valid, bytemuck::bytes_of(&1_u32));
@@ -146,8 +150,10 @@ impl Modes {
     /// The modes, the softest first.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] if a gradient was not; [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    /// [`Error::NonFinite`] if a gradient was not; [`Error::InvalidConfig`] for another optimizer;
+    /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn read_blocking(&self, optimizer: &Optimizer) -> Result<Vec<Eigenpair>> {
+        self.check_owner(optimizer)?;
         let gpu = &optimizer.gpu;
         let size = size_of::<Results>() as u64;
         let slice = GpuSlice { buffer: self.block.results.clone(), offset: 0, size };
@@ -175,6 +181,17 @@ impl Modes {
                 })
             })
             .collect()
+    }
+
+    fn check_owner(&self, optimizer: &Optimizer) -> Result<()> {
+        if self.scalars == optimizer.state.scalars {
+            return Ok(());
+        }
+        Err(Error::InvalidConfig {
+            field: "modes",
+            value: "those of another optimizer".into(),
+            expected: "the optimizer that they were made for",
+        })
     }
 }
 
