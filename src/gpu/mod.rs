@@ -161,7 +161,8 @@ impl Gpu {
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("sign of life"),
             size: wgpu::COPY_BUFFER_ALIGNMENT,
-            usage: wgpu::BufferUsages::MAP_WRITE,
+            // Vulkan knows no buffer that nothing is done with.
+            usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: true,
         });
         let invalid = buffer.get_mapped_range_mut(..).is_err();
