@@ -151,12 +151,6 @@ fn non_finite_params() {
     assert!(matches!(error, Error::NonFinite { index: 1, .. }), "{error}");
 }
 
-/// Everything that a step may change.
-fn snapshot(optimizer: &Optimizer) -> (Vec<u32>, Vec<u32>) {
-    let n = optimizer.read_orientation_blocking().unwrap();
-    (bits(&optimizer.read_params_blocking().unwrap()), bits(&n))
-}
-
 /// Finite gradients up to 1e30 do not overflow inside: SGD moves by them, Adam by its rate.
 #[test]
 fn huge_gradient() {
@@ -191,12 +185,12 @@ fn zero_gradient() {
             let dimer = Some(Dimer { rotation, schedule: Schedule::Every(1), ..Dimer::default() });
             let config = Config { base, weight_decay: 0.0, dimer, ..Config::default() };
             let mut optimizer = flat(config, &[1.0; 130]);
-            let before = snapshot(&optimizer);
+            let before = state(&optimizer);
             let mut objective = HostObjective::new(|_: &[f32], _: &mut [f32]| 0.0);
             for _ in 0..12 {
                 optimizer.step(&mut objective).unwrap();
             }
-            assert_eq!(snapshot(&optimizer).0, before.0);
+            assert_eq!(state(&optimizer).0, before.0);
             let record = *optimizer.telemetry_blocking().unwrap().last().unwrap();
             let found = (record.curvature, record.residual, record.gradient_norm);
             assert_eq!(found, (0.0, 0.0, 0.0));
@@ -232,18 +226,18 @@ fn objective_that_fails_midway() {
     for point in [Point::Centre, Point::Probe] {
         let (mut optimizer, mut untouched) =
             (flat(every_step(), &[1.0; 70]), flat(every_step(), &[1.0; 70]));
-        let before = snapshot(&optimizer);
+        let before = state(&optimizer);
         let error = optimizer.step(&mut Failing { at: Some(point) }).unwrap_err();
         assert!(matches!(error, Error::Objective(_)), "{error}");
         assert!(error.to_string().contains("the data loader gave up"));
-        assert_eq!(snapshot(&optimizer), before);
+        assert_eq!(state(&optimizer), before);
         assert_eq!((optimizer.steps(), optimizer.gradient_evaluations()), (0, 0));
         for optimizer in [&mut optimizer, &mut untouched] {
             for _ in 0..15 {
                 optimizer.step(&mut Failing { at: None }).unwrap();
             }
         }
-        assert_eq!(snapshot(&optimizer), snapshot(&untouched));
+        assert_eq!(state(&optimizer), state(&untouched));
     }
 }
 
@@ -332,10 +326,10 @@ fn objective_that_records_invalid_work() {
         }
     }
     let mut optimizer = flat(Config::default(), &[1.0; 70]);
-    let before = snapshot(&optimizer);
+    let before = state(&optimizer);
     let error = optimizer.step(&mut Invalid).unwrap_err();
     assert!(matches!(error, Error::Rejected { .. }), "{error}");
-    assert_eq!(snapshot(&optimizer), before);
+    assert_eq!(state(&optimizer), before);
     optimizer.step(&mut Failing { at: None }).unwrap();
     assert_eq!(optimizer.telemetry_blocking().unwrap().len(), 1);
 }

@@ -108,19 +108,15 @@ impl Objective for Cheat {
 
 fn checked(config: &Config, fault: Fault) -> dimer::Result<()> {
     let mut optimizer = flat(config.clone(), &start());
-    let before = state(&optimizer);
+    let before = snapshot(&optimizer);
     let checked = optimizer.check_objective(&mut Cheat::new(fault));
-    assert_eq!(state(&optimizer), before, "{fault:?}: nothing changes");
+    assert_eq!(snapshot(&optimizer), before, "{fault:?}: nothing changes");
     checked
 }
 
-fn state(optimizer: &Optimizer) -> (Vec<u32>, Vec<u32>, u64, u64) {
-    (
-        bits(&optimizer.read_params_blocking().unwrap()),
-        bits(&optimizer.read_orientation_blocking().unwrap()),
-        optimizer.steps(),
-        optimizer.gradient_evaluations(),
-    )
+/// All that a check could change.
+fn snapshot(optimizer: &Optimizer) -> impl PartialEq + std::fmt::Debug + use<> {
+    (state(optimizer), optimizer.steps(), optimizer.gradient_evaluations())
 }
 
 #[test]
@@ -200,7 +196,7 @@ fn honest_objectives_pass_and_nothing_changes() {
                 optimizer.step(&mut Cheat::new(Fault::None)).unwrap();
             }
             let records = format!("{:?}", optimizer.telemetry_blocking().unwrap());
-            (state(&optimizer), records)
+            (snapshot(&optimizer), records)
         };
         assert_eq!(run(true), run(false));
     }

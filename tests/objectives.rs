@@ -23,11 +23,6 @@ fn start() -> Vec<f32> {
     vector(&mut rng(3), LEN, Kind::Plain)
 }
 
-fn state(optimizer: &Optimizer) -> (Vec<u32>, Vec<u32>) {
-    let n = optimizer.read_orientation_blocking().unwrap();
-    (bits(&optimizer.read_params_blocking().unwrap()), bits(&n))
-}
-
 fn on_the_host(steps: usize) -> (Vec<u32>, Vec<u32>) {
     let mut optimizer = flat(config(), &start());
     let mut objective = quadratic(spectrum());

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Optimizer;
 use crate::checkpoint::{Checkpoint, Words, refuse};
-use crate::config::{Config, Storage};
+use crate::config::{Config, Storage, not_negative};
 use crate::error::Result;
 use crate::gpu::GpuSlice;
 use crate::plateau;
@@ -55,12 +55,12 @@ const MOST: u64 = 1 << 62;
 impl Progress {
     /// The field that cannot be right, whatever the checksum says.
     fn impossible(&self) -> Option<&'static str> {
-        let rate = f32::from_bits(self.learning_rate);
+        let rate = f32::from_bits(self.learning_rate).into();
         let plateau = self.plateau.as_ref();
         [
             ("index", self.index <= MOST),
             ("gradient_evaluations", self.gradient_evaluations <= MOST),
-            ("learning_rate", rate.is_finite() && rate >= 0.0),
+            ("learning_rate", not_negative("learning_rate", rate).is_ok()),
             ("plateau", plateau.is_none_or(|plateau| plateau.is_possible(self.index))),
         ]
         .into_iter()

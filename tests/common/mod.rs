@@ -170,3 +170,9 @@ pub fn counted(gpu: &Gpu) -> [isize; 8] {
         counters.buffer_memory.read(),
     ]
 }
+
+/// The bits of θ and N.
+pub fn state(optimizer: &Optimizer) -> (Vec<u32>, Vec<u32>) {
+    let n = optimizer.read_orientation_blocking().unwrap();
+    (bits(&optimizer.read_params_blocking().unwrap()), bits(&n))
+}
