@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use chart::Curves;
 use clap::{Parser, ValueEnum};
-use dimer::{Config, Correction, Dimer, Gpu, Optimizer, Schedule, Storage, Translation};
+use dimer::{Config, Correction, Dimer, Gpu, Optimizer, Project, Schedule, Storage, Translation};
 use indicatif::{ProgressBar, ProgressStyle};
 use network::{Accuracy, Training};
 
@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Dimer::default()
     };
     if let Some(alpha) = arguments.alpha {
-        dimer.translation = Translation::Project { alpha, only_negative_curvature: false };
+        dimer.translation = Translation::Project(Project { alpha, only_negative_curvature: false });
         dimer.correction = Correction::EventsOnly;
     }
     let mut runs = Vec::new();
@@ -123,7 +123,7 @@ fn train(
         while optimizer.steps() < end {
             optimizer.step(&mut training)?;
         }
-        let records = optimizer.telemetry_blocking()?;
+        let records = optimizer.telemetry()?;
         time += began.elapsed();
         for record in &records {
             let step = record.step as f32;

@@ -21,7 +21,7 @@ fn main() -> dimer::Result<()> {
     for _ in 0..1000 {
         optimizer.step(&mut objective)?;
     }
-    for record in optimizer.telemetry_blocking()?.iter().filter(|record| record.event).step_by(4) {
+    for record in optimizer.telemetry()?.iter().filter(|record| record.event).step_by(4) {
         println!(
             "step {:4}  loss {:10.4}  curvature {:9.3}  residual {:9.3}",
             record.step,
@@ -30,6 +30,6 @@ fn main() -> dimer::Result<()> {
             record.residual
         );
     }
-    println!("{:?}", optimizer.read_params_blocking()?);
+    println!("{:?}", optimizer.read_params()?);
     Ok(())
 }

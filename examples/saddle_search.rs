@@ -10,8 +10,8 @@ use std::error::Error;
 
 use clap::Parser;
 use dimer::{
-    Base, Config, Correction, Dimer, Displacement, Gpu, HostObjective, Layout, Optimizer, Regime,
-    Rotation, Saves, Schedule, Stop, Translation,
+    Base, Config, Correction, Deterministic, Dimer, Displacement, Gpu, HostObjective, Layout,
+    Optimizer, Regime, Rotation, Saves, Schedule, Sgd, Stop, Translation,
 };
 use indicatif::{ParallelProgressIterator, ProgressStyle};
 use nalgebra::DMatrix;
@@ -56,7 +56,7 @@ const LANDSCAPES: [Landscape; 2] = [
             energy
         },
         start: |rng| vec![rng.random_range(-1.2..0.8), rng.random_range(-0.2..1.6)],
-        base: Base::Sgd { momentum: 0.0, nesterov: false },
+        base: Base::Sgd(Sgd { momentum: 0.0, nesterov: false }),
         learning_rate: 4e-4,
         max_gradient_norm: 50.0,
         flat: 1e-2,
@@ -65,7 +65,7 @@ const LANDSCAPES: [Landscape; 2] = [
         name: "Lennard-Jones, 13 atoms",
         energy: lennard_jones,
         start: random_cluster,
-        base: Base::Sgd { momentum: 0.8, nesterov: false },
+        base: Base::Sgd(Sgd { momentum: 0.8, nesterov: false }),
         learning_rate: 1e-3,
         max_gradient_norm: 20.0,
         flat: 3e-3,
@@ -104,7 +104,7 @@ struct End {
 fn climb(gpu: &Gpu, landscape: &Landscape, seed: u64, steps: u32) -> Result<End, dimer::Error> {
     let start = (landscape.start)(&mut StdRng::seed_from_u64(seed));
     let stop = Stop { residual: 0.1, angle: 0.02, saves: Saves::Gradients };
-    let regime = Regime::Deterministic { max_rotations: 12, stop: Some(stop) };
+    let regime = Regime::Deterministic(Deterministic { max_rotations: 12, stop: Some(stop) });
     let config = Config {
         base: landscape.base,
         learning_rate: landscape.learning_rate,
@@ -132,15 +132,16 @@ fn climb(gpu: &Gpu, landscape: &Landscape, seed: u64, steps: u32) -> Result<End,
     let (mut arrived, mut curvature) = (false, 0.0);
     for _ in 0..steps {
         optimizer.step(&mut objective)?;
-        let last = optimizer.telemetry_blocking()?;
+        let last = optimizer.telemetry()?;
         let Some(last) = last.last() else { continue };
         curvature = last.curvature;
-        arrived = last.gradient_norm < landscape.flat && f64::from(curvature) < -ZERO;
+        let flat = last.gradient_norm.is_some_and(|norm| norm < landscape.flat);
+        arrived = flat && f64::from(curvature) < -ZERO;
         if arrived {
             break;
         }
     }
-    let end: Vec<f64> = optimizer.read_params_blocking()?.into_iter().map(f64::from).collect();
+    let end: Vec<f64> = optimizer.read_params()?.into_iter().map(f64::from).collect();
     Ok(End {
         energy: (landscape.energy)(&end, &mut vec![0.0; end.len()]),
         curvature,

@@ -40,7 +40,7 @@ pub enum Error {
         /// The refusal of wgpu.
         source: wgpu::RequestDeviceError,
     },
-    /// A hyperparameter is out of its range.
+    /// A setting is out of its range.
     #[error("`{field}` is {value}, but must be {expected}")]
     InvalidConfig {
         /// Path of the field in [`Config`](crate::Config) or [`Group`](crate::Group).
@@ -49,6 +49,34 @@ pub enum Error {
         value: String,
         /// The range that is valid.
         expected: &'static str,
+    },
+    /// An argument of a call is out of its range.
+    #[error("the argument `{argument}` is {value}, but must be {expected}")]
+    InvalidArgument {
+        /// Name of the argument.
+        argument: &'static str,
+        /// The value that was given.
+        value: String,
+        /// The range that is valid.
+        expected: &'static str,
+    },
+    /// Two things that each are right do not go together, or not on this device.
+    #[error("{what} is not supported together with {with}; {instead}")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// What it does not go with.
+        with: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// Something belongs to another optimizer, layout or device than the one it was given to.
+    #[error("{what} belongs to another {owner}; use that of the {owner} at hand")]
+    Foreign {
+        /// What was given.
+        what: String,
+        /// What it should have come from.
+        owner: &'static str,
     },
     /// The layout cannot be built.
     #[error("invalid layout: {reason}")]
@@ -105,12 +133,12 @@ pub enum Error {
         reason: String,
     },
     /// wgpu refused recorded work, usually that of an objective.
-    #[error("wgpu refused the work recorded for {what}: {message}")]
+    #[error("wgpu refused the work recorded for {what}: {source}")]
     Rejected {
         /// The call in which it happened.
         what: &'static str,
-        /// wgpu's message.
-        message: String,
+        /// wgpu's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A checkpoint could not be written or used.
     #[error("checkpoint {}: {reason}", path.display())]
@@ -119,6 +147,8 @@ pub enum Error {
         path: std::path::PathBuf,
         /// What is wrong with it, naming the tensor or setting.
         reason: String,
+        /// The error behind it, as of the file system, if there is one.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// The file with tunings could not be written or used.
     #[error("the file of tunings {}: {reason}; delete it or name another", path.display())]
@@ -127,6 +157,8 @@ pub enum Error {
         path: std::path::PathBuf,
         /// What is wrong with it.
         reason: String,
+        /// The error behind it, as of the file system, if there is one.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// One step after another was skipped.
     #[error(

@@ -1,10 +1,10 @@
 //! [`Layout`]: named tensors packed into one flat vector, their groups, tiles and shards.
 
-use crate::error::{Error, Result};
-use crate::gpu::{Gpu, MAX_WORKGROUPS, WORKGROUPS};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Elements of one block; every tensor's slot starts on a block, so a block has one group.
-pub(crate) const BLOCK: usize = 64;
+use crate::error::{Error, Result};
+use crate::gpu::{Tuning, WORKGROUPS};
+use crate::kernels::gpu_types::{BLOCK, MAX_GROUPS, MAX_WORKGROUPS};
 
 /// Elements of the smallest tile; a tile is what one workgroup reduces to one partial.
 pub(crate) const MIN_TILE: usize = 4096;
@@ -13,14 +13,12 @@ pub(crate) const MIN_TILE: usize = 4096;
 /// all, silently, and loops are nested.
 pub(crate) const MAX_ITERATIONS: usize = 1 << 15;
 
-/// Most groups of a layout: the length of the group table in the kernels.
-pub(crate) const MAX_GROUPS: usize = 256;
-
 /// Most elements of a layout.
 const MAX_LEN: usize = 1 << 34;
 
 /// Settings shared by some of the tensors.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Group {
     /// Factor on the learning rate of the step, dimensionless, finite and ≥ 0; default 1.
     pub learning_rate_scale: f64,
@@ -38,9 +36,13 @@ impl Default for Group {
     }
 }
 
-/// Names a group of one [`LayoutBuilder`]; the default one is the group of all defaults.
+/// Names a group of one [`LayoutBuilder`]; the default one is the group of all defaults, of any builder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GroupId(usize);
+pub struct GroupId {
+    index: usize,
+    /// The number of its builder.
+    builder: u64,
+}
 
 /// One tensor of a [`Layout`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct Tensor {
 /// Builds a [`Layout`]; see there.
 #[derive(Clone, Debug)]
 pub struct LayoutBuilder {
+    /// Tells the groups of one builder from those of another.
+    number: u64,
     groups: Vec<Group>,
     tensors: Vec<(String, Vec<usize>, GroupId)>,
 }
@@ -67,7 +71,7 @@ impl LayoutBuilder {
     /// Adds a group and returns its name.
     pub fn group(&mut self, group: Group) -> GroupId {
         self.groups.push(group);
-        GroupId(self.groups.len() - 1)
+        GroupId { index: self.groups.len() - 1, builder: self.number }
     }
 
     /// Appends a tensor of the default group.
@@ -90,8 +94,9 @@ impl LayoutBuilder {
     ///
     /// # Errors
     /// [`Error::InvalidLayout`] if there is no tensor, one has no elements or a name that another
-    /// has, a group is not of this builder, there are more than 256 groups, or the vector has
-    /// more than 2³⁴ elements. [`Error::InvalidConfig`] if a group's number is out of range.
+    /// has, there are more than 256 groups, or the vector has more than 2³⁴ elements;
+    /// [`Error::Foreign`] for a group of another builder; [`Error::InvalidConfig`] if a group's number
+    /// is out of range.
     pub fn build(&self) -> Result<Layout> {
         let invalid = |reason: String| Err(Error::InvalidLayout { reason });
         if self.tensors.is_empty() {
@@ -110,8 +115,10 @@ impl LayoutBuilder {
             if !names.insert(name) {
                 return invalid(format!("two tensors are named \"{name}\""));
             }
-            if group.0 >= self.groups.len() {
-                return invalid(format!("the group of \"{name}\" is of another builder"));
+            let is_default = *group == GroupId::default();
+            if !is_default && (group.builder != self.number || group.index >= self.groups.len()) {
+                let what = format!("the group of \"{name}\"");
+                return Err(Error::Foreign { what, owner: "layout builder" });
             }
             let elements = shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
             let elements = match elements {
@@ -166,7 +173,10 @@ pub struct Layout {
 impl Layout {
     /// Starts an empty layout.
     pub fn builder() -> LayoutBuilder {
-        LayoutBuilder { groups: vec![Group::default()], tensors: Vec::new() }
+        // 0 is that of the default group.
+        static BUILDERS: AtomicU64 = AtomicU64::new(1);
+        let number = BUILDERS.fetch_add(1, Ordering::Relaxed);
+        LayoutBuilder { number, groups: vec![Group::default()], tensors: Vec::new() }
     }
 
     /// One tensor named `params`, of `len` elements.
@@ -189,7 +199,7 @@ impl Layout {
 
     /// The group of `tensor`.
     pub fn group(&self, tensor: &Tensor) -> &Group {
-        &self.groups[tensor.group.0]
+        &self.groups[tensor.group.index]
     }
 
     /// Number of elements without padding: the length of every vector on the host.
@@ -243,7 +253,7 @@ impl Layout {
 
     /// Index of the tensor's group in [`Self::groups`].
     pub(crate) fn group_index(&self, tensor: &Tensor) -> usize {
-        tensor.group.0
+        tensor.group.index
     }
 
     /// One word a block: the group in the upper 24 bits, the number of valid elements below.
@@ -252,15 +262,14 @@ impl Layout {
         for tensor in &self.tensors {
             for first in (0..tensor.len).step_by(BLOCK) {
                 let valid = (tensor.len - first).min(BLOCK);
-                blocks.push((tensor.group.0 as u32) << 8 | valid as u32);
+                blocks.push((tensor.group.index as u32) << 8 | valid as u32);
             }
         }
         blocks
     }
 
-    /// The same layout, cut into tiles for this device.
-    pub(crate) fn tiled(self, gpu: &Gpu) -> Self {
-        let tuning = gpu.tuning();
+    /// The same layout, cut into tiles for a device of this tuning.
+    pub(crate) fn tiled(self, tuning: &Tuning) -> Self {
         let longest = 4 * MAX_ITERATIONS * tuning.workgroup_size as usize;
         let least = self.padded_len.div_ceil(longest).min(MAX_WORKGROUPS as usize);
         Self { most_tiles: least.max(tuning.workgroups as usize), ..self }
@@ -282,14 +291,13 @@ impl Layout {
         self.padded_len.div_ceil(self.tile())
     }
 
-    /// Cuts the vector into ranges of whole tiles, of which one binding can hold `vectors`.
+    /// Cuts the vector into ranges of whole tiles, of which one binding of so many bytes can hold `vectors`.
     pub(crate) fn shards(
         &self,
-        limits: &wgpu::Limits,
+        binding: u64,
         vectors: usize,
     ) -> Result<Vec<std::ops::Range<usize>>> {
         let tile_bytes = 4 * (vectors * self.tile()) as u64;
-        let binding = limits.max_storage_buffer_binding_size;
         let tiles = (binding / tile_bytes) as usize;
         if tiles == 0 {
             return Err(Error::LimitTooSmall {

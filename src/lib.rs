@@ -24,10 +24,10 @@
 //! for _ in 0..200 {
 //!     optimizer.step(&mut objective)?;
 //! }
-//! for record in optimizer.telemetry_blocking()?.iter().filter(|record| record.event) {
+//! for record in optimizer.telemetry()?.iter().filter(|record| record.event) {
 //!     println!("step {}: curvature {}", record.step, record.curvature);
 //! }
-//! # assert!(optimizer.read_params_blocking()?[0].abs() < 0.05);
+//! # assert!(optimizer.read_params()?[0].abs() < 0.05);
 //! # Ok::<(), dimer::Error>(())
 //! ```
 //!
@@ -93,7 +93,6 @@
 
 #![deny(missing_docs)]
 
-mod checkpoint;
 mod config;
 mod error;
 mod gpu;
@@ -101,25 +100,30 @@ mod kernels;
 mod layout;
 mod objective;
 mod optimizer;
-mod orientation;
-mod plateau;
+mod plan;
+mod player;
 pub mod reference;
+mod spectrum;
 mod state;
-mod step;
-mod telemetry;
+#[cfg(test)]
+mod tests;
 pub mod unfused;
 
 pub use config::{
-    Base, Config, Correction, Difference, Dimer, Displacement, Rate, Regime, Rotation, Saves,
-    Schedule, Scope, Stop, Storage, Translation, cosine_with_warm_up,
+    Adam, Base, Config, Correction, Deterministic, Difference, Dimer, Displacement, OnPlateau,
+    Project, Rate, Regime, Relative, Rotation, SaddleFree, Saves, Schedule, Scope, Sgd, Sophia,
+    Stop, Storage, Translation, cosine_with_warm_up,
 };
 pub use error::{Error, Result};
-pub use gpu::{Gpu, GpuSlice, Tuning};
+pub use gpu::{Gpu, GpuSlice, KernelTime, Tuning};
 pub use layout::{Group, GroupId, Layout, LayoutBuilder, Tensor};
 pub use objective::{Evaluation, HessianProduct, HostObjective, Objective, Point};
-pub use optimizer::{Eigenpair, KernelTime, ManualStep, Modes, Optimizer, PointBuffers};
+pub use optimizer::{ManualStep, Optimizer, PointBuffers, RegionCurvature, StopReason, Telemetry};
+pub use plan::{Plan, StepCost, StepKind};
+pub use spectrum::{Eigenpair, Spectrum};
 pub use state::Buffers;
-pub use telemetry::{RegionCurvature, Telemetry};
+/// The version of wgpu whose devices and buffers this crate takes.
+pub use wgpu;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use clap::Parser;
 use dimer::{
-    Config, Correction, Dimer, Displacement, Evaluation, Gpu, Layout, Objective, Optimizer, Rate,
-    Rotation, Schedule, Translation, Tuning,
+    Config, Correction, Dimer, Displacement, Evaluation, Gpu, Layout, Objective, Optimizer,
+    Project, Rate, Rotation, Schedule, Translation, Tuning,
 };
 
 #[derive(Parser)]
@@ -41,7 +41,7 @@ fn config(name: &str) -> Config {
         rotation: Rotation::Gradient { rate: Rate::Fixed(1e-3) },
         displacement: Displacement::Absolute(1e-2),
         schedule: Schedule::Every(1),
-        translation: Translation::Project { alpha: 1.0, only_negative_curvature: false },
+        translation: Translation::Project(Project { alpha: 1.0, only_negative_curvature: false }),
         correction: Correction::EveryStep,
         ..Dimer::default()
     };
@@ -58,10 +58,8 @@ fn median(gpu: &Gpu, name: &str, arguments: &Arguments) -> dimer::Result<f64> {
     let values: Vec<f32> = (0..arguments.parameters).map(|i| (i % 1000) as f32 / 1e3).collect();
     let layout = Layout::flat(values.len())?;
     let mut optimizer = Optimizer::new(gpu, layout, config(name), &values)?;
-    for slice in [optimizer.gradient(), optimizer.probe_gradient()] {
-        if slice.size >= 4 * values.len() as u64 {
-            gpu.queue().write_buffer(&slice.buffer, slice.offset, bytemuck::cast_slice(&values));
-        }
+    for slice in [Some(optimizer.gradient()), optimizer.probe_gradient()].into_iter().flatten() {
+        gpu.queue().write_buffer(&slice.buffer, slice.offset, bytemuck::cast_slice(&values));
     }
     optimizer.step(&mut Prepared)?;
     wait();

@@ -11,7 +11,7 @@ use crate::setup::{Prepared, optimizer, paper, time, values, wait, write_gradien
 pub const SIZES: [u32; 4] = [12, 16, 20, 24];
 
 /// What is timed, with the words that each variant moves for one parameter (AdamW): those of the fused
-/// ones are counted by `src/kernels/traffic_tests.rs`; the unfused are the sums over the chains in
+/// ones are counted by `src/tests/traffic.rs`; the unfused are the sums over the chains in
 /// `src/unfused/chains.rs`.
 pub const OPERATIONS: [(&str, u64, u64); 3] = [
     ("rotation", 3 + 3 + 4, 5 + 19),
@@ -44,7 +44,7 @@ fn variant(gpu: &Gpu, fused: bool, operation: &str, len: usize) -> dimer::Result
     }
     let values = values(len);
     let mut optimizer = UnfusedOptimizer::new(gpu, Layout::flat(len)?, config, &values)?;
-    write_gradients(gpu, &values, [optimizer.gradient(), optimizer.probe_gradient()]);
+    write_gradients(gpu, &values, optimizer.gradient(), Some(optimizer.probe_gradient()));
     optimizer.rotate(&mut Prepared)?;
     optimizer.step(&mut Prepared)?;
     wait(gpu);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use criterion::Bencher;
 use dimer::{
     Config, Correction, Dimer, Displacement, Evaluation, Gpu, GpuSlice, Layout, Objective,
-    Optimizer, Rate, Rotation, Schedule, Translation,
+    Optimizer, Project, Rate, Rotation, Schedule, Translation,
 };
 
 /// An objective whose gradients are there already.
@@ -23,7 +23,7 @@ pub fn paper(interval: u32) -> Config {
         rotation: Rotation::Gradient { rate: Rate::Fixed(1e-3) },
         displacement: Displacement::Absolute(1e-2),
         schedule: Schedule::Every(interval),
-        translation: Translation::Project { alpha: 1.0, only_negative_curvature: false },
+        translation: Translation::Project(Project { alpha: 1.0, only_negative_curvature: false }),
         correction: Correction::EveryStep,
         ..Dimer::default()
     };
@@ -35,11 +35,15 @@ pub fn values(len: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919) % 1000) as f32 / 1000.0 - 0.5).collect()
 }
 
-/// Prepares the gradients: those of `values`, and 1 % more at the probe.
-pub fn write_gradients(gpu: &Gpu, values: &[f32], slices: [&GpuSlice; 2]) {
-    for (slice, factor) in slices.into_iter().zip([1.0, 1.01]) {
-        // Without a dimer, the one at the probe is a stub.
-        if slice.size >= 4 * values.len() as u64 {
+/// Prepares the gradients: those of `values`, and 1 % more at the probe, where there is one.
+pub fn write_gradients(
+    gpu: &Gpu,
+    values: &[f32],
+    gradient: &GpuSlice,
+    probe_gradient: Option<&GpuSlice>,
+) {
+    for (slice, factor) in [(Some(gradient), 1.0), (probe_gradient, 1.01)] {
+        if let Some(slice) = slice {
             let gradient: Vec<f32> = values.iter().map(|x| factor * x).collect();
             gpu.queue().write_buffer(&slice.buffer, slice.offset, bytemuck::cast_slice(&gradient));
         }
@@ -52,7 +56,7 @@ pub fn optimizer(gpu: &Gpu, config: Config, len: usize) -> dimer::Result<Optimiz
     let values = values(len);
     let turns = config.dimer.is_some();
     let mut optimizer = Optimizer::new(gpu, Layout::flat(len)?, config, &values)?;
-    write_gradients(gpu, &values, [optimizer.gradient(), optimizer.probe_gradient()]);
+    write_gradients(gpu, &values, optimizer.gradient(), optimizer.probe_gradient());
     if turns {
         optimizer.rotate(&mut Prepared)?;
     }

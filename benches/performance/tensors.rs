@@ -31,7 +31,7 @@ fn optimizer(gpu: &Gpu, tensors: usize, scope: Scope, interval: u32) -> dimer::R
     let dimer = paper.dimer.map(|dimer| Dimer { scope, ..dimer });
     let config = Config { dimer, ..paper };
     let mut optimizer = Optimizer::new(gpu, layout, config, &values(LEN))?;
-    write_gradients(gpu, &padded, [optimizer.gradient(), optimizer.probe_gradient()]);
+    write_gradients(gpu, &padded, optimizer.gradient(), optimizer.probe_gradient());
     optimizer.rotate(&mut Prepared)?;
     optimizer.step(&mut Prepared)?;
     wait(gpu);

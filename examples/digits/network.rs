@@ -248,10 +248,8 @@ impl Training {
             pass
         };
         let centre = both(optimizer.params(), optimizer.gradient());
-        let probe = match optimizer.config().dimer {
-            Some(_) => both(optimizer.probe(), optimizer.probe_gradient()),
-            None => Vec::new(),
-        };
+        let probe = optimizer.probe().zip(optimizer.probe_gradient());
+        let probe = probe.map_or(Vec::new(), |(probe, gradient)| both(probe, gradient));
         let minibatches = Minibatches::new(images.len(), seed);
         Self { network, minibatches, centre, probe, loss: None }
     }

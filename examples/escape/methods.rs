@@ -1,11 +1,13 @@
 //! What is compared: base optimizers, and what a dimer adds to them.
 
-use dimer::{Base, Config, Correction, Dimer, Schedule, Translation};
+use dimer::{
+    Adam, Base, Config, Correction, Dimer, OnPlateau, Project, Schedule, Sgd, Sophia, Translation,
+};
 
 pub const BASES: [(&str, Base); 3] = [
-    ("momentum SGD", Base::Sgd { momentum: 0.9, nesterov: false }),
-    ("Adam", Base::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }),
-    ("Sophia-like", Base::SOPHIA),
+    ("momentum SGD", Base::Sgd(Sgd { momentum: 0.9, nesterov: false })),
+    ("Adam", Base::Adam(Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 })),
+    ("Sophia-like", Base::Sophia(Sophia { beta1: 0.965, beta2: 0.99, rho: 0.04, epsilon: 1e-12 })),
 ];
 
 /// One column of the table.
@@ -35,13 +37,13 @@ fn every_ten() -> Dimer {
 }
 
 fn on_plateaus() -> Dimer {
-    Dimer { schedule: Schedule::ON_PLATEAU, ..Dimer::default() }
+    Dimer { schedule: Schedule::OnPlateau(OnPlateau::default()), ..Dimer::default() }
 }
 
 /// The correction of the paper, with the rotation of this crate.
 fn projection() -> Dimer {
     Dimer {
-        translation: Translation::Project { alpha: 1.0, only_negative_curvature: false },
+        translation: Translation::Project(Project { alpha: 1.0, only_negative_curvature: false }),
         correction: Correction::EveryStep,
         ..every_ten()
     }

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use dimer::{
-    Base, Config, Correction, Dimer, Displacement, Gpu, HostObjective, Layout, Optimizer, Regime,
-    Rotation, Schedule, Translation,
+    Adam, Base, Config, Correction, Dimer, Displacement, Gpu, HostObjective, Layout, Optimizer,
+    Project, Regime, Rotation, SaddleFree, Schedule, Sgd, Translation,
 };
 use surfaces::{Surface, double_well, monkey_saddle, muller_brown};
 
@@ -88,14 +88,14 @@ fn scenes() -> [Scene; 3] {
 
 /// Name, base optimizer with its rate, and translation.
 fn optimizers(scene: &Scene) -> [(&'static str, Base, f64, Option<Translation>); 5] {
-    let sgd = Base::Sgd { momentum: 0.0, nesterov: false };
-    let adam = Base::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-    let project = Translation::Project { alpha: 1.0, only_negative_curvature: false };
+    let sgd = Base::Sgd(Sgd { momentum: 0.0, nesterov: false });
+    let adam = Base::Adam(Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
+    let project = Translation::Project(Project { alpha: 1.0, only_negative_curvature: false });
     [
         ("SGD", sgd, scene.sgd, None),
         ("Adam", adam, scene.adam, None),
         ("DEO, projection", sgd, scene.sgd, Some(project)),
-        ("DEO, saddle-free", sgd, scene.sgd, Some(Translation::SADDLE_FREE)),
+        ("DEO, saddle-free", sgd, scene.sgd, Some(Translation::SaddleFree(SaddleFree::default()))),
         ("climb", sgd, scene.sgd, Some(Translation::Climb)),
     ]
 }
@@ -136,9 +136,9 @@ fn walk(gpu: &Gpu, scene: &Scene, steps: u32) -> Result<Vec<Path>, dimer::Error>
             let mut path = Path { name, points: vec![point(&scene.start)], dimers: Vec::new() };
             for step in 1..=steps {
                 optimizer.step(&mut objective)?;
-                path.points.push(point(&optimizer.read_params_blocking()?));
+                path.points.push(point(&optimizer.read_params()?));
                 if translation.is_some() && step % EVENTS == 0 {
-                    let orientation = point(&optimizer.read_orientation_blocking()?);
+                    let orientation = point(&optimizer.read_orientation()?.unwrap_or_default());
                     path.dimers.push((step as usize, orientation));
                 }
             }

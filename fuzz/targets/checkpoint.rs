@@ -6,12 +6,12 @@
 
 use std::cell::RefCell;
 
-use dimer::{Base, Config, Gpu, HostObjective, Layout, Optimizer};
+use dimer::{Base, Config, Gpu, HostObjective, Layout, Optimizer, Sgd};
 
 thread_local! {
     /// Of the layout and settings of that file.
     static OPTIMIZER: RefCell<Optimizer> = {
-        let base = Base::Sgd { momentum: 0.9, nesterov: false };
+        let base = Base::Sgd(Sgd { momentum: 0.9, nesterov: false });
         let config = Config { base, dimer: None, ..Config::default() };
         let layout = Layout::flat(3).expect("a layout");
         let gpu = Gpu::new().expect("a device");
@@ -32,6 +32,6 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         });
         // It may have too many skips, or what the file says of them.
         let _ = optimizer.step(&mut objective);
-        let _ = optimizer.telemetry_blocking().expect("a device that answers");
+        let _ = optimizer.telemetry().expect("a device that answers");
     });
 });

@@ -4,26 +4,24 @@
 //
 // in:  S, HS
 // out: one `Partial` a tile, row and four columns
-// 40 bytes an element.
-
-// Additions in a row before a running sum is put aside; see common/products.wgsl.
-const RUN: u32 = 16u;
+// 40 bytes per element.
+// builds on: modes_bindings, mode_sums, run, partial, streams, threads, step_bindings, switches
 
 fn products(i: u32, row: u32, first: u32) -> Partial {
     let s = workspace[slot(row, i)];
     let hs = workspace[product_slot(row, i)];
-    var terms = Partial();
+    var terms = RowSums();
     for (var column = 0u; column < 4u; column += 1u) {
         let j = first + column;
         if j < goal.vectors {
             let other = workspace[slot(j, i)];
             let product = workspace[product_slot(j, i)];
-            terms.plain[column] = dot_lanes(s, other);
-            terms.small[column] = dot_lanes(s, product);
-            terms.large[column] = dot_lanes(hs, product);
+            terms.overlap[column] = dot_lanes(s, other);
+            terms.hessian[column] = dot_lanes(s, product);
+            terms.square[column] = dot_lanes(hs, product);
         }
     }
-    return terms;
+    return pack_row_sums(terms);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

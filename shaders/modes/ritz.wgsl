@@ -7,8 +7,9 @@
 // in:  the partials of gram
 // out: modes
 // Knyazev 2001, SIAM J. Sci. Comput. 23, 517: block LOBPCG.
+// builds on: modes_bindings, mode_sums, partial, threads, step_bindings, switches
 
-// As in ../ritz.wgsl.
+// As in ../lobpcg/ritz.wgsl.
 const DEPENDENT: f32 = 1e-4;
 // Cyclic Jacobi sweeps; matrices of 24 rows converge to f32 in six to eight. One thread alone must not do
 // them: some drivers (Mesa 22 on a CPU) end the loops of a thread after 65 536 iterations in all.
@@ -47,13 +48,14 @@ fn gather(lane: u32) {
         for (var tile = 0u; tile < step.tiles; tile += 1u) {
             sums = add(sums, modes.partials[entry * step.tiles + tile]);
         }
+        let found = unpack_row_sums(sums);
         let row = entry / chunks;
         for (var i = 0u; i < 4u; i += 1u) {
             let column = 4u * (entry % chunks) + i;
             if column < goal.vectors {
-                overlap[at(row, column)] = sums.plain[i];
-                hessian[at(row, column)] = sums.small[i];
-                square[at(row, column)] = sums.large[i];
+                overlap[at(row, column)] = found.overlap[i];
+                hessian[at(row, column)] = found.hessian[i];
+                square[at(row, column)] = found.square[i];
             }
         }
     }

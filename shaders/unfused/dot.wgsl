@@ -2,7 +2,7 @@
 //
 //   partials[workgroup] <- sum of x y
 //
-// 8 bytes an element, or 4 where x is y.
+// 8 bytes per element, or 4 where x is y.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(

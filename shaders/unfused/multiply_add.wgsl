@@ -2,7 +2,7 @@
 //
 //   out <- out + alpha x y
 //
-// 16 bytes an element, 12 where x is y.
+// 16 bytes per element, 12 where x is y.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {

@@ -2,7 +2,7 @@
 //
 //   out <- alpha out
 //
-// 8 bytes an element.
+// 8 bytes per element.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {

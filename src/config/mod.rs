@@ -13,22 +13,22 @@ mod translation;
 
 use crate::error::{Error, Result};
 
-pub use base::Base;
-pub use probe::{Difference, Displacement};
+pub use base::{Adam, Base, Sgd, Sophia};
+pub use probe::{Difference, Displacement, Relative};
 pub(crate) use rotation::RayleighRitz;
-pub use rotation::{Rate, Regime, Rotation, Saves, Stop};
-pub use schedule::{Schedule, cosine_with_warm_up};
+pub use rotation::{Deterministic, Rate, Regime, Rotation, Saves, Stop};
+pub use schedule::{OnPlateau, Schedule, cosine_with_warm_up};
 pub use scope::Scope;
 pub use storage::Storage;
-pub use translation::{Correction, Translation};
+pub use translation::{Correction, Project, SaddleFree, Translation};
 
 /// Settings of an [`Optimizer`](crate::Optimizer).
 ///
 /// ```
-/// use dimer::{Base, Config, Dimer, Schedule};
+/// use dimer::{Adam, Base, Config, Dimer, Schedule};
 ///
 /// let config = Config {
-///     base: Base::AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 },
+///     base: Base::AdamW(Adam { beta2: 0.99, ..Adam::default() }),
 ///     learning_rate: 3e-3,
 ///     dimer: Some(Dimer { schedule: Schedule::Every(20), ..Dimer::default() }),
 ///     ..Config::default()
@@ -36,7 +36,8 @@ pub use translation::{Correction, Translation};
 /// config.validate()?;
 /// # Ok::<(), dimer::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The optimizer that makes the step; default [`Base::AdamW`] with PyTorch's defaults.
     pub base: Base,
@@ -98,7 +99,8 @@ impl Default for Config {
 /// overall of those tried on eight problems with saddles (`examples/escape`). For a full batch take
 /// [`Regime::Deterministic`]; for the method as published, [`Rotation::Gradient`],
 /// [`Translation::Project`] and [`Correction::EventsOnly`].
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Dimer {
     /// How N turns in an event; default [`Rotation::LocallyOptimal`] for minibatches.
     pub rotation: Rotation,
@@ -110,7 +112,7 @@ pub struct Dimer {
     pub displacement: Displacement,
     /// Which parameters share one N; default [`Scope::Global`].
     pub scope: Scope,
-    /// What happens along N; default [`Translation::SADDLE_FREE`].
+    /// What happens along N; default [`Translation::SaddleFree`].
     pub translation: Translation,
     /// Which steps are corrected; default [`Correction::EveryStep`].
     pub correction: Correction,
@@ -126,7 +128,7 @@ impl Default for Dimer {
             difference: Difference::Forward,
             displacement: Displacement::default(),
             scope: Scope::Global,
-            translation: Translation::SADDLE_FREE,
+            translation: Translation::SaddleFree(SaddleFree::default()),
             correction: Correction::EveryStep,
             seed: 0,
         }
@@ -134,10 +136,11 @@ impl Default for Dimer {
 }
 
 impl Config {
-    /// Checks every number against its range.
+    /// Checks every number against its range, and which settings go together.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`], which names the field, its value and the range.
+    /// [`Error::InvalidConfig`], which names the field, its value and the range; [`Error::Unsupported`] for
+    /// settings that do not go together.
     pub fn validate(&self) -> Result<()> {
         not_negative("learning_rate", self.learning_rate)?;
         not_negative("weight_decay", self.weight_decay)?;
@@ -159,7 +162,7 @@ impl Config {
 
     /// Whether a step reads its gradient for sums before it moves anything.
     pub(crate) fn measures_gradient(&self, uses_orientation: bool) -> bool {
-        let watches = |dimer: &Dimer| matches!(dimer.schedule, Schedule::OnPlateau { .. });
+        let watches = |dimer: &Dimer| matches!(dimer.schedule, Schedule::OnPlateau(_));
         uses_orientation
             || self.skip_non_finite
             || self.max_gradient_norm.is_some()
@@ -176,12 +179,18 @@ impl Dimer {
     fn validate_bf16(&self) -> Result<()> {
         let Some(ritz) = self.rotation.rayleigh_ritz() else { return Ok(()) };
         if ritz.regime != Regime::Stochastic {
-            let expected = "F32, unless the regime of the rotation is Stochastic";
-            return invalid("storage", "Bf16", expected);
+            return unsupported(
+                "Storage::Bf16",
+                "a deterministic regime of the rotation",
+                "set `storage` to F32, or the regime to Stochastic",
+            );
         }
         if self.difference == Difference::Central {
-            let expected = "F32, unless the difference is Forward or Exact";
-            return invalid("storage", "Bf16", expected);
+            return unsupported(
+                "Storage::Bf16",
+                "central differences and a rotation by Rayleigh-Ritz",
+                "set `storage` to F32, or `dimer.difference` to Forward or Exact",
+            );
         }
         Ok(())
     }
@@ -191,21 +200,33 @@ impl Dimer {
         self.schedule.validate()?;
         self.displacement.validate()?;
         if self.displacement == Displacement::Automatic && self.difference != Difference::Forward {
-            let expected = "Absolute or Relative, since Automatic checks forward differences";
-            return invalid("dimer.displacement", "Automatic", expected);
+            return unsupported(
+                "Displacement::Automatic",
+                "any difference but forward ones, which it checks",
+                "set `dimer.difference` to Forward, or `dimer.displacement` to Absolute or Relative",
+            );
         }
         if self.scope != Scope::Global {
             if self.rotation.rayleigh_ritz().is_some() {
-                let expected = "Gradient, unless the scope is Global";
-                return invalid("dimer.rotation", "by Rayleigh-Ritz", expected);
+                return unsupported(
+                    "a rotation by Rayleigh-Ritz",
+                    "a scope of more than one dimer",
+                    "set `dimer.rotation` to Gradient, or `dimer.scope` to Global",
+                );
             }
             if self.displacement == Displacement::Automatic {
-                let expected = "Absolute or Relative, unless the scope is Global";
-                return invalid("dimer.displacement", "Automatic", expected);
+                return unsupported(
+                    "Displacement::Automatic",
+                    "a scope of more than one dimer",
+                    "set `dimer.displacement` to Absolute or Relative, or `dimer.scope` to Global",
+                );
             }
             if self.translation == Translation::Climb {
-                let expected = "another, unless the scope is Global: a saddle has one way up";
-                return invalid("dimer.translation", "Climb", expected);
+                return unsupported(
+                    "Translation::Climb",
+                    "a scope of more than one dimer, since a saddle has one way up",
+                    "set `dimer.scope` to Global, or take another translation",
+                );
             }
         }
         self.translation.validate(self.correction)
@@ -240,4 +261,8 @@ fn fraction(field: &'static str, value: f64) -> Result<()> {
 
 fn invalid(field: &'static str, value: impl ToString, expected: &'static str) -> Result<()> {
     Err(Error::InvalidConfig { field, value: value.to_string(), expected })
+}
+
+fn unsupported(what: &'static str, with: &'static str, instead: &'static str) -> Result<()> {
+    Err(Error::Unsupported { what, with, instead })
 }

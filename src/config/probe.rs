@@ -8,17 +8,13 @@ use crate::error::Result;
 /// Too small a distance drowns in the rounding of the gradients, too large a one leaves the
 /// region where the gradient is linear. `Relative` suits networks; take `Automatic` for a loss of unknown
 /// scale, and `Absolute` where the unit of the parameters is known, as for positions of atoms.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub enum Displacement {
     /// This distance, > 0.
     Absolute(f64),
     /// max(factor · ‖θ‖, minimum), measured on the GPU in each event, at one more pass over θ.
-    Relative {
-        /// Fraction of ‖θ‖, dimensionless, > 0.
-        factor: f64,
-        /// Least distance, > 0, for parameters that start at zero.
-        minimum: f64,
-    },
+    Relative(Relative),
     /// A fraction of ‖θ‖ (of 1 where ‖θ‖ is less) that the GPU adapts from event to event, at one
     /// gradient an event more: C at ΔR is checked against C at 2ΔR. Where they differ by more than
     /// rounding can explain, the curvature changes over the distance, and it is halved; else it is
@@ -29,9 +25,25 @@ pub enum Displacement {
     Automatic,
 }
 
+/// Settings of [`Displacement::Relative`].
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Relative {
+    /// Fraction of ‖θ‖, dimensionless, > 0; default 3·10⁻⁵.
+    pub factor: f64,
+    /// Least distance, in units of the parameters, > 0, for parameters that start at zero; default 10⁻⁶.
+    pub minimum: f64,
+}
+
+impl Default for Relative {
+    fn default() -> Self {
+        Self { factor: 3e-5, minimum: 1e-6 }
+    }
+}
+
 impl Default for Displacement {
     fn default() -> Self {
-        Self::Relative { factor: 3e-5, minimum: 1e-6 }
+        Self::Relative(Relative::default())
     }
 }
 
@@ -39,7 +51,7 @@ impl Displacement {
     pub(super) fn validate(self) -> Result<()> {
         match self {
             Self::Absolute(distance) => positive("dimer.displacement", distance),
-            Self::Relative { factor, minimum } => {
+            Self::Relative(Relative { factor, minimum }) => {
                 positive("dimer.displacement.factor", factor)?;
                 positive("dimer.displacement.minimum", minimum)
             }
@@ -53,7 +65,10 @@ impl Displacement {
 /// Forward differences are the cheapest, and near 10⁻³ of the curvature in f32; take central ones where
 /// curvature changes fast over ΔR or more digits are needed, and exact products where the objective
 /// has them at the price of about a gradient.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[non_exhaustive]
 pub enum Difference {
     /// (∇L(θ + ΔR d) − ∇L(θ))/ΔR: one gradient a direction. Its error grows with ΔR.
     #[default]
@@ -69,14 +84,4 @@ pub enum Difference {
     ///
     /// [`Objective::hessian_product`]: crate::Objective::hessian_product
     Exact,
-}
-
-impl Difference {
-    /// Evaluations a direction.
-    pub(crate) fn evaluations(self) -> u32 {
-        match self {
-            Self::Forward | Self::Exact => 1,
-            Self::Central => 2,
-        }
-    }
 }

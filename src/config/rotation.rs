@@ -12,7 +12,8 @@ use crate::error::Result;
 /// | [`LocallyOptimal`](Self::LocallyOptimal) | 4, or 2 + rotations | else |
 ///
 /// These are the gradients of forward differences; see [`Difference`](crate::Difference).
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub enum Rotation {
     /// Steepest descent on the curvature: N ← normalize(N − η F) with the rotational force
     /// F = HN − C N (arXiv 2507.19968; there with forces, so with the other sign). One gradient
@@ -43,7 +44,8 @@ pub enum Rotation {
 }
 
 /// η, the rate of [`Rotation::Gradient`], in units of 1/curvature.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub enum Rate {
     /// This number, > 0. Above 2/(λmax + λmin − 2C) it runs to the stiffest mode instead.
     Fixed(f64),
@@ -54,30 +56,42 @@ pub enum Rate {
 }
 
 /// How a rotation by Rayleigh–Ritz measures the products HN, HF and HP.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub enum Regime {
     /// One rotation an event, with every product measured on the minibatch of the step. Many
     /// rotations on one minibatch would find a direction that is soft on that minibatch only.
     Stochastic,
     /// For full batches and saddle searches: many rotations an event, with HN and HP carried from
     /// one to the next, so that each costs one gradient.
-    Deterministic {
-        /// Rotations an event, from 1 to 10 000; with `stop`, at most so many.
-        max_rotations: u32,
-        /// When an event has turned N enough; default never.
-        stop: Option<Stop>,
-    },
+    Deterministic(Deterministic),
+}
+
+/// Settings of [`Regime::Deterministic`].
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Deterministic {
+    /// Rotations per event, from 1 to 10 000; with `stop`, at most so many. Default 10.
+    pub max_rotations: u32,
+    /// When an event has turned N enough; default never.
+    pub stop: Option<Stop>,
+}
+
+impl Default for Deterministic {
+    fn default() -> Self {
+        Self { max_rotations: 10, stop: None }
+    }
 }
 
 impl Regime {
     /// [`Regime::Deterministic`] with so many rotations an event.
     pub const fn rotations(max_rotations: u32) -> Self {
-        Self::Deterministic { max_rotations, stop: None }
+        Self::Deterministic(Deterministic { max_rotations, stop: None })
     }
 }
 
 /// When an event has turned N enough. Either condition stops it; the GPU decides.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Stop {
     /// ‖F‖ ≤ `residual` · |C|, dimensionless, ≥ 0. Below about 10⁻³ ‖HN‖ the residual is rounding.
     pub residual: f64,
@@ -88,7 +102,8 @@ pub struct Stop {
 }
 
 /// What a stopped event saves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub enum Saves {
     /// The work of this crate alone. All gradients are recorded before the GPU decides, in one
     /// submission and without a wait; the rotations after the stop do nothing.
@@ -123,7 +138,7 @@ impl RayleighRitz {
 
     pub(crate) fn stop(self) -> Option<Stop> {
         match self.regime {
-            Regime::Deterministic { stop, .. } => stop,
+            Regime::Deterministic(Deterministic { stop, .. }) => stop,
             Regime::Stochastic => None,
         }
     }
@@ -138,19 +153,6 @@ impl Rotation {
         }
     }
 
-    /// Directions along which one event measures the Hessian.
-    pub(crate) fn directions(self) -> u32 {
-        match self.rayleigh_ritz() {
-            None => 1,
-            Some(RayleighRitz { regime: Regime::Stochastic, direction }) => {
-                2 + u32::from(direction)
-            }
-            Some(RayleighRitz { regime: Regime::Deterministic { max_rotations, .. }, .. }) => {
-                1 + max_rotations
-            }
-        }
-    }
-
     pub(super) fn validate(self) -> Result<()> {
         match self {
             Self::Gradient { rate: Rate::Fixed(rate) } => positive("dimer.rotation.rate", rate),
@@ -162,7 +164,9 @@ impl Rotation {
 
 impl Regime {
     fn validate(self) -> Result<()> {
-        let Self::Deterministic { max_rotations, stop } = self else { return Ok(()) };
+        let Self::Deterministic(Deterministic { max_rotations, stop }) = self else {
+            return Ok(());
+        };
         if !(1..=MAX_ROTATIONS).contains(&max_rotations) {
             let field = "dimer.rotation.regime.max_rotations";
             return invalid(field, max_rotations, "from 1 to 10000");

@@ -4,7 +4,8 @@ use super::invalid;
 use crate::error::Result;
 
 /// Which steps are events. Before the first one, steps are those of the base optimizer.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub enum Schedule {
     /// One event every K steps, K ≥ 1: steps K, 2K, … counted from 1. So a run that is over in less
     /// costs nothing, and by then the base optimizer's steps have turned the gradient towards soft
@@ -20,25 +21,33 @@ pub enum Schedule {
     /// `longest`, and halves with each look at a slope; on a slope it comes after `longest` steps.
     ///
     /// What it decides depends on the steps alone, not on when a readback arrives.
-    OnPlateau {
-        /// Steps between events at least, from 1 to 512.
-        shortest: u32,
-        /// Steps between events at most, at least `shortest`.
-        longest: u32,
-        /// Share of the running scale that counts as flat, in (0, 1).
-        share: f64,
-    },
+    OnPlateau(OnPlateau),
+}
+
+/// Settings of [`Schedule::OnPlateau`].
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OnPlateau {
+    /// Steps between events at least, from 1 to 512; default 10.
+    pub shortest: u32,
+    /// Steps between events at most, at least `shortest`; default 200.
+    pub longest: u32,
+    /// Share of the running scale that counts as flat, in (0, 1); default 0.1.
+    pub share: f64,
+}
+
+impl Default for OnPlateau {
+    fn default() -> Self {
+        Self { shortest: 10, longest: 200, share: 0.1 }
+    }
 }
 
 impl Schedule {
-    /// [`Schedule::OnPlateau`] with its usual settings: from 10 to 200 steps, a share of 0.1.
-    pub const ON_PLATEAU: Self = Self::OnPlateau { shortest: 10, longest: 200, share: 0.1 };
-
     pub(super) fn validate(self) -> Result<()> {
         match self {
             Self::Every(0) => invalid("dimer.schedule", "Every(0)", "at least Every(1)"),
             Self::Every(_) => Ok(()),
-            Self::OnPlateau { shortest, longest, share } => {
+            Self::OnPlateau(OnPlateau { shortest, longest, share }) => {
                 if !(1..=MAX_WINDOW).contains(&shortest) {
                     return invalid("dimer.schedule.shortest", shortest, "from 1 to 512");
                 }

@@ -17,7 +17,8 @@
 ///
 /// [`Optimizer::read_regions`]: crate::Optimizer::read_regions
 /// [`Rotation::Gradient`]: crate::Rotation::Gradient
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub enum Scope {
     /// One dimer over all parameters: the method as published, and exact.
     #[default]

@@ -13,7 +13,10 @@ use std::borrow::Cow;
 /// | [`Rotation::Gradient`](crate::Rotation::Gradient) | 28 | 22 |
 /// | [`Rotation::OptimalAngle`](crate::Rotation::OptimalAngle) | 44 | 30 |
 /// | [`Rotation::LocallyOptimal`](crate::Rotation::LocallyOptimal) | 52 | 34 |
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[non_exhaustive]
 pub enum Storage {
     /// 4 bytes an element.
     #[default]

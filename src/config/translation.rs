@@ -1,25 +1,21 @@
 //! [`Translation`]: what the step does along N, and [`Correction`]: in which steps.
 
-use super::{invalid, not_negative, positive};
+use super::{invalid, not_negative, positive, unsupported};
 use crate::error::Result;
 
 /// What happens along N before the base optimizer takes its step. None of them costs a gradient.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub enum Translation {
     /// g ← g₁ − α (g₁·N) N, the projection of arXiv 2507.19968 for α = 1.
     ///
     /// At a strict saddle this removes the way out; it is here for fidelity to the paper.
-    Project {
-        /// α, finite: 0 leaves the base optimizer bit for bit, 1 projects, 2 reflects.
-        alpha: f64,
-        /// Correct only while the measured curvature C is negative.
-        only_negative_curvature: bool,
-    },
+    Project(Project),
     /// The saddle-free step along N (after Dauphin et al. 2014, arXiv 1406.2572), only while the
     /// curvature is significantly negative; else bit for bit the base optimizer. The one to train
     /// with.
     ///
-    /// Beside the base optimizer's own step it moves along N by −c/(|C| + damping), c = g₁·N:
+    /// Besides the base optimizer's own step it moves along N by −c/(|C| + damping), c = g₁·N:
     /// downhill, and far where the loss is flat. C here is the smoothed curvature. The length is at
     /// most R = trust · learning rate · √n (n elements under the dimer) and, where c is tiny, as at
     /// the saddle itself, at least kick · R. From one event to the next, R doubles with each step
@@ -30,18 +26,7 @@ pub enum Translation {
     ///
     /// The gate is open while the smoothed curvature lies `significance` standard errors below zero
     /// and the last measured one below zero.
-    SaddleFree {
-        /// Dimensionless, > 0. At 1 the step along N is as long as one of Adam's as a whole. SGD's
-        /// rates can be a hundred times larger: with many parameters, take less in proportion, or R
-        /// comes near ‖θ‖.
-        trust: f64,
-        /// Added to |C|, in its unit, > 0.
-        damping: f64,
-        /// Share of R that a step along N has at least, in [0, 1].
-        kick: f64,
-        /// Standard errors that the smoothed curvature must lie below zero, ≥ 0.
-        significance: f64,
-    },
+    SaddleFree(SaddleFree),
     /// Walks *to* saddles of index 1, uphill along N and downhill elsewhere: the dimer search of
     /// Henkelman, Jónsson 1999 (J. Chem. Phys. 111, 7010). For transition states of potential
     /// surfaces and for maps of loss landscapes, not for training.
@@ -53,19 +38,52 @@ pub enum Translation {
     Climb,
 }
 
-impl Translation {
-    /// The saddle-free step with its usual settings: trust 0.2, damping 10⁻², kick 0.1, two standard
-    /// errors.
-    pub const SADDLE_FREE: Self =
-        Self::SaddleFree { trust: 0.2, damping: 1e-2, kick: 0.1, significance: 2.0 };
+/// Settings of [`Translation::Project`].
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Project {
+    /// α, dimensionless, finite: 0 leaves the base optimizer bit for bit, 1 projects, 2 reflects. Default 1.
+    pub alpha: f64,
+    /// Correct only while the measured curvature C is negative; default false.
+    pub only_negative_curvature: bool,
+}
 
+impl Default for Project {
+    fn default() -> Self {
+        Self { alpha: 1.0, only_negative_curvature: false }
+    }
+}
+
+/// Settings of [`Translation::SaddleFree`].
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SaddleFree {
+    /// Dimensionless, > 0; default 0.2. At 1 the step along N is as long as one of Adam's as a whole. SGD's
+    /// rates can be a hundred times larger: with many parameters, take less in proportion, or R comes near
+    /// ‖θ‖.
+    pub trust: f64,
+    /// Added to |C|, in loss per parameter², > 0; default 10⁻².
+    pub damping: f64,
+    /// Share of R that a step along N has at least, in [0, 1]; default 0.1.
+    pub kick: f64,
+    /// Standard errors that the smoothed curvature must lie below zero, ≥ 0; default 2.
+    pub significance: f64,
+}
+
+impl Default for SaddleFree {
+    fn default() -> Self {
+        Self { trust: 0.2, damping: 1e-2, kick: 0.1, significance: 2.0 }
+    }
+}
+
+impl Translation {
     pub(super) fn validate(self, correction: Correction) -> Result<()> {
         match self {
-            Self::Project { alpha, .. } if !(alpha as f32).is_finite() => {
+            Self::Project(Project { alpha, .. }) if !(alpha as f32).is_finite() => {
                 invalid("dimer.translation.alpha", alpha, "finite in f32")
             }
-            Self::Project { .. } => Ok(()),
-            Self::SaddleFree { trust, damping, kick, significance } => {
+            Self::Project(_) => Ok(()),
+            Self::SaddleFree(SaddleFree { trust, damping, kick, significance }) => {
                 positive("dimer.translation.trust", trust)?;
                 positive("dimer.translation.damping", damping)?;
                 not_negative("dimer.translation.significance", significance)?;
@@ -74,10 +92,10 @@ impl Translation {
                 }
                 Ok(())
             }
-            Self::Climb if correction == Correction::EventsOnly => invalid(
-                "dimer.correction",
-                "EventsOnly",
-                "EveryStep with Climb, whose way up the other steps would undo",
+            Self::Climb if correction == Correction::EventsOnly => unsupported(
+                "Translation::Climb",
+                "Correction::EventsOnly, whose other steps would undo the way up",
+                "set `dimer.correction` to EveryStep",
             ),
             Self::Climb => Ok(()),
         }
@@ -85,7 +103,8 @@ impl Translation {
 }
 
 /// Which steps the translation corrects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub enum Correction {
     /// Steps with an event; the others are those of the base optimizer, at its traffic.
     EventsOnly,

@@ -1,44 +1,8 @@
-//! Which adapter is opened, and what it must be able to do.
+//! Which adapter is opened.
 
 use std::sync::OnceLock;
 
-use super::tuning::STORAGE_PER_THREAD;
 use crate::error::{Error, Result};
-
-/// Storage buffers that the widest kernel binds.
-const STORAGE_BUFFERS: u32 = 8;
-
-/// Whether the kernels can run on a device of these limits, in workgroups of so many threads.
-pub(super) fn check_limits(limits: &wgpu::Limits, workgroup_size: u32) -> Result<()> {
-    let checks = [
-        (
-            "max_storage_buffers_per_shader_stage",
-            STORAGE_BUFFERS,
-            limits.max_storage_buffers_per_shader_stage,
-        ),
-        (
-            "max_compute_invocations_per_workgroup",
-            workgroup_size,
-            limits.max_compute_invocations_per_workgroup,
-        ),
-        ("max_compute_workgroup_size_x", workgroup_size, limits.max_compute_workgroup_size_x),
-        (
-            "max_compute_workgroup_storage_size",
-            workgroup_size.saturating_mul(STORAGE_PER_THREAD),
-            limits.max_compute_workgroup_storage_size,
-        ),
-    ];
-    for (limit, needed, found) in checks {
-        if found < needed {
-            return Err(Error::LimitTooSmall {
-                limit,
-                needed: u64::from(needed),
-                found: u64::from(found),
-            });
-        }
-    }
-    Ok(())
-}
 
 /// One instance for all devices of the process: wgpu tells buffers of another device apart only
 /// within one instance.

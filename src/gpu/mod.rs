@@ -1,17 +1,24 @@
 //! [`Gpu`]: one device and its queue, ours or the user's.
 
 mod adapter;
+mod limits;
+mod pipelines;
 mod read;
+mod timer;
 mod tuning;
 
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
-use adapter::{best_adapter, check_limits};
+use adapter::best_adapter;
+pub(crate) use limits::DeviceLimits;
+use pipelines::Pipelines;
+pub(crate) use pipelines::{group_layout, numbered, vectors_layout};
 pub(crate) use read::PendingRead;
-
+pub use timer::KernelTime;
+pub(crate) use timer::Timer;
 pub use tuning::Tuning;
-pub(crate) use tuning::{MAX_WORKGROUPS, WORKGROUP_SIZE, WORKGROUPS};
+pub(crate) use tuning::{WORKGROUP_SIZE, WORKGROUPS};
 
 /// A device, its queue, and what the kernels need to know of them.
 ///
@@ -28,7 +35,9 @@ pub struct Gpu {
     queue: wgpu::Queue,
     name: String,
     tuning: Tuning,
+    /// Of the driver, where it has one.
     pipeline_cache: Option<wgpu::PipelineCache>,
+    pipelines: Arc<Pipelines>,
     lost: Arc<OnceLock<String>>,
 }
 
@@ -43,17 +52,17 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::LimitTooSmall`] or [`Error::NoDevice`].
     pub fn new() -> Result<Self> {
-        pollster::block_on(Self::request())
+        pollster::block_on(Self::new_async())
     }
 
-    /// The asynchronous form of [`Gpu::new`].
+    /// The asynchronous twin of [`Gpu::new`].
     ///
     /// # Errors
-    /// As [`Gpu::new`].
-    pub async fn request() -> Result<Self> {
+    /// As there.
+    pub async fn new_async() -> Result<Self> {
         let adapter = best_adapter().await?;
         let info = adapter.get_info();
-        check_limits(&adapter.limits(), WORKGROUP_SIZE)?;
+        DeviceLimits::of(&adapter.limits()).check(WORKGROUP_SIZE)?;
         let wanted = wgpu::Features::SUBGROUP
             | wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
@@ -80,15 +89,17 @@ impl Gpu {
     /// is lost is noticed by what it then refuses; see [`Error::DeviceLost`].
     ///
     /// # Errors
-    /// [`Error::LimitTooSmall`] if the device was requested with limits that the kernels exceed
-    /// (8 storage buffers a stage, workgroups of 256 threads, 12 KiB of workgroup memory).
+    /// [`Error::LimitTooSmall`] if the device was requested with limits that every kernel exceeds
+    /// (workgroups of 256 threads, 12 KiB of workgroup memory). What a configuration needs besides is checked
+    /// when an optimizer is made.
     pub fn wrap(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
-        check_limits(&device.limits(), WORKGROUP_SIZE)?;
+        DeviceLimits::of(&device.limits()).check(WORKGROUP_SIZE)?;
         let info = device.adapter_info();
         let name = format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend);
         let pipeline_cache = pipeline_cache(&device);
         let tuning = Tuning::of(info.device_type);
-        Ok(Self { device, queue, name, tuning, pipeline_cache, lost: Arc::default() })
+        let pipelines = Arc::default();
+        Ok(Self { device, queue, name, tuning, pipeline_cache, pipelines, lost: Arc::default() })
     }
 
     /// The device.
@@ -106,9 +117,9 @@ impl Gpu {
         &self.name
     }
 
-    /// Lets the optimizers of one device share what the driver compiled, where it can.
-    pub(crate) fn pipeline_cache(&self) -> Option<&wgpu::PipelineCache> {
-        self.pipeline_cache.as_ref()
+    /// What plans depend on.
+    pub(crate) fn limits(&self) -> DeviceLimits {
+        DeviceLimits::of(&self.device.limits())
     }
 
     /// Allocates a zeroed buffer; a refusal of the device is an error, not a panic.
@@ -144,24 +155,24 @@ impl Gpu {
         match pollster::block_on(scope.pop()) {
             Some(error) => {
                 self.check_alive()?;
-                Err(Error::Rejected { what, message: error.to_string() })
+                Err(Error::Rejected { what, source: error.into() })
             }
             None => self.check_lost().map(|()| value),
         }
     }
 
-    /// Whether the device is still there, by a sign of life; never waits.
+    /// Checks that the device is still there, by a liveness check that never waits.
     ///
-    /// wgpu keeps quiet of a lost device to all but its one callback, which is the user's where the device
-    /// is, and after a `destroy` runs with a wait only. What is made of it is invalid, though, and the memory
-    /// of a buffer that is invalid cannot be had.
+    /// wgpu reports a lost device to its one callback only, which is the user's where the device is, and which
+    /// after a `destroy` does not run before a wait. Whatever is made on a lost device is invalid, though, and
+    /// an invalid buffer cannot be mapped.
     pub(crate) fn check_alive(&self) -> Result<()> {
         self.check_lost()?;
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("sign of life"),
+            label: Some("liveness check"),
             size: wgpu::COPY_BUFFER_ALIGNMENT,
-            // Vulkan knows no buffer that nothing is done with.
+            // Vulkan has no buffer without a usage.
             usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: true,
         });

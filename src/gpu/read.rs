@@ -78,20 +78,25 @@ impl Gpu {
         let view = pending
             .staging
             .get_mapped_range(..)
-            .map_err(|error| Error::Rejected { what: "a read-back", message: error.to_string() })?;
+            .map_err(|error| Error::Rejected { what: "a read-back", source: error.into() })?;
         Ok(view.to_vec())
     }
 
     /// Copies `slice` to the host, waiting for it.
-    pub(crate) fn read_blocking(&self, slice: &GpuSlice) -> Result<Vec<u8>> {
+    pub(crate) fn read(&self, slice: &GpuSlice) -> Result<Vec<u8>> {
         self.finish_read(&self.start_read(std::slice::from_ref(slice))?)
     }
 
     /// Copies `slice` to the host, yielding to other tasks until it arrives.
-    pub(crate) async fn read(&self, slice: &GpuSlice) -> Result<Vec<u8>> {
+    pub(crate) async fn read_async(&self, slice: &GpuSlice) -> Result<Vec<u8>> {
         let pending = self.start_read(std::slice::from_ref(slice))?;
+        self.finish_read_async(&pending).await
+    }
+
+    /// The bytes of `pending`, yielding to other tasks until they arrive.
+    pub(crate) async fn finish_read_async(&self, pending: &PendingRead) -> Result<Vec<u8>> {
         loop {
-            if let Some(bytes) = self.try_read(&pending)? {
+            if let Some(bytes) = self.try_read(pending)? {
                 return Ok(bytes);
             }
             yield_now().await;

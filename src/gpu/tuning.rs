@@ -1,7 +1,8 @@
 //! [`Tuning`]: how work is spread over a device.
 
-use super::Gpu;
+use super::{DeviceLimits, Gpu};
 use crate::error::{Error, Result};
+use crate::kernels::gpu_types::MAX_WORKGROUPS;
 
 /// Threads of one workgroup, unless tuned.
 pub(crate) const WORKGROUP_SIZE: u32 = 256;
@@ -11,9 +12,6 @@ pub(crate) const WORKGROUPS: u32 = 256;
 
 /// The same on a software renderer, to which each workgroup with a barrier costs some ten microseconds.
 const WORKGROUPS_CPU: u32 = 32;
-
-/// Twin of four times `MAX_TILE_ROWS` in the shaders.
-pub(crate) const MAX_WORKGROUPS: u32 = 2048;
 
 /// Threads of one workgroup at least: what the smallest reduction and the block of modes need.
 const MIN_WORKGROUP_SIZE: u32 = 32;
@@ -50,7 +48,7 @@ impl Tuning {
         Self { workgroups, ..Self::default() }
     }
 
-    fn check(self, device: &wgpu::Device) -> Result<()> {
+    pub(super) fn check(self, device: &wgpu::Device) -> Result<()> {
         let invalid =
             |field, value: String, expected| Err(Error::InvalidConfig { field, value, expected });
         let size = self.workgroup_size;
@@ -66,7 +64,7 @@ impl Tuning {
             let expected = "false, unless the device was requested with Features::SUBGROUP";
             return invalid("tuning.subgroups", "true".into(), expected);
         }
-        super::adapter::check_limits(&device.limits(), size)
+        DeviceLimits::of(&device.limits()).check(size)
     }
 }
 

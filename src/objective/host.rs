@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 ///     params.iter().map(|x| 0.5 * x * x).sum()
 /// });
 /// optimizer.step(&mut objective)?;
-/// assert!(optimizer.read_params_blocking()?[0] < 1.0);
+/// assert!(optimizer.read_params()?[0] < 1.0);
 /// # Ok::<(), dimer::Error>(())
 /// ```
 #[derive(Debug)]

@@ -107,6 +107,16 @@ impl Evaluation<'_> {
         read(self.gpu, self.layout, self.params)
     }
 
+    /// The asynchronous twin of [`Evaluation::read_params`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_params_async(&mut self) -> Result<Vec<f32>> {
+        self.submit()?;
+        let bytes = self.gpu.read_async(self.params).await?;
+        Ok(self.layout.unpad(&bytemuck::pod_collect_to_vec(&bytes)))
+    }
+
     /// Writes a gradient from the host, without padding.
     ///
     /// # Errors
@@ -160,7 +170,7 @@ impl HessianProduct<'_> {
 }
 
 fn read(gpu: &Gpu, layout: &Layout, slice: &GpuSlice) -> Result<Vec<f32>> {
-    Ok(layout.unpad(&bytemuck::pod_collect_to_vec(&gpu.read_blocking(slice)?)))
+    Ok(layout.unpad(&bytemuck::pod_collect_to_vec(&gpu.read(slice)?)))
 }
 
 fn write(

@@ -2,11 +2,12 @@
 //! they should.
 
 use super::Optimizer;
-use crate::config::{Difference, Dimer, Storage};
+use super::access::check_finite;
+use crate::config::Storage;
 use crate::error::{Error, Result};
-use crate::objective::{Objective, Point};
-
-use super::write::check_finite;
+use crate::gpu::GpuSlice;
+use crate::objective::Objective;
+use crate::player::{Compiled, Pause, Player};
 
 /// Largest ‖g − g′‖ / ‖g‖ that two gradients of a sound objective at one point may show: a sum whose
 /// order changes from run to run differs by rounding, a moved minibatch by orders more.
@@ -15,106 +16,84 @@ const CONSISTENT: f64 = 1e-4;
 /// What lies in a gradient before it is evaluated: a NaN that no arithmetic makes.
 const UNWRITTEN: u32 = 0x7fd1_3e57;
 
-impl Optimizer {
-    /// Evaluates the objective at θ twice, and where there is a dimer also as a probe at θ and at the
-    /// probe of an event, all as of one step, and looks for what makes a dimer sense something other
-    /// than the curvature of the loss:
-    ///
-    /// - gradients that differ at the same point: a minibatch that moved, live dropout, another batch or
-    ///   mode for the probe;
-    /// - a probe with the gradient of θ to the bit: [`Evaluation::params`](crate::Evaluation::params) is
-    ///   not read (or the loss is linear there, and a dimer without use);
-    /// - elements of the gradient that are not written, or added to what lay there;
-    /// - parameters that the objective changes.
-    ///
-    /// Waits for the GPU; takes no step and changes no state. With [`Difference::Exact`], whose probes are
-    /// no gradients, as without a dimer.
-    ///
-    /// # Errors
-    /// [`Error::InconsistentObjective`], which says what was found; [`Error::NonFinite`] if a gradient is
-    /// not finite; [`Error::InvalidConfig`] for a displacement too small to make the probe another point
-    /// in f32; what the objective returns.
-    pub fn check_objective(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        let params = self.read_params_blocking()?;
-        let checked = self.check_gradients(objective, &params);
-        let after = self.read_params_blocking()?;
-        if after.iter().zip(&params).any(|(a, b)| a.to_bits() != b.to_bits()) {
-            self.write_params(&params)?;
-            return Err(inconsistent("it changed the parameters; it may write the gradient alone"));
-        }
-        checked
+/// [`Optimizer::check_objective`].
+pub(super) fn check(
+    optimizer: &mut Optimizer,
+    objective: &mut (impl Objective + ?Sized),
+) -> Result<()> {
+    let params = optimizer.read_params()?;
+    let checked = check_gradients(optimizer, objective, &params);
+    let after = optimizer.read_params()?;
+    if after.iter().zip(&params).any(|(a, b)| a.to_bits() != b.to_bits()) {
+        optimizer.write_params(&params)?;
+        return Err(inconsistent("it changed the parameters; it may write the gradient alone"));
     }
+    checked
+}
 
-    fn check_gradients(
-        &mut self,
-        objective: &mut (impl Objective + ?Sized),
-        params: &[f32],
-    ) -> Result<()> {
-        objective.begin_step(self.index)?;
-        let first = self.gradient_at(objective, Point::Centre, |_, _| {})?;
-        let second = self.gradient_at(objective, Point::Centre, |_, _| {})?;
-        check_consistent("two gradients at θ", &first, &second)?;
-        let Some(Dimer { difference, displacement, .. }) = &self.config.dimer else {
-            return Ok(());
+/// Plays the program of a check: two gradients at θ, and with a dimer one at a probe that is θ, and one at a
+/// real probe.
+fn check_gradients(
+    optimizer: &mut Optimizer,
+    objective: &mut (impl Objective + ?Sized),
+    params: &[f32],
+) -> Result<()> {
+    let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, &optimizer.plan.check)?;
+    optimizer.prepare()?;
+    objective.begin_step(optimizer.index)?;
+    let optimizer = &*optimizer;
+    let mut player = Player::new(optimizer.stand(), &optimizer.plan.check, &compiled);
+    let mut gradient = || -> Result<Option<Vec<f32>>> {
+        let mut encoder = optimizer.gpu.encoder("check");
+        let Pause::Evaluate(evaluate) = player.advance(&mut encoder, false)? else {
+            return Ok(None);
         };
-        let displacement = *displacement;
-        if *difference == Difference::Exact {
-            return Ok(());
-        }
-        let at_centre = self.gradient_at(objective, Point::Probe, |optimizer, encoder| {
-            let (from, to) = (&optimizer.state.params, &optimizer.state.probe);
-            let bytes = optimizer.layout.bytes();
-            encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &to.buffer, to.offset, bytes);
-        })?;
-        check_consistent("the gradients at θ as centre and as probe", &first, &at_centre)?;
-
-        self.prepare()?;
-        let displaced = self.gradient_at(objective, Point::Probe, |optimizer, encoder| {
-            optimizer.parts().place_probe(encoder, optimizer.index, 0);
-        })?;
-        let probe = self.read_vector_blocking(&self.state.probe, Storage::F32)?;
-        if probe == params {
-            return Err(Error::InvalidConfig {
-                field: "dimer.displacement",
-                value: format!("{displacement:?}"),
-                expected: "larger: θ + ΔR·N is θ itself in f32",
-            });
-        }
-        if displaced == first && first.iter().any(|g| *g != 0.0) {
-            return Err(inconsistent(
-                "its gradient at the probe is that at θ to the bit: it does not read \
-                 `Evaluation::params`, or the loss is linear and has no curvature to sense",
-            ));
-        }
-        Ok(())
+        let (_, slice) = player.vectors(evaluate)?;
+        let unwritten = vec![f32::from_bits(UNWRITTEN); optimizer.layout.padded_len()];
+        optimizer.write(slice, &unwritten);
+        player.call(evaluate, &mut encoder, objective)?;
+        optimizer.gpu.submit("a check of the objective", encoder)?;
+        written(optimizer, slice).map(Some)
+    };
+    let Some(first) = gradient()? else { return Ok(()) };
+    let second = gradient()?.unwrap_or_default();
+    check_consistent("two gradients at θ", &first, &second)?;
+    let Some(at_centre) = gradient()? else { return Ok(()) };
+    check_consistent("the gradients at θ as centre and as probe", &first, &at_centre)?;
+    let displaced = gradient()?.unwrap_or_default();
+    if let (Some(probe), Some(dimer)) = (optimizer.probe(), optimizer.plan.dimer)
+        && read(optimizer, probe)? == params
+    {
+        return Err(Error::InvalidConfig {
+            field: "dimer.displacement",
+            value: format!("{:?}", dimer.displacement),
+            expected: "larger: θ + ΔR·N is θ itself in f32",
+        });
     }
-
-    /// One evaluation of the objective, after what `place` records.
-    fn gradient_at(
-        &self,
-        objective: &mut (impl Objective + ?Sized),
-        point: Point,
-        place: impl FnOnce(&Self, &mut wgpu::CommandEncoder),
-    ) -> Result<Vec<f32>> {
-        let gradient = match point {
-            Point::Centre => &self.state.gradient,
-            Point::Probe => &self.state.probe_gradient,
-        };
-        let unwritten = vec![f32::from_bits(UNWRITTEN); self.layout.padded_len()];
-        self.write(gradient, Storage::F32, &unwritten);
-        let mut encoder = self.gpu.encoder("check");
-        place(self, &mut encoder);
-        objective.gradient(self.parts().evaluation(&mut encoder, point))?;
-        self.gpu.submit("a check of the objective", encoder)?;
-        let found = self.read_vector_blocking(gradient, Storage::F32)?;
-        if let Some(index) = found.iter().position(|g| g.to_bits() == UNWRITTEN) {
-            return Err(inconsistent(format!(
-                "it did not write element {index} of the gradient, or added to what lay there"
-            )));
-        }
-        check_finite("gradient", &found)?;
-        Ok(found)
+    if displaced == first && first.iter().any(|g| *g != 0.0) {
+        return Err(inconsistent(
+            "its gradient at the probe is that at θ to the bit: it does not read \
+             `Evaluation::params`, or the loss is linear and has no curvature to sense",
+        ));
     }
+    Ok(())
+}
+
+fn read(optimizer: &Optimizer, slice: &GpuSlice) -> Result<Vec<f32>> {
+    let bytes = optimizer.gpu.read(slice)?;
+    Ok(optimizer.layout.unpad(&Storage::F32.unpack(&bytes)))
+}
+
+/// A gradient, if every element of it was written and is finite.
+fn written(optimizer: &Optimizer, slice: &GpuSlice) -> Result<Vec<f32>> {
+    let found = read(optimizer, slice)?;
+    if let Some(index) = found.iter().position(|g| g.to_bits() == UNWRITTEN) {
+        return Err(inconsistent(format!(
+            "it did not write element {index} of the gradient, or added to what lay there"
+        )));
+    }
+    check_finite("gradient", &found)?;
+    Ok(found)
 }
 
 fn inconsistent(reason: impl Into<String>) -> Error {

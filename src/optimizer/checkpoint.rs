@@ -5,14 +5,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Optimizer;
-use crate::checkpoint::{Checkpoint, Words, refuse};
+use super::checkpoint_file::{Checkpoint, Words, refuse, refuse_from};
+use super::telemetry::Reader;
+use super::{Optimizer, plateau};
 use crate::config::{Config, Storage, not_negative};
 use crate::error::Result;
 use crate::gpu::GpuSlice;
-use crate::plateau;
-use crate::state::{Record, Region};
-use crate::telemetry::Reader;
+use crate::kernels::gpu_types::{Record, Region};
 
 /// Metadata of a checkpoint.
 const CONFIG: &str = "config";
@@ -89,7 +88,7 @@ impl Optimizer {
     /// resumed.load(&path)?;
     /// optimizer.step(&mut objective)?;
     /// resumed.step(&mut objective)?;
-    /// assert_eq!(resumed.read_params_blocking()?, optimizer.read_params_blocking()?);
+    /// assert_eq!(resumed.read_params()?, optimizer.read_params()?);
     /// # std::fs::remove_file(&path).unwrap();
     /// # Ok::<(), dimer::Error>(())
     /// ```
@@ -105,7 +104,7 @@ impl Optimizer {
         for Vector { name, storage, parts } in self.vectors() {
             let mut padded = vec![0_f32; self.layout.padded_len()];
             for (slice, range) in parts {
-                padded[range].copy_from_slice(&storage.unpack(&self.gpu.read_blocking(&slice)?));
+                padded[range].copy_from_slice(&storage.unpack(&self.gpu.read(&slice)?));
             }
             for tensor in self.layout.tensors() {
                 let values = &padded[tensor.offset..tensor.offset + tensor.len];
@@ -118,8 +117,8 @@ impl Optimizer {
             let words = Words { shape: vec![bytes.len() / 4], bytes, float };
             checkpoint.tensors.insert(name.to_owned(), words);
         };
-        insert(RECORD, self.gpu.read_blocking(&self.state.latest())?, false);
-        insert(CALIBRATION, self.gpu.read_blocking(&self.state.calibration())?, true);
+        insert(RECORD, self.gpu.read(&self.state.latest())?, false);
+        insert(CALIBRATION, self.gpu.read(&self.state.calibration())?, true);
         if let Some(regions) = self.read_region_entries()? {
             let records: Vec<[Record; 2]> = regions.iter().map(|region| region.records).collect();
             insert(REGIONS, bytemuck::cast_slice(&records).to_vec(), false);
@@ -127,7 +126,7 @@ impl Optimizer {
         if let Some(slices) = self.recent_records(self.index) {
             let mut bytes = Vec::new();
             for slice in &slices {
-                bytes.extend(self.gpu.read_blocking(slice)?);
+                bytes.extend(self.gpu.read(slice)?);
             }
             insert(RECENT, bytes, false);
         }
@@ -180,7 +179,7 @@ impl Optimizer {
         let entry = |key: &str| -> Result<Value> {
             let text = checkpoint.metadata.get(key);
             let text = text.ok_or_else(|| refuse(path, format!("it has no `{key}`")))?;
-            serde_json::from_str(text).map_err(|error| refuse(path, format!("`{key}`: {error}")))
+            serde_json::from_str(text).map_err(|error| refuse_from(path, format!("`{key}`"), error))
         };
         let expect = |key: &str, saved: &Value, here: Value| match difference(key, saved, &here) {
             Some(reason) => Err(refuse(path, reason)),
@@ -190,7 +189,7 @@ impl Optimizer {
         expect(CONFIG, &saved, json(path, &self.config)?)?;
         expect(GROUPS, &entry(GROUPS)?, json(path, &self.layout.group_settings())?)?;
         let progress: Progress = serde_json::from_value(entry(PROGRESS)?)
-            .map_err(|error| refuse(path, format!("`{PROGRESS}`: {error}")))?;
+            .map_err(|error| refuse_from(path, format!("`{PROGRESS}`"), error))?;
         if let Some(field) = progress.impossible() {
             return Err(refuse(path, format!("`{PROGRESS}.{field}` is none that was saved")));
         }
@@ -248,10 +247,12 @@ impl Optimizer {
         }
         self.settle(path)?;
         // Before anything changes, since a file may hold any number.
-        self.set_loss_scale(progress.loss_scale).map_err(|error| refuse(path, error))?;
+        self.set_loss_scale(progress.loss_scale)
+            .map_err(|error| refuse_from(path, format!("`{PROGRESS}.loss_scale`"), error))?;
         for (padded, Vector { storage, parts, .. }) in vectors {
             for (slice, range) in parts {
-                self.write(&slice, storage, &padded[range]);
+                let bytes = storage.pack(&padded[range]);
+                self.gpu.queue().write_buffer(&slice.buffer, slice.offset, &bytes);
             }
         }
         let queue = self.gpu.queue();
@@ -288,36 +289,28 @@ impl Optimizer {
 
     /// The vectors that outlive a step.
     fn vectors(&self) -> Vec<Vector> {
-        let state = &self.state;
+        let (state, storage) = (&self.state, self.plan.storage);
         let whole = [
-            ("params", &state.params, Storage::F32),
-            ("orientation", &state.orientation, state.storage),
-            ("first_moment", &state.first_moment, state.storage),
-            ("second_moment", &state.second_moment, state.storage),
+            ("params", Some(&state.params), Storage::F32),
+            ("orientation", state.orientation.as_ref(), storage),
+            ("first_moment", state.first_moment.as_ref(), storage),
+            ("second_moment", state.second_moment.as_ref(), storage),
         ];
         let len = self.layout.padded_len();
-        // Others are stubs.
-        let used = whole
-            .into_iter()
-            .filter(|(_, slice, storage)| slice.size >= storage.bytes() * len as u64);
-        let vector = |(name, slice, storage): (&'static str, &GpuSlice, Storage)| Vector {
-            name,
-            storage,
-            parts: vec![(slice.clone(), 0..len)],
+        let vector = |(name, slice, storage): (_, Option<&GpuSlice>, _)| {
+            Some(Vector { name, storage, parts: vec![(slice?.clone(), 0..len)] })
         };
-        let mut vectors: Vec<_> = used.map(vector).collect();
-        let width = state.storage.bytes();
-        let direction: Vec<_> = self
-            .kernels
-            .direction_places()
-            .map(|(first, range)| {
-                let (offset, size) = (width * first as u64, width * range.len() as u64);
-                (GpuSlice { buffer: state.workspace.clone(), offset, size }, range)
-            })
-            .collect();
-        if !direction.is_empty() {
-            let storage = state.storage;
-            vectors.push(Vector { name: "direction", storage, parts: direction });
+        let mut vectors: Vec<_> = whole.into_iter().filter_map(vector).collect();
+        let Some(workspace) = &state.workspace else { return vectors };
+        let width = storage.bytes();
+        let part = |(place, range): (std::ops::Range<usize>, std::ops::Range<usize>)| {
+            let offset = workspace.offset + width * place.start as u64;
+            let size = width * place.len() as u64;
+            (GpuSlice { buffer: workspace.buffer.clone(), offset, size }, range)
+        };
+        let parts: Vec<_> = self.plan.direction_places().into_iter().map(part).collect();
+        if !parts.is_empty() {
+            vectors.push(Vector { name: "direction", storage, parts });
         }
         vectors
     }
@@ -330,7 +323,7 @@ impl Optimizer {
 
     fn read_region_entries(&self) -> Result<Option<Vec<Region>>> {
         let Some(buffers) = &self.state.regions else { return Ok(None) };
-        let bytes = self.gpu.read_blocking(&GpuSlice::whole(buffers.regions.clone()))?;
+        let bytes = self.gpu.read(&GpuSlice::whole(buffers.regions.clone()))?;
         Ok(Some(bytemuck::pod_collect_to_vec(&bytes)))
     }
 }
@@ -341,7 +334,7 @@ fn unscaled() -> f64 {
 }
 
 fn json(path: &Path, value: &impl Serialize) -> Result<Value> {
-    serde_json::to_value(value).map_err(|error| refuse(path, error))
+    serde_json::to_value(value).map_err(|error| refuse_from(path, "the settings", error))
 }
 
 /// Settings with the defaults of those that are newer than the file.

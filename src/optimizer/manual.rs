@@ -1,11 +1,12 @@
 //! [`ManualStep`]: a step without callbacks, for training loops that own the control flow.
 
 use super::{Optimizer, Recorded};
-use crate::config::{Difference, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::GpuSlice;
-use crate::kernels::Mode;
 use crate::objective::Point;
+use crate::plan::StepKind;
+use crate::plan::program::Cursor;
+use crate::player::Pause;
 
 /// The two vectors of one evaluation, padded.
 #[derive(Clone, Copy, Debug)]
@@ -38,40 +39,35 @@ pub struct PointBuffers<'a> {
 #[must_use = "a step that is not finished changes nothing"]
 pub struct ManualStep<'a> {
     optimizer: &'a mut Optimizer,
-    mode: Mode,
+    kind: StepKind,
+    /// Where the step goes on.
+    cursor: Cursor,
+    evaluations: u32,
+    /// Where the gradient of the last probe belongs.
+    probe_gradient: Option<GpuSlice>,
     /// Probes placed so far.
     placed: u32,
     /// Probes of the step, fewer once it has stopped early.
     probes: u32,
 }
 
-impl Optimizer {
-    /// Begins a step without callbacks.
-    ///
-    /// Work that reads `params` and writes `gradient` of a point is the user's, on
-    /// [`Gpu::queue`](crate::Gpu::queue).
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`] with [`Difference::Exact`], which needs an objective;
-    /// [`Error::DeviceLost`].
-    pub fn begin_step(&mut self) -> Result<ManualStep<'_>> {
-        if self.plan.difference == Difference::Exact {
-            return Err(Error::InvalidConfig {
-                field: "dimer.difference",
-                value: "Exact".into(),
-                expected: "Forward or Central in a step without an objective",
-            });
+impl<'a> ManualStep<'a> {
+    pub(super) fn new(optimizer: &'a mut Optimizer, kind: StepKind) -> Self {
+        let program = optimizer.plan.program(kind);
+        let probes = program.map_or(0, |program| program.evaluations(Some(Point::Probe)));
+        Self {
+            optimizer,
+            kind,
+            cursor: Cursor::default(),
+            evaluations: 0,
+            probe_gradient: None,
+            placed: 0,
+            probes,
         }
-        let mode = self.next_mode()?;
-        self.prepare()?;
-        let probes = self.plan.probes(mode);
-        Ok(ManualStep { optimizer: self, mode, placed: 0, probes })
     }
-}
 
-impl ManualStep<'_> {
     /// θ and g₁; every step needs this gradient, before the second probe is placed, but for the
-    /// events of [`Difference::Central`].
+    /// events of [`Difference::Central`](crate::Difference::Central).
     pub fn centre(&self) -> PointBuffers<'_> {
         let state = &self.optimizer.state;
         PointBuffers { params: &state.params, gradient: &state.gradient }
@@ -83,21 +79,32 @@ impl ManualStep<'_> {
     /// # Errors
     /// [`Error::DeviceLost`].
     pub fn next_probe(&mut self) -> Result<Option<PointBuffers<'_>>> {
-        let optimizer = &*self.optimizer;
         if self.placed == self.probes {
             return Ok(None);
         }
-        let parts = optimizer.parts();
+        let optimizer = &*self.optimizer;
         let mut encoder = optimizer.gpu.encoder("probe");
-        parts.place_probe(&mut encoder, optimizer.index, self.placed);
-        if parts.has_stopped(&mut encoder, self.placed)? {
+        let mut player = optimizer.player(self.kind)?;
+        (player.cursor, player.evaluations) = (self.cursor, self.evaluations);
+        // The gradient at the centre is the user's to write at any time.
+        let pause = loop {
+            match player.advance(&mut encoder, false)? {
+                Pause::Evaluate(evaluate) if evaluate.point == Point::Centre => {}
+                pause => break pause,
+            }
+        };
+        let Pause::Evaluate(evaluate) = pause else {
+            (self.cursor, self.evaluations) = (player.cursor, player.evaluations);
             self.probes = self.placed;
             return Ok(None);
-        }
+        };
+        let (params, gradient) = player.vectors(evaluate)?;
+        let (cursor, evaluations) = (player.cursor, player.evaluations);
         optimizer.gpu.submit("a probe", encoder)?;
-        let gradient = parts.gradient_of(self.placed);
+        (self.cursor, self.evaluations) = (cursor, evaluations);
+        self.probe_gradient = Some(gradient.clone());
         self.placed += 1;
-        Ok(Some(PointBuffers { params: &optimizer.state.probe, gradient }))
+        Ok(Some(PointBuffers { params, gradient }))
     }
 
     /// Writes a gradient from the host, without padding.
@@ -107,17 +114,13 @@ impl ManualStep<'_> {
     pub fn write_gradient(&self, point: Point, gradient: &[f32]) -> Result<()> {
         let optimizer = &self.optimizer;
         let padded = optimizer.layout.pad("gradient", gradient)?;
-        match point {
-            Point::Centre => optimizer.write(&optimizer.state.gradient, Storage::F32, &padded),
-            Point::Probe if self.placed > 0 => {
-                optimizer.write(
-                    optimizer.parts().gradient_of(self.placed - 1),
-                    Storage::F32,
-                    &padded,
-                );
-            }
+        let slice = match point {
+            Point::Centre => Some(&optimizer.state.gradient),
             // A step without a probe has no use for its gradient.
-            Point::Probe => {}
+            Point::Probe => self.probe_gradient.as_ref(),
+        };
+        if let Some(slice) = slice {
+            optimizer.write(slice, &padded);
         }
         Ok(())
     }
@@ -128,17 +131,19 @@ impl ManualStep<'_> {
     /// [`Error::UnfinishedStep`] if a probe of an event was not asked for, so that its gradient
     /// cannot have been written; [`Error::DeviceLost`]. Nothing has changed then.
     pub fn finish(self) -> Result<()> {
-        let Self { optimizer, mode, placed, probes } = self;
+        let Self { optimizer, kind, cursor, placed, probes, evaluations, .. } = self;
         if placed < probes {
             return Err(Error::UnfinishedStep { placed, probes });
         }
         let mut encoder = optimizer.gpu.encoder("step");
-        optimizer.parts().update(&mut encoder, optimizer.index, mode);
+        let mut player = optimizer.player(kind)?;
+        (player.cursor, player.evaluations) = (cursor, evaluations);
+        while !matches!(player.advance(&mut encoder, false)?, Pause::End) {}
+        let evaluations = player.evaluations;
         optimizer.finish(&mut encoder);
         optimizer.supplies_loss = false;
         optimizer.gpu.submit("a step", encoder)?;
-        let evaluations = u32::from(optimizer.plan.has_centre(mode)) + probes;
-        optimizer.advance(Recorded { mode, evaluations });
+        optimizer.advance(Recorded { kind, evaluations });
         Ok(())
     }
 }

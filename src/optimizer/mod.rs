@@ -1,39 +1,39 @@
 //! [`Optimizer`]: the public face of the crate.
 
+mod access;
 mod check;
 mod checkpoint;
+mod checkpoint_file;
 mod manual;
-mod modes;
-mod read;
+mod plateau;
 mod skips;
-mod times;
+mod telemetry;
 mod tune;
-mod write;
 
-pub use crate::kernels::KernelTime;
 pub use manual::{ManualStep, PointBuffers};
-pub use modes::{Eigenpair, Modes};
+pub use telemetry::{RegionCurvature, StopReason, Telemetry};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::config::{Config, Dimer};
+use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuSlice};
-use crate::kernels::{Kernels, Mode};
+use crate::gpu::{Gpu, Timer};
+use crate::kernels::bindings::Bindings;
+use crate::kernels::gpu_types::Step;
 use crate::layout::Layout;
 use crate::objective::Objective;
-use crate::orientation;
-use crate::plateau::Plateau;
-use crate::state::{Buffers, STEP_SLOTS, STEP_STRIDE, State, Step};
-use crate::step::{Parts, Plan};
-use crate::telemetry::Reader;
+use crate::plan::program::Program;
+use crate::plan::{Plan, StepKind};
+use crate::player::{Compiled, Player, Stand};
+use crate::state::{BindGroups, Buffers, STEP_SLOTS, STEP_STRIDE, State, Workspace, orientation};
 
+use plateau::Plateau;
 use skips::Skips;
+use telemetry::Reader;
 
-/// Steps from one look at whether the device is still there to the next; recording and submitting alone
-/// do not tell.
-const SIGNS_OF_LIFE: u64 = 32;
+/// Steps from one liveness check of the device to the next; recording and submitting alone do not tell.
+const LIVENESS_CHECKS: u64 = 32;
 
 /// Minimises an [`Objective`] on the GPU, sensing its curvature with a dimer.
 ///
@@ -45,22 +45,25 @@ const SIGNS_OF_LIFE: u64 = 32;
 /// [`Telemetry::skipped_steps`](crate::Telemetry::skipped_steps).
 #[derive(Debug)]
 pub struct Optimizer {
-    gpu: Gpu,
-    layout: Layout,
-    config: Config,
-    state: State,
-    kernels: Kernels,
-    plan: Plan,
+    pub(crate) gpu: Gpu,
+    pub(crate) layout: Layout,
+    pub(crate) config: Config,
+    pub(crate) plan: Plan,
+    pub(crate) state: State,
+    groups: BindGroups,
+    /// The pipelines of each kind of step, made when first needed.
+    compiled: [Option<Compiled>; 4],
     plateau: Option<Plateau>,
     /// The hyperparameters of the next step.
     hyperparameters: Step,
-    index: u64,
+    pub(crate) index: u64,
     /// Whether an event has been recorded.
     turned: bool,
-    gradient_evaluations: u64,
+    pub(crate) gradient_evaluations: u64,
     supplies_loss: bool,
     telemetry: Reader,
     skips: Option<Skips>,
+    pub(crate) timer: Option<Timer>,
     /// Steps recorded into encoders of the user that have not finished.
     pending: Arc<AtomicU32>,
 }
@@ -74,7 +77,7 @@ impl Optimizer {
     ///
     /// let layout = Layout::flat(1000)?;
     /// let optimizer = Optimizer::new(&Gpu::new()?, layout, Config::default(), &[0.5; 1000])?;
-    /// assert_eq!(optimizer.read_params_blocking()?, [0.5; 1000]);
+    /// assert_eq!(optimizer.read_params()?, [0.5; 1000]);
     /// # Ok::<(), dimer::Error>(())
     /// ```
     ///
@@ -101,42 +104,53 @@ impl Optimizer {
         buffers: Buffers,
     ) -> Result<Self> {
         config.validate()?;
-        if config.dimer.is_some() && !layout.tensors().iter().any(|t| layout.group(t).dimer) {
-            return Err(Error::InvalidConfig {
-                field: "dimer",
-                value: "set".into(),
-                expected: "None, since every tensor is in a group without dimer",
-            });
-        }
-        let layout = layout.tiled(gpu);
-        let state = State::new(gpu, &layout, &config, buffers)?;
-        let kernels = Kernels::new(gpu, &layout, &config, &state)?;
-        let skips = config.max_consecutive_skips.map(|limit| Skips::new(gpu, limit)).transpose()?;
-        let optimizer = Self {
+        let layout = layout.tiled(gpu.tuning());
+        let plan = Plan::new(&config, &layout, gpu.tuning(), &gpu.limits())?;
+        let state = State::new(gpu, &layout, &plan, buffers)?;
+        let programs = StepKind::ALL.iter().filter_map(|&kind| plan.program(kind));
+        let bindings = programs.flat_map(Program::dispatches).map(|it| it.kernel.bindings());
+        let mut wanted: Vec<Bindings> = Vec::new();
+        bindings.for_each(|it| {
+            if !wanted.contains(&it) {
+                wanted.push(it);
+            }
+        });
+        let workspace = Workspace {
+            slice: state.workspace.as_ref(),
+            vectors: plan.workspace,
+            width: plan.storage.bytes(),
+            modes: None,
+        };
+        let groups =
+            BindGroups::new(gpu, &layout, &plan, &state, &plan.shards, &wanted, workspace)?;
+        let skips = plan.max_consecutive_skips.map(|limit| Skips::new(gpu, limit)).transpose()?;
+        let mut optimizer = Self {
             gpu: gpu.clone(),
-            plan: Plan::new(&config),
-            plateau: Plateau::new(&config),
-            hyperparameters: Step {
-                learning_rate: config.learning_rate as f32,
-                ..Step::new(&config, &layout, state.regions.as_ref())
-            },
+            plateau: plan.events.on_plateau().map(Plateau::new),
+            hyperparameters: plan.hyperparameters,
             layout,
             config,
+            plan,
             state,
-            kernels,
+            groups,
+            compiled: Default::default(),
             index: 0,
             turned: false,
             gradient_evaluations: 0,
             supplies_loss: false,
             telemetry: Reader::default(),
             skips,
+            timer: None,
             pending: Arc::default(),
         };
-        if let Some(Dimer { seed, .. }) = optimizer.config.dimer {
-            let regions = optimizer.state.region_tensors(&optimizer.layout);
-            let orientation = orientation::random(&optimizer.layout, &regions, seed);
-            let storage = optimizer.state.storage;
-            optimizer.write(&optimizer.state.orientation, storage, &orientation);
+        let reached: Vec<StepKind> = optimizer.plan.reached().collect();
+        for kind in reached {
+            optimizer.compile(kind)?;
+        }
+        if let Some(dimer) = optimizer.plan.dimer {
+            let regions = optimizer.region_tensors();
+            let first = orientation::random(&optimizer.layout, &regions, dimer.seed);
+            optimizer.write_stored(optimizer.state.orientation.as_ref(), &first);
         }
         Ok(optimizer)
     }
@@ -149,7 +163,8 @@ impl Optimizer {
     /// taken again.
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.gpu.encoder("step");
-        let recorded = self.record(&mut encoder, objective, Work::Step)?;
+        let kind = self.next_kind()?;
+        let recorded = self.record(&mut encoder, objective, kind)?;
         self.gpu.submit("a step", encoder)?;
         self.advance(recorded);
         Ok(())
@@ -167,14 +182,15 @@ impl Optimizer {
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
     ) -> Result<()> {
-        self.record_for_user(encoder, objective, Work::Step)
+        let kind = self.next_kind()?;
+        self.record_for_user(encoder, objective, kind)
     }
 
     fn record_for_user(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
-        work: Work,
+        kind: StepKind,
     ) -> Result<()> {
         if self.pending.load(Ordering::Acquire) >= STEP_SLOTS {
             // Those that were submitted finish now; the others keep their slots.
@@ -184,7 +200,7 @@ impl Optimizer {
         if pending >= STEP_SLOTS {
             return Err(Error::TooManyPendingSteps { pending });
         }
-        let recorded = self.record(encoder, objective, work)?;
+        let recorded = self.record(encoder, objective, kind)?;
         let slot = PendingSlot::new(&self.pending);
         encoder.on_submitted_work_done(move || drop(slot));
         self.advance(recorded);
@@ -195,10 +211,10 @@ impl Optimizer {
     /// curvature of a training that another optimizer does. Costs the gradients of one event.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] without a dimer; else as [`Optimizer::step`].
+    /// [`Error::Unsupported`] without a dimer; else as [`Optimizer::step`].
     pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.gpu.encoder("rotation");
-        let recorded = self.record(&mut encoder, objective, Work::Rotation)?;
+        let recorded = self.record(&mut encoder, objective, StepKind::Rotation)?;
         self.gpu.submit("a rotation", encoder)?;
         self.advance(recorded);
         Ok(())
@@ -208,120 +224,145 @@ impl Optimizer {
     /// [`Optimizer::record_step`] does a step.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] without a dimer; else as [`Optimizer::record_step`].
+    /// [`Error::Unsupported`] without a dimer; else as [`Optimizer::record_step`].
     pub fn record_rotation(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
     ) -> Result<()> {
-        self.record_for_user(encoder, objective, Work::Rotation)
+        self.record_for_user(encoder, objective, StepKind::Rotation)
     }
 
-    /// θ on the GPU, padded; read only while a step is recorded or runs.
-    pub fn params(&self) -> &GpuSlice {
-        &self.state.params
+    /// Begins a step without callbacks.
+    ///
+    /// Work that reads `params` and writes `gradient` of a point is the user's, on
+    /// [`Gpu::queue`](crate::Gpu::queue).
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] with [`Difference::Exact`](crate::Difference::Exact), which needs an objective;
+    /// [`Error::DeviceLost`].
+    pub fn begin_step(&mut self) -> Result<ManualStep<'_>> {
+        if self.plan.dimer.is_some_and(|dimer| dimer.needs_products) {
+            return Err(Error::Unsupported {
+                what: "a step without an objective",
+                with: "Difference::Exact, whose products only an objective has",
+                instead: "set `dimer.difference` to Forward or Central",
+            });
+        }
+        let kind = self.next_kind()?;
+        self.prepare()?;
+        Ok(ManualStep::new(self, kind))
     }
 
-    /// The probe θ + ΔR·N of the last event, padded; without a dimer, a stub.
-    pub fn probe(&self) -> &GpuSlice {
-        &self.state.probe
+    /// Evaluates the objective at θ twice, and where there is a dimer also as a probe at θ and at the
+    /// probe of an event, all as of one step, and looks for what makes a dimer sense something other
+    /// than the curvature of the loss:
+    ///
+    /// - gradients that differ at the same point: a minibatch that moved, live dropout, another batch or
+    ///   mode for the probe;
+    /// - a probe with the gradient of θ to the bit: [`Evaluation::params`](crate::Evaluation::params) is
+    ///   not read (or the loss is linear there, and a dimer without use);
+    /// - elements of the gradient that are not written, or added to what lay there;
+    /// - parameters that the objective changes.
+    ///
+    /// Waits for the GPU; takes no step and changes no state. With [`Difference::Exact`](crate::Difference::Exact), whose probes are
+    /// no gradients, as without a dimer.
+    ///
+    /// # Errors
+    /// [`Error::InconsistentObjective`], which says what was found; [`Error::NonFinite`] if a gradient is
+    /// not finite; [`Error::InvalidConfig`] for a displacement too small to make the probe another point
+    /// in f32; what the objective returns.
+    pub fn check_objective(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
+        check::check(self, objective)
     }
 
-    /// Where the gradient at θ belongs.
-    pub fn gradient(&self) -> &GpuSlice {
-        &self.state.gradient
+    /// What each kind of step does, stage by stage, and what it costs; the same for every step of a kind.
+    ///
+    /// ```
+    /// use dimer::{Config, Gpu, Layout, Optimizer};
+    ///
+    /// let config = Config { dimer: None, ..Config::default() };
+    /// let optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(100)?, config, &[1.0; 100])?;
+    /// assert_eq!(optimizer.plan().costs()[0].bytes_per_parameter, 32.0);
+    /// println!("{}", optimizer.plan());
+    /// # Ok::<(), dimer::Error>(())
+    /// ```
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
-    /// Where the gradient at the probe belongs; without a dimer, a stub.
-    pub fn probe_gradient(&self) -> &GpuSlice {
-        &self.state.probe_gradient
-    }
-
-    /// N, a unit vector, padded; zero in groups without dimer. With several dimers, one behind the
-    /// other. Without a dimer, a stub. With [`Storage::Bf16`](crate::Storage::Bf16), 2 bytes an element.
-    pub fn orientation(&self) -> &GpuSlice {
-        &self.state.orientation
-    }
-
-    /// The device that the optimizer runs on.
-    pub fn gpu(&self) -> &Gpu {
-        &self.gpu
-    }
-
-    /// How the parameters are packed.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    /// The settings it was made with.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// Steps and rotations recorded so far, skipped ones included.
-    pub fn steps(&self) -> u64 {
-        self.index
-    }
-
-    /// Gradients, and exact Hessian-vector products, asked of objectives so far: the cost to compare
-    /// optimizers by.
-    pub fn gradient_evaluations(&self) -> u64 {
-        self.gradient_evaluations
-    }
-
-    fn parts(&self) -> Parts<'_> {
-        Parts {
+    fn stand(&self) -> Stand<'_> {
+        Stand {
             gpu: &self.gpu,
             layout: &self.layout,
-            state: &self.state,
-            kernels: &self.kernels,
             plan: &self.plan,
+            state: &self.state,
+            groups: &self.groups,
+            timer: self.timer.as_ref(),
+            index: self.index,
+            modes: 0,
         }
     }
 
-    /// Records a whole step or rotation and counts its evaluations; nothing of `self` that a later
-    /// step sees has changed until [`Self::advance`].
+    /// Makes the pipelines of a kind of step, where it has none yet.
+    fn compile(&mut self, kind: StepKind) -> Result<()> {
+        let program = self.plan.program(kind).ok_or_else(|| no_dimer("a rotation"))?;
+        let place = &mut self.compiled[kind as usize];
+        if place.is_none() {
+            *place = Some(Compiled::new(&self.gpu, &self.plan, program)?);
+        }
+        Ok(())
+    }
+
+    /// Plays a step of `kind` from its beginning.
+    fn player(&self, kind: StepKind) -> Result<Player<'_>> {
+        let program = self.plan.program(kind);
+        match program.zip(self.compiled[kind as usize].as_ref()) {
+            Some((program, compiled)) => Ok(Player::new(self.stand(), program, compiled)),
+            None => Err(no_dimer("a rotation")),
+        }
+    }
+
+    /// Records a whole step and counts its evaluations; nothing of `self` that a later step sees has changed
+    /// until [`Self::advance`].
     fn record(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
-        work: Work,
+        kind: StepKind,
     ) -> Result<Recorded> {
-        let mode = match work {
-            Work::Step => self.next_mode()?,
-            Work::Rotation if self.config.dimer.is_some() => Mode::Event,
-            Work::Rotation => return Err(no_dimer("set, to rotate it")),
-        };
+        self.compile(kind)?;
         self.prepare()?;
-        let evaluations = self.parts().gradients(encoder, objective, self.index, mode)?;
-        match work {
-            Work::Step => self.parts().update(encoder, self.index, mode),
-            Work::Rotation => self.parts().rotate(encoder, self.index),
-        }
+        objective.begin_step(self.index)?;
+        let mut player = self.player(kind)?;
+        player.play(encoder, objective)?;
+        let evaluations = player.evaluations;
         self.finish(encoder);
         self.supplies_loss = objective.supplies_loss();
-        Ok(Recorded { mode, evaluations })
+        Ok(Recorded { kind, evaluations })
     }
 
     /// What the next step does with the dimer.
-    fn next_mode(&mut self) -> Result<Mode> {
-        let event = match (self.plan.is_event(self.index), &mut self.plateau) {
+    fn next_kind(&mut self) -> Result<StepKind> {
+        let event = match (self.plan.events.is_event(self.index), &mut self.plateau) {
             (None, Some(plateau)) => {
                 plateau.is_event(&self.gpu, &self.state, self.index, self.supplies_loss)?
             }
             (event, _) => event.unwrap_or(false),
         };
-        Ok(self.plan.mode(event, self.turned))
+        Ok(self.plan.events.kind(event, self.turned))
     }
 
     /// Hands the hyperparameters of the next step over.
-    fn prepare(&mut self) -> Result<()> {
-        self.check_skips()?;
-        if self.index.is_multiple_of(SIGNS_OF_LIFE) {
+    pub(crate) fn prepare(&mut self) -> Result<()> {
+        if let Some(skips) = &self.skips {
+            skips.check(&self.gpu, self.index)?;
+        }
+        if self.index.is_multiple_of(LIVENESS_CHECKS) {
             self.gpu.check_alive()?;
         }
-        if let Some(timer) = &mut self.kernels.timer {
-            timer.begin_step();
+        if let Some(timer) = &mut self.timer {
+            timer.begin();
         }
         self.hyperparameters.index = self.index as u32;
         let slot = self.index % u64::from(STEP_SLOTS);
@@ -330,33 +371,36 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Records what is kept of a step beside its work.
+    /// Records what is kept of a step besides its work.
     fn finish(&mut self, encoder: &mut wgpu::CommandEncoder) {
-        self.look_at_skips(encoder);
-        if let Some(timer) = &mut self.kernels.timer {
-            timer.end_step(encoder, self.index);
+        if let Some(skips) = &self.skips {
+            skips.look(encoder, &self.state.streak(), self.index);
+        }
+        if let Some(timer) = &mut self.timer {
+            timer.end(encoder, self.index);
         }
     }
 
-    fn advance(&mut self, Recorded { mode, evaluations }: Recorded) {
+    fn advance(&mut self, Recorded { kind, evaluations }: Recorded) {
         self.index += 1;
-        self.turned |= mode == Mode::Event;
+        self.turned |= kind.turns();
         self.gradient_evaluations += u64::from(evaluations);
+    }
+
+    /// For each dimer, its tensors.
+    fn region_tensors(&self) -> Vec<Vec<usize>> {
+        match &self.plan.regions {
+            Some(regions) => regions.tensors.clone(),
+            None => vec![(0..self.layout.tensors().len()).collect()],
+        }
     }
 }
 
 /// What a recorded step was, and how many evaluations it has.
 #[derive(Clone, Copy)]
 struct Recorded {
-    mode: Mode,
+    kind: StepKind,
     evaluations: u32,
-}
-
-/// What is recorded after the gradients.
-#[derive(Clone, Copy)]
-enum Work {
-    Step,
-    Rotation,
 }
 
 /// One slot of hyperparameters, given back when its step has finished or its encoder is dropped.
@@ -375,6 +419,7 @@ impl Drop for PendingSlot {
     }
 }
 
-fn no_dimer(expected: &'static str) -> Error {
-    Error::InvalidConfig { field: "dimer", value: "None".into(), expected }
+/// The error of what only a dimer can do.
+pub(crate) fn no_dimer(what: &'static str) -> Error {
+    Error::Unsupported { what, with: "a configuration without a dimer", instead: "set `dimer`" }
 }

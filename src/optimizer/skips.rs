@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::Optimizer;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, GpuSlice};
 
 /// Steps from one look to the next, at most.
 const PERIOD: u32 = 32;
@@ -60,35 +59,30 @@ impl Skips {
         self.state.store(IDLE, Ordering::Release);
         found
     }
-}
 
-impl Optimizer {
-    /// Whether the steps so far let another one begin.
-    pub(super) fn check_skips(&self) -> Result<()> {
-        let Some(skips) = &self.skips else { return Ok(()) };
+    /// Whether the steps before step `index` let it begin.
+    pub(super) fn check(&self, gpu: &Gpu, index: u64) -> Result<()> {
         // Submissions let callbacks run; where the user keeps many back, this does.
-        let pending = skips.state.load(Ordering::Acquire) == PENDING;
-        if pending && self.index.is_multiple_of(skips.period()) {
-            self.gpu.poll()?;
+        let pending = self.state.load(Ordering::Acquire) == PENDING;
+        if pending && index.is_multiple_of(self.period()) {
+            gpu.poll()?;
         }
-        match skips.take() {
-            Some(skipped) if skipped >= skips.limit => Err(Error::TooManySkips { skipped }),
+        match self.take() {
+            Some(skipped) if skipped >= self.limit => Err(Error::TooManySkips { skipped }),
             _ => Ok(()),
         }
     }
 
-    /// Looks at the steps up to this one, unless the last look is still under way.
-    pub(super) fn look_at_skips(&self, encoder: &mut wgpu::CommandEncoder) {
-        let Some(skips) = &self.skips else { return };
-        let due = (self.index + 1).is_multiple_of(skips.period());
-        if !due || skips.state.load(Ordering::Acquire) != IDLE {
+    /// Looks at `streak` after step `index`, unless the last look is still under way.
+    pub(super) fn look(&self, encoder: &mut wgpu::CommandEncoder, streak: &GpuSlice, index: u64) {
+        let due = (index + 1).is_multiple_of(self.period());
+        if !due || self.state.load(Ordering::Acquire) != IDLE {
             return;
         }
-        let streak = self.state.streak();
-        encoder.copy_buffer_to_buffer(&streak.buffer, streak.offset, &skips.buffer, 0, streak.size);
-        skips.state.store(PENDING, Ordering::Release);
-        let look = Look(Arc::clone(&skips.state));
-        encoder.map_buffer_on_submit(&skips.buffer, wgpu::MapMode::Read, .., move |mapped| {
+        encoder.copy_buffer_to_buffer(&streak.buffer, streak.offset, &self.buffer, 0, streak.size);
+        self.state.store(PENDING, Ordering::Release);
+        let look = Look(Arc::clone(&self.state));
+        encoder.map_buffer_on_submit(&self.buffer, wgpu::MapMode::Read, .., move |mapped| {
             if mapped.is_ok() {
                 look.arrived();
             }

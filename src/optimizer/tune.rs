@@ -87,14 +87,16 @@ impl Tuning {
     /// [`Tuning::measure`].
     pub fn cached(gpu: &Gpu, len: usize, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let refuse = |reason: &dyn std::fmt::Display| Error::TuningCache {
+        type Source = Box<dyn std::error::Error + Send + Sync>;
+        let refuse = |source: Source| Error::TuningCache {
             path: path.to_owned(),
-            reason: reason.to_string(),
+            reason: source.to_string(),
+            source: Some(source),
         };
         let mut known: BTreeMap<String, Self> = match std::fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| refuse(&error))?,
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| refuse(error.into()))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(refuse(&error)),
+            Err(error) => return Err(refuse(error.into())),
         };
         let info = gpu.device().adapter_info();
         let len = measured_length(len);
@@ -104,8 +106,9 @@ impl Tuning {
         }
         let tuning = Self::measure(gpu, len)?;
         known.insert(key, tuning);
-        let text = serde_json::to_string_pretty(&known).map_err(|error| refuse(&error))?;
-        crate::checkpoint::replace(path, text.as_bytes()).map_err(|error| refuse(&error))?;
+        let text = serde_json::to_string_pretty(&known).map_err(|error| refuse(error.into()))?;
+        super::checkpoint_file::replace(path, text.as_bytes())
+            .map_err(|error| refuse(error.into()))?;
         Ok(tuning)
     }
 }

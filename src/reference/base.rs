@@ -1,7 +1,7 @@
 //! The base optimizers: those of PyTorch as it documents them, and Sophia.
 
 use super::Reference;
-use crate::config::Base;
+use crate::config::{Adam, Base, Sgd, Sophia};
 
 impl Reference {
     /// One step of the base optimizer along the corrected and clipped gradient.
@@ -12,21 +12,21 @@ impl Reference {
             let decay = group.weight_decay.unwrap_or(self.config.weight_decay);
             let theta = self.params[i];
             self.params[i] = match self.config.base {
-                Base::Sgd { momentum, nesterov } => {
+                Base::Sgd(Sgd { momentum, nesterov }) => {
                     let g = g + decay * theta;
                     let m = momentum * self.first_moment[i] + g;
                     self.first_moment[i] = m;
                     theta - rate * if nesterov { g + momentum * m } else { m }
                 }
-                Base::Adam { beta1, beta2, epsilon } => {
+                Base::Adam(Adam { beta1, beta2, epsilon }) => {
                     let g = g + decay * theta;
                     theta - rate * self.adam_direction(i, g, beta1, beta2, epsilon)
                 }
-                Base::AdamW { beta1, beta2, epsilon } => {
+                Base::AdamW(Adam { beta1, beta2, epsilon }) => {
                     let decayed = theta - rate * decay * theta;
                     decayed - rate * self.adam_direction(i, g, beta1, beta2, epsilon)
                 }
-                Base::Sophia { beta1, beta2, rho, epsilon } => {
+                Base::Sophia(Sophia { beta1, beta2, rho, epsilon }) => {
                     let decayed = theta - rate * decay * theta;
                     let (m, h) = self.moments(i, g, beta1, beta2);
                     decayed - rate * (m / (rho * h).max(epsilon)).clamp(-1.0, 1.0)

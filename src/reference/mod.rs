@@ -9,7 +9,7 @@ mod scope;
 mod translation;
 
 use crate::config::{
-    Config, Correction, Difference, Dimer, Displacement, Rate, Rotation, Schedule,
+    Config, Correction, Difference, Dimer, Displacement, Rate, Relative, Rotation, Schedule,
 };
 use crate::layout::{Group, Layout};
 
@@ -182,7 +182,9 @@ impl Reference {
     pub fn distance(&self, dimer: &Dimer) -> f64 {
         match dimer.displacement {
             Displacement::Absolute(distance) => distance,
-            Displacement::Relative { factor, minimum } => minimum.max(factor * norm(&self.params)),
+            Displacement::Relative(Relative { factor, minimum }) => {
+                minimum.max(factor * norm(&self.params))
+            }
             Displacement::Automatic => self.displacement_factor * norm(&self.params).max(1.0),
         }
     }

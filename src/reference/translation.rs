@@ -1,7 +1,7 @@
 //! What happens along N: projection, the saddle-free step, or the climb.
 
 use super::{Reference, dot};
-use crate::config::{Dimer, Translation};
+use crate::config::{Dimer, Project, SaddleFree, Translation};
 
 impl Reference {
     /// Mean and standard error of the curvatures of the last four events.
@@ -25,13 +25,13 @@ impl Reference {
     ) -> Vec<f64> {
         self.projection = dot(g1, &self.orientation);
         match dimer.translation {
-            Translation::Project { alpha, only_negative_curvature } => {
+            Translation::Project(Project { alpha, only_negative_curvature }) => {
                 if only_negative_curvature && self.curvature >= 0.0 {
                     return g1.to_vec();
                 }
                 self.without_mode(g1, alpha)
             }
-            Translation::SaddleFree { trust, damping, kick, significance } => {
+            Translation::SaddleFree(SaddleFree { trust, damping, kick, significance }) => {
                 let bound = self.curvature_mean + significance * self.curvature_error;
                 let (last_projection, last_shift) = last;
                 let ratio =

@@ -1,68 +1,27 @@
-//! [`State`]: the GPU buffers of one optimizer.
+//! [`State`]: the GPU buffers of one optimizer, and the bind groups over them.
 
-mod regions;
-mod twins;
+mod bindings;
+pub(crate) mod orientation;
 
-pub(crate) use regions::PIECE_WIDTH;
-#[cfg(test)]
-pub(crate) use regions::Piece;
-pub(crate) use regions::{Region, Regions, workgroups};
-#[cfg(test)]
-pub(crate) use twins::GroupEntry;
-pub(crate) use twins::{Record, Shard, Step, Tables};
-
-use std::ops::Range;
+pub(crate) use bindings::{BindGroups, Workspace};
 
 use wgpu::BufferUsages;
 
-use crate::config::{Base, Config, RayleighRitz, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
+use crate::kernels::bindings::Vector;
+use crate::kernels::gpu_types::{
+    CALIBRATION_OFFSET, LATEST_OFFSET, PARTIAL, PARTIALS_OFFSET, RECORD, RING, RING_OFFSET,
+    RITZ_OFFSET, RITZ_STOPPED, Record, Tables,
+};
 use crate::layout::Layout;
-
-/// Records in the ring of step results.
-pub(crate) const RING: u32 = 1024;
+use crate::plan::Plan;
 
 /// Steps whose hyperparameters can wait on the GPU at the same time.
 pub(crate) const STEP_SLOTS: u32 = 256;
 
 /// Bytes from one slot to the next: the largest alignment that uniform offsets can need.
 pub(crate) const STEP_STRIDE: u64 = 256;
-
-/// `Record.status`: the step was an event.
-pub(crate) const EVENT: u32 = 1;
-
-/// `Record.status`: the step was skipped.
-pub(crate) const SKIPPED: u32 = 2;
-
-/// `Record.status`: the slot of the ring was written.
-pub(crate) const WRITTEN: u32 = 4;
-
-/// `Record.status`: the norm of the gradient was not measured.
-pub(crate) const UNMEASURED: u32 = 8;
-
-/// Bytes of `Scalars` before its latest record, and of one record.
-const SCALARS_HEADER: u64 = 32;
-
-/// Bytes of `Scalars` before its calibration.
-const CALIBRATION_OFFSET: u64 = 16;
-const RECORD: u64 = size_of::<Record>() as u64;
-
-/// Bytes of `Scalars` before the ring.
-const RING_OFFSET: u64 = SCALARS_HEADER + 2 * RECORD + RITZ;
-
-/// Bytes of `Scalars` before its partials.
-pub(crate) const PARTIALS_OFFSET: u64 = RING_OFFSET + RING as u64 * RECORD;
-
-/// Bytes of one `Partial`.
-pub(crate) const PARTIAL: u64 = 48;
-
-/// Bytes of `Ritz`, and before its `stopped`.
-const RITZ: u64 = 64;
-const RITZ_STOPPED: u64 = 48;
-
-/// Sets of partials that the widest reduction leaves.
-const PARTIAL_SETS: u64 = 2;
 
 /// Buffers of the user that the optimizer is to work in; see
 /// [`Optimizer::with_buffers`](crate::Optimizer::with_buffers).
@@ -83,20 +42,18 @@ pub struct Buffers {
     pub probe_gradient: Option<GpuSlice>,
 }
 
-/// The GPU buffers of one optimizer. Vectors that the configuration does not use are stubs.
+/// The GPU buffers of one optimizer; none for vectors that the configuration does not have.
 #[derive(Debug)]
 pub(crate) struct State {
     pub params: GpuSlice,
-    pub probe: GpuSlice,
     pub gradient: GpuSlice,
-    pub probe_gradient: GpuSlice,
-    pub orientation: GpuSlice,
-    pub first_moment: GpuSlice,
-    pub second_moment: GpuSlice,
-    /// The format of N, the moments and the workspace.
-    pub storage: Storage,
+    pub probe: Option<GpuSlice>,
+    pub probe_gradient: Option<GpuSlice>,
+    pub orientation: Option<GpuSlice>,
+    pub first_moment: Option<GpuSlice>,
+    pub second_moment: Option<GpuSlice>,
     /// The vectors of a rotation by Rayleigh–Ritz, shard by shard.
-    pub workspace: wgpu::Buffer,
+    pub workspace: Option<GpuSlice>,
     /// Loss, displacement, ring of records, partials.
     pub scalars: wgpu::Buffer,
     /// Four bytes into which an objective writes its loss.
@@ -113,149 +70,57 @@ pub(crate) struct State {
 pub(crate) struct RegionBuffers {
     pub pieces: wgpu::Buffer,
     pub regions: wgpu::Buffer,
-    /// For each region, its tensors.
-    pub tensors: Vec<Vec<usize>>,
-    /// Which pieces belong to each shard.
-    pub of_shard: Vec<Range<usize>>,
-    /// Regions that the dimer reaches, and regions of several pieces.
-    pub reached: usize,
-    pub several: usize,
 }
-
-impl RegionBuffers {
-    fn new(gpu: &Gpu, layout: &Layout, mut regions: Regions) -> Result<(Self, usize)> {
-        let shards = layout.shards(&gpu.device().limits(), 1)?;
-        let (pieces, of_shard) = regions.pieces(layout, &shards);
-        let several = regions.entries.iter().filter(|region| region.has_several()).count();
-        check_workgroups(gpu, several, regions.entries.len())?;
-        let buffers = Self {
-            pieces: gpu.allocate("pieces", size_of_val(&pieces[..]) as u64, VECTOR)?,
-            regions: gpu.allocate("regions", size_of_val(&regions.entries[..]) as u64, VECTOR)?,
-            reached: regions.count(),
-            several,
-            tensors: regions.tensors,
-            of_shard,
-        };
-        gpu.queue().write_buffer(&buffers.pieces, 0, bytemuck::cast_slice(&pieces));
-        gpu.queue().write_buffer(&buffers.regions, 0, bytemuck::cast_slice(&regions.entries));
-        Ok((buffers, pieces.len()))
-    }
-
-    /// How many regions there are.
-    pub(crate) fn count(&self) -> usize {
-        self.tensors.len()
-    }
-}
-
-/// Storage buffers of one kernel that a scope with more than one dimer needs.
-const SCOPE_BUFFERS: u32 = 10;
-
-/// Regions of several pieces each take a stream of one dispatch, and all of them a thread; everything
-/// else walks what there is in few workgroups.
-pub(crate) fn check_workgroups(gpu: &Gpu, several: usize, regions: usize) -> Result<()> {
-    let size = gpu.tuning().workgroup_size;
-    let needed = workgroups(several, size).max((regions as u32).div_ceil(size));
-    let found = gpu.device().limits().max_compute_workgroups_per_dimension;
-    if needed <= found {
-        return Ok(());
-    }
-    Err(Error::LimitTooSmall {
-        limit: "max_compute_workgroups_per_dimension",
-        needed: needed.into(),
-        found: found.into(),
-    })
-}
-
-fn check_scope(gpu: &Gpu) -> Result<()> {
-    let found = gpu.device().limits().max_storage_buffers_per_shader_stage;
-    if found >= SCOPE_BUFFERS {
-        return Ok(());
-    }
-    Err(Error::LimitTooSmall {
-        limit: "max_storage_buffers_per_shader_stage",
-        needed: SCOPE_BUFFERS.into(),
-        found: found.into(),
-    })
-}
-
-/// Bytes of a vector that is bound but never touched.
-const STUB: u64 = 16;
 
 /// Usages of every vector.
-const VECTOR: BufferUsages =
+pub(crate) const VECTOR: BufferUsages =
     BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
+
+/// Usages of every uniform.
+pub(crate) const UNIFORM: BufferUsages = BufferUsages::UNIFORM.union(BufferUsages::COPY_DST);
 
 impl State {
     /// Allocates what the user did not bring. Everything is zero but the tables.
-    pub(crate) fn new(
-        gpu: &Gpu,
-        layout: &Layout,
-        config: &Config,
-        buffers: Buffers,
-    ) -> Result<Self> {
+    pub(crate) fn new(gpu: &Gpu, layout: &Layout, plan: &Plan, buffers: Buffers) -> Result<Self> {
         check_separate(&buffers)?;
-        let bytes = layout.bytes();
-        // Those of the optimizer alone.
-        let stored = layout.padded_len() as u64 * config.storage.bytes();
-        let vector = |what, given: Option<GpuSlice>, used: bool| match given {
-            Some(slice) => check_slice(gpu, what, slice, bytes),
-            None => {
-                gpu.allocate(what, if used { bytes } else { STUB }, VECTOR).map(GpuSlice::whole)
-            }
+        let elements = layout.padded_len() as u64;
+        let allocate = |what, bytes| gpu.allocate(what, bytes, VECTOR).map(GpuSlice::whole);
+        let always = |what, given: Option<GpuSlice>| match given {
+            Some(slice) => check_slice(gpu, what, slice, layout.bytes()),
+            None => allocate(what, layout.bytes()),
         };
-        let own = |what, used: bool| {
-            gpu.allocate(what, if used { stored } else { STUB }, VECTOR).map(GpuSlice::whole)
+        let of_dimer = |what, given: Option<GpuSlice>| match given {
+            None if plan.dimer.is_none() => Ok(None),
+            given => always(what, given).map(Some),
         };
-        let dimer = config.dimer.is_some();
-        let momentum = !matches!(config.base, Base::Sgd { momentum: 0.0, .. });
-        let adam = !matches!(config.base, Base::Sgd { .. });
-        let regions = match config.dimer.as_ref().map(|dimer| dimer.scope) {
-            Some(scope) => Regions::new(layout, scope),
+        let own = |what, vector, count: usize| match plan.width(vector) {
+            Some(width) => allocate(what, width * elements * count as u64).map(Some),
+            None => Ok(None),
+        };
+        let regions = match &plan.regions {
+            Some(regions) => Some(RegionBuffers {
+                pieces: filled(gpu, "pieces", &regions.pieces, VECTOR)?,
+                regions: filled(gpu, "regions", &regions.entries, VECTOR)?,
+            }),
             None => None,
         };
-        let regions = match regions {
-            Some(regions) => {
-                check_scope(gpu)?;
-                Some(RegionBuffers::new(gpu, layout, regions)?)
-            }
-            None => None,
-        };
-        let (regions, pieces) =
-            regions.map_or((None, 0), |(buffers, pieces)| (Some(buffers), pieces as u64));
-        let partials = (PARTIAL_SETS * layout.tiles() as u64).max(pieces * PIECE_WIDTH);
-        let scalars = PARTIALS_OFFSET + partials * PARTIAL;
-        let ritz = config.rayleigh_ritz().map(RayleighRitz::vectors);
-        let workspace = ritz.map_or(STUB, |vectors| vectors as u64 * stored);
-        let blocks = layout.blocks();
+        let steps = u64::from(STEP_SLOTS) * STEP_STRIDE;
         let state = Self {
-            params: vector("params", buffers.params, true)?,
-            probe: vector("probe", buffers.probe, dimer)?,
-            gradient: vector("gradient", buffers.gradient, true)?,
-            probe_gradient: vector("probe_gradient", buffers.probe_gradient, dimer)?,
-            orientation: own("orientation", dimer)?,
-            first_moment: own("first_moment", momentum)?,
-            second_moment: own("second_moment", adam)?,
-            storage: config.storage,
-            workspace: gpu.allocate("workspace", workspace, VECTOR)?,
-            scalars: gpu.allocate("scalars", scalars, VECTOR)?,
+            params: always("params", buffers.params)?,
+            probe: of_dimer("probe", buffers.probe)?,
+            gradient: always("gradient", buffers.gradient)?,
+            probe_gradient: of_dimer("probe_gradient", buffers.probe_gradient)?,
+            orientation: own("orientation", Vector::Orientation, 1)?,
+            first_moment: own("first_moment", Vector::FirstMoment, 1)?,
+            second_moment: own("second_moment", Vector::SecondMoment, 1)?,
+            workspace: own("workspace", Vector::Workspace, plan.workspace)?,
+            scalars: gpu.allocate("scalars", PARTIALS_OFFSET + plan.partials * PARTIAL, VECTOR)?,
             loss: gpu.allocate("loss", 4, VECTOR)?,
-            blocks: gpu.allocate("blocks", blocks.len() as u64 * 4, VECTOR)?,
+            blocks: filled(gpu, "blocks", &layout.blocks(), VECTOR)?,
             regions,
-            tables: gpu.allocate(
-                "tables",
-                size_of::<Tables>() as u64,
-                BufferUsages::UNIFORM | BufferUsages::COPY_DST,
-            )?,
-            steps: gpu.allocate(
-                "steps",
-                u64::from(STEP_SLOTS) * STEP_STRIDE,
-                BufferUsages::UNIFORM | BufferUsages::COPY_DST,
-            )?,
+            tables: filled::<Tables>(gpu, "tables", std::slice::from_ref(&plan.tables), UNIFORM)?,
+            steps: gpu.allocate("steps", steps, UNIFORM)?,
         };
-        let queue = gpu.queue();
-        queue.write_buffer(&state.blocks, 0, bytemuck::cast_slice(&blocks));
-        let tables = Tables::new(layout, config, &blocks);
-        queue.write_buffer(&state.tables, 0, bytemuck::bytes_of(&tables));
         state.clear_padding(gpu, layout)?;
         Ok(state)
     }
@@ -275,45 +140,49 @@ impl State {
         gpu.submit("the padding of params", encoder)
     }
 
-    /// For each dimer, its tensors.
-    pub(crate) fn region_tensors(&self, layout: &Layout) -> Vec<Vec<usize>> {
-        match &self.regions {
-            Some(regions) => regions.tensors.clone(),
-            None => vec![(0..layout.tensors().len()).collect()],
+    /// The memory of `vector`; none where the configuration does not have it.
+    pub(crate) fn vector(&self, vector: Vector) -> Option<&GpuSlice> {
+        match vector {
+            Vector::Params => Some(&self.params),
+            Vector::Gradient => Some(&self.gradient),
+            Vector::Probe => self.probe.as_ref(),
+            Vector::ProbeGradient => self.probe_gradient.as_ref(),
+            Vector::Orientation => self.orientation.as_ref(),
+            Vector::FirstMoment => self.first_moment.as_ref(),
+            Vector::SecondMoment => self.second_moment.as_ref(),
+            Vector::Workspace => self.workspace.as_ref(),
         }
+    }
+
+    fn scalar(&self, offset: u64, size: u64) -> GpuSlice {
+        GpuSlice { buffer: self.scalars.clone(), offset, size }
     }
 
     /// The latest record.
     pub(crate) fn latest(&self) -> GpuSlice {
-        GpuSlice { buffer: self.scalars.clone(), offset: SCALARS_HEADER, size: RECORD }
+        self.scalar(LATEST_OFFSET, RECORD)
     }
 
     /// How many steps in a row were skipped.
     pub(crate) fn streak(&self) -> GpuSlice {
-        let offset = SCALARS_HEADER + std::mem::offset_of!(Record, streak) as u64;
-        GpuSlice { buffer: self.scalars.clone(), offset, size: 4 }
+        self.scalar(LATEST_OFFSET + std::mem::offset_of!(Record, streak) as u64, 4)
     }
 
     /// The state of the automatic displacement.
     pub(crate) fn calibration(&self) -> GpuSlice {
-        GpuSlice { buffer: self.scalars.clone(), offset: CALIBRATION_OFFSET, size: 16 }
+        self.scalar(CALIBRATION_OFFSET, 16)
     }
 
     /// Whether the rotation under way needs no more gradients.
     pub(crate) fn stopped(&self) -> GpuSlice {
-        let offset = SCALARS_HEADER + 2 * RECORD + RITZ_STOPPED;
-        GpuSlice { buffer: self.scalars.clone(), offset, size: 4 }
+        self.scalar(RITZ_OFFSET + RITZ_STOPPED, 4)
     }
 
     /// The records of the steps `first..end`, at most a ring of them: one slice, or two where
     /// the ring wraps.
     pub(crate) fn records(&self, first: u64, end: u64) -> Vec<GpuSlice> {
         let ring = u64::from(RING);
-        let slice = |slot: u64, count: u64| GpuSlice {
-            buffer: self.scalars.clone(),
-            offset: RING_OFFSET + slot * RECORD,
-            size: count * RECORD,
-        };
+        let slice = |slot, count| self.scalar(RING_OFFSET + slot * RECORD, count * RECORD);
         let (slot, count) = (first % ring, end - first);
         let before_wrap = count.min(ring - slot);
         let mut slices = vec![slice(slot, before_wrap)];
@@ -322,6 +191,18 @@ impl State {
         }
         slices
     }
+}
+
+/// A buffer with `values` in it.
+fn filled<T: bytemuck::Pod>(
+    gpu: &Gpu,
+    what: &str,
+    values: &[T],
+    usage: BufferUsages,
+) -> Result<wgpu::Buffer> {
+    let buffer = gpu.allocate(what, size_of_val(values) as u64, usage)?;
+    gpu.queue().write_buffer(&buffer, 0, bytemuck::cast_slice(values));
+    Ok(buffer)
 }
 
 /// A kernel that writes one of these buffers reads another, which wgpu forbids within one buffer.
@@ -387,6 +268,9 @@ fn check_slice(gpu: &Gpu, what: &'static str, slice: GpuSlice, bytes: u64) -> Re
     });
     match used {
         Ok(_) => Ok(GpuSlice { size: bytes, ..slice }),
-        Err(_) => refuse(format!("it belongs to another device than {}", gpu.name())),
+        Err(Error::Rejected { .. }) => {
+            Err(Error::Foreign { what: format!("the {what} buffer"), owner: "device" })
+        }
+        Err(error) => Err(error),
     }
 }

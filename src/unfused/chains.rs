@@ -1,8 +1,8 @@
 //! Which operations make one step, in which order.
 
+use super::operations::{Dispatch, Operands, Operation, Operations};
 use super::{Slot, Vectors};
-use crate::config::{Base, Config};
-use crate::kernels::unfused::{Dispatch, Operands, Operation, Operations};
+use crate::config::{Base, Config, Sgd};
 
 /// The chains of operations of one step.
 pub(super) struct Chains<'a> {
@@ -71,11 +71,11 @@ impl Chains<'_> {
     /// The step from the corrected gradient.
     pub(super) fn base(&self, config: &Config) -> Vec<Dispatch> {
         match config.base {
-            Base::Sgd { momentum, nesterov } => self.sgd(config, momentum > 0.0, nesterov),
-            Base::Adam { .. } => self.adam(config, false),
-            Base::AdamW { .. } => self.adam(config, true),
+            Base::Sgd(Sgd { momentum, nesterov }) => self.sgd(config, momentum > 0.0, nesterov),
+            Base::Adam(_) => self.adam(config, false),
+            Base::AdamW(_) => self.adam(config, true),
             // Refused before.
-            Base::Sophia { .. } => Vec::new(),
+            Base::Sophia(_) => Vec::new(),
         }
     }
 

@@ -6,21 +6,24 @@
 //! projection on every event or step, no clipping, no guard against non-finite gradients.
 
 mod chains;
+mod operations;
+#[cfg(test)]
+mod tests;
 
 use crate::config::{
-    Base, Config, Difference, Displacement, Rate, Rotation, Schedule, Scope, Translation,
+    Adam, Base, Config, Difference, Displacement, Project, Rate, Rotation, Schedule, Scope, Sgd,
+    Translation,
 };
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
-use crate::kernels::Mode;
-use crate::kernels::unfused::{Dispatch, Operations};
 use crate::layout::{Group, Layout};
 use crate::objective::{Evaluation, Objective, Point};
-use crate::orientation;
+use crate::plan::{Events, StepKind};
 use crate::reference::bias_correction;
-use crate::step::Plan;
+use crate::state::orientation;
 
 use chains::Chains;
+use operations::{Dispatch, Operations};
 
 /// Names the entries of the table of scalars.
 #[derive(Clone, Copy)]
@@ -60,7 +63,7 @@ pub struct UnfusedOptimizer {
     gpu: Gpu,
     layout: Layout,
     config: Config,
-    plan: Plan,
+    events: Events,
     buffers: Vectors,
     slots: wgpu::Buffer,
     displace: Vec<Dispatch>,
@@ -93,12 +96,12 @@ impl UnfusedOptimizer {
     /// As [`Optimizer::new`](crate::Optimizer::new), for the configurations that this twin has.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] for what it does not have; else as there. One binding must hold
+    /// [`Error::Unsupported`] for what it does not have; else as there. One binding must hold
     /// a whole vector.
     pub fn new(gpu: &Gpu, layout: Layout, config: Config, params: &[f32]) -> Result<Self> {
         config.validate()?;
         check_supported(&layout, &config)?;
-        if layout.shards(&gpu.device().limits(), 1)?.len() > 1 {
+        if layout.shards(gpu.limits().binding_bytes, 1)?.len() > 1 {
             return Err(Error::LimitTooSmall {
                 limit: "max_storage_buffer_binding_size",
                 needed: layout.bytes(),
@@ -135,7 +138,7 @@ impl UnfusedOptimizer {
         let chains = Chains { operations: &operations, vectors: &buffers };
         Ok(Self {
             gpu: gpu.clone(),
-            plan: Plan::new(&config),
+            events: Events::new(&config),
             displace: chains.displace(),
             rotate: chains.rotate(),
             correct: chains.correct(),
@@ -155,17 +158,17 @@ impl UnfusedOptimizer {
     /// # Errors
     /// As there.
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        let mode = self.plan.mode(self.plan.is_event(self.index).unwrap_or(false), self.turned);
-        let mut encoder = self.begin(objective, mode)?;
-        if mode == Mode::Event {
+        let kind = self.events.kind(self.events.is_event(self.index).unwrap_or(false), self.turned);
+        let mut encoder = self.begin(objective, kind)?;
+        if kind == StepKind::Event {
             encode(&mut encoder, &self.rotate);
         }
-        let gradient = if mode == Mode::Base { &self.keep_gradient } else { &self.correct };
+        let gradient = if kind == StepKind::Base { &self.keep_gradient } else { &self.correct };
         encode(&mut encoder, gradient);
         encode(&mut encoder, &self.base);
         self.gpu.submit("an unfused step", encoder)?;
         self.index += 1;
-        self.turned |= mode == Mode::Event;
+        self.turned |= kind == StepKind::Event;
         Ok(())
     }
 
@@ -174,7 +177,7 @@ impl UnfusedOptimizer {
     /// # Errors
     /// As there.
     pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        let mut encoder = self.begin(objective, Mode::Event)?;
+        let mut encoder = self.begin(objective, StepKind::Event)?;
         encode(&mut encoder, &self.rotate);
         self.gpu.submit("an unfused rotation", encoder)?;
         self.index += 1;
@@ -200,36 +203,36 @@ impl UnfusedOptimizer {
     /// θ without padding.
     ///
     /// # Errors
-    /// As [`Optimizer::read_params_blocking`](crate::Optimizer::read_params_blocking).
-    pub fn read_params_blocking(&self) -> Result<Vec<f32>> {
+    /// As [`Optimizer::read_params`](crate::Optimizer::read_params).
+    pub fn read_params(&self) -> Result<Vec<f32>> {
         self.read(&self.buffers.params)
     }
 
     /// N without padding.
     ///
     /// # Errors
-    /// As [`Optimizer::read_params_blocking`](crate::Optimizer::read_params_blocking).
-    pub fn read_orientation_blocking(&self) -> Result<Vec<f32>> {
+    /// As [`Optimizer::read_params`](crate::Optimizer::read_params).
+    pub fn read_orientation(&self) -> Result<Vec<f32>> {
         self.read(&GpuSlice::whole(self.buffers.orientation.clone()))
     }
 
     fn read(&self, slice: &GpuSlice) -> Result<Vec<f32>> {
-        let bytes = self.gpu.read_blocking(slice)?;
+        let bytes = self.gpu.read(slice)?;
         Ok(self.layout.unpad(&bytemuck::pod_collect_to_vec(&bytes)))
     }
 
-    /// Both evaluations that `mode` needs.
+    /// Both evaluations that `kind` needs.
     fn begin(
         &mut self,
         objective: &mut (impl Objective + ?Sized),
-        mode: Mode,
+        kind: StepKind,
     ) -> Result<wgpu::CommandEncoder> {
         let constants = self.constants().map(|value| value as f32);
         self.gpu.queue().write_buffer(&self.slots, 0, bytemuck::cast_slice(&constants));
         let mut encoder = self.gpu.encoder("unfused step");
         objective.begin_step(self.index)?;
         objective.gradient(self.evaluation(&mut encoder, Point::Centre))?;
-        if mode == Mode::Event {
+        if kind == StepKind::Event {
             encode(&mut encoder, &self.displace);
             objective.gradient(self.evaluation(&mut encoder, Point::Probe))?;
         }
@@ -261,10 +264,11 @@ impl UnfusedOptimizer {
         set(Slot::Keep, 1.0 - learning_rate * weight_decay);
         set(Slot::MinusStep, -learning_rate);
         match self.config.base {
-            Base::Sgd { momentum, .. } => set(Slot::Momentum, momentum),
+            Base::Sgd(Sgd { momentum, .. }) => set(Slot::Momentum, momentum),
             // Not supported here.
-            Base::Sophia { .. } => {}
-            Base::Adam { beta1, beta2, epsilon } | Base::AdamW { beta1, beta2, epsilon } => {
+            Base::Sophia(_) => {}
+            Base::Adam(Adam { beta1, beta2, epsilon })
+            | Base::AdamW(Adam { beta1, beta2, epsilon }) => {
                 let updates = self.index + 1;
                 set(Slot::Beta1Complement, 1.0 - beta1);
                 set(Slot::Beta2, beta2);
@@ -275,7 +279,7 @@ impl UnfusedOptimizer {
             }
         }
         if let Some(dimer) = &self.config.dimer {
-            if let Translation::Project { alpha, .. } = dimer.translation {
+            if let Translation::Project(Project { alpha, .. }) = dimer.translation {
                 set(Slot::MinusAlpha, -alpha);
             }
             if let Rotation::Gradient { rate: Rate::Fixed(rate) } = dimer.rotation
@@ -296,38 +300,40 @@ fn encode(encoder: &mut wgpu::CommandEncoder, chain: &[Dispatch]) {
 }
 
 fn check_supported(layout: &Layout, config: &Config) -> Result<()> {
-    let unsupported = |field, expected| {
-        Err(Error::InvalidConfig { field, value: "set otherwise".into(), expected })
-    };
+    let unsupported =
+        |what, instead| Err(Error::Unsupported { what, with: "the unfused optimizer", instead });
     if layout.groups() != [Group::default()] {
-        return unsupported("group", "the default group alone in the unfused optimizer");
+        return unsupported("a group of its own", "use the default group alone");
     }
-    if matches!(config.base, Base::Sophia { .. }) {
-        return unsupported("base", "Sgd, Adam or AdamW in the unfused optimizer");
+    if matches!(config.base, Base::Sophia(_)) {
+        return unsupported("Base::Sophia", "set `base` to another");
     }
     if config.max_gradient_norm.is_some() {
-        return unsupported("max_gradient_norm", "None in the unfused optimizer");
+        return unsupported("a gradient clip", "set `max_gradient_norm` to None");
     }
     let Some(dimer) = &config.dimer else { return Ok(()) };
     if !matches!(dimer.rotation, Rotation::Gradient { rate: Rate::Fixed(_) }) {
-        return unsupported("dimer.rotation", "Gradient at a fixed rate in the unfused optimizer");
+        return unsupported("this rotation", "set `dimer.rotation` to Gradient at a fixed rate");
     }
     if !matches!(dimer.schedule, Schedule::Every(_)) {
-        return unsupported("dimer.schedule", "Every in the unfused optimizer");
+        return unsupported("Schedule::OnPlateau", "set `dimer.schedule` to Every");
     }
     if dimer.scope != Scope::Global {
-        return unsupported("dimer.scope", "Global in the unfused optimizer");
+        return unsupported("a scope of more than one dimer", "set `dimer.scope` to Global");
     }
     if dimer.difference != Difference::Forward {
-        return unsupported("dimer.difference", "Forward in the unfused optimizer");
+        return unsupported("this difference", "set `dimer.difference` to Forward");
     }
     if !matches!(dimer.displacement, Displacement::Absolute(_)) {
-        return unsupported("dimer.displacement", "Absolute in the unfused optimizer");
+        return unsupported("this displacement", "set `dimer.displacement` to Absolute");
     }
-    if !matches!(dimer.translation, Translation::Project { only_negative_curvature: false, .. }) {
+    if !matches!(
+        dimer.translation,
+        Translation::Project(Project { only_negative_curvature: false, .. })
+    ) {
         return unsupported(
-            "dimer.translation",
-            "an unconditional Project in the unfused optimizer",
+            "this translation",
+            "set `dimer.translation` to Project, with or without negative curvature",
         );
     }
     Ok(())

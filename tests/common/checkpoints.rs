@@ -47,12 +47,12 @@ pub fn make(config: &Config, start: f32) -> Optimizer {
 
 /// Everything that can be seen of an optimizer.
 pub fn snapshot(optimizer: &mut Optimizer) -> impl PartialEq + std::fmt::Debug + use<> {
-    let last = optimizer.telemetry_blocking().unwrap();
+    let last = optimizer.telemetry().unwrap();
     let last = last.last().map(|record| format!("{record:?}"));
     (
-        bits(&optimizer.read_params_blocking().unwrap()),
-        bits(&optimizer.read_orientation_blocking().unwrap()),
-        format!("{:?}", optimizer.read_regions_blocking().unwrap()),
+        bits(&optimizer.read_params().unwrap()),
+        bits(&optimizer.read_orientation().unwrap().unwrap_or_default()),
+        format!("{:?}", optimizer.read_regions().unwrap()),
         (optimizer.steps(), optimizer.gradient_evaluations()),
         last,
     )

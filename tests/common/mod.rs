@@ -2,13 +2,12 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod checkpoints;
-pub mod matrix;
 
 use std::sync::OnceLock;
 
 use dimer::{
-    Base, Config, Correction, Difference, Dimer, Displacement, Gpu, GpuSlice, HostObjective,
-    Layout, Optimizer, Rate, Rotation, Schedule, Scope, Translation,
+    Adam, Base, Config, Correction, Difference, Dimer, Displacement, Gpu, GpuSlice, HostObjective,
+    Layout, Optimizer, Project, Rate, Rotation, Schedule, Scope, Sgd, Sophia, Translation,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -88,13 +87,14 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-pub const SGD: Base = Base::Sgd { momentum: 0.0, nesterov: false };
-pub const MOMENTUM: Base = Base::Sgd { momentum: 0.9, nesterov: false };
-pub const NESTEROV: Base = Base::Sgd { momentum: 0.9, nesterov: true };
-pub const ADAM: Base = Base::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-pub const ADAMW: Base = Base::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+pub const SGD: Base = Base::Sgd(Sgd { momentum: 0.0, nesterov: false });
+pub const MOMENTUM: Base = Base::Sgd(Sgd { momentum: 0.9, nesterov: false });
+pub const NESTEROV: Base = Base::Sgd(Sgd { momentum: 0.9, nesterov: true });
+pub const ADAM: Base = Base::Adam(Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
+pub const ADAMW: Base = Base::AdamW(Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
 /// With a ρ that leaves elements of size one unclipped.
-pub const SOPHIA: Base = Base::Sophia { beta1: 0.965, beta2: 0.99, rho: 1.0, epsilon: 1e-8 };
+pub const SOPHIA: Base =
+    Base::Sophia(Sophia { beta1: 0.965, beta2: 0.99, rho: 1.0, epsilon: 1e-8 });
 pub const BASES: [Base; 6] = [SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, SOPHIA];
 
 /// A dimer whose every number is fixed: rate, distance, projection.
@@ -105,7 +105,7 @@ pub fn fixed_dimer(rate: f64, distance: f64, alpha: f64) -> Dimer {
         difference: Difference::Forward,
         displacement: Displacement::Absolute(distance),
         scope: Scope::Global,
-        translation: Translation::Project { alpha, only_negative_curvature: false },
+        translation: Translation::Project(Project { alpha, only_negative_curvature: false }),
         correction: Correction::EventsOnly,
         seed: 7,
     }
@@ -173,6 +173,6 @@ pub fn counted(gpu: &Gpu) -> [isize; 8] {
 
 /// The bits of θ and N.
 pub fn state(optimizer: &Optimizer) -> (Vec<u32>, Vec<u32>) {
-    let n = optimizer.read_orientation_blocking().unwrap();
-    (bits(&optimizer.read_params_blocking().unwrap()), bits(&n))
+    let n = optimizer.read_orientation().unwrap().unwrap_or_default();
+    (bits(&optimizer.read_params().unwrap()), bits(&n))
 }

@@ -78,7 +78,7 @@ impl Binding {
         match &self.vectors {
             Some(vectors) => Ok(self.rebind(module, Source::Views(&vectors.params))),
             None => {
-                let values = optimizer.read_params_blocking()?;
+                let values = optimizer.read_params()?;
                 Ok(self.rebind(module, Source::Values(&values)))
             }
         }

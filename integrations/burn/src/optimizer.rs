@@ -217,20 +217,21 @@ impl<M: Module> DimerOptimizer<M> {
         Ok(())
     }
 
-    /// What the steps so far found, as far as it has arrived; see [`dimer::Optimizer::telemetry`].
+    /// What the steps so far found, as far as it has arrived; see
+    /// [`dimer::Optimizer::poll_telemetry`].
     ///
     /// # Errors
     /// As there.
-    pub fn telemetry(&mut self) -> Result<Vec<Telemetry>> {
-        Ok(self.optimizer.telemetry()?)
+    pub fn poll_telemetry(&mut self) -> Result<Vec<Telemetry>> {
+        Ok(self.optimizer.poll_telemetry()?)
     }
 
     /// What all steps so far found, waiting for it.
     ///
     /// # Errors
-    /// As [`dimer::Optimizer::telemetry_blocking`].
-    pub fn telemetry_blocking(&mut self) -> Result<Vec<Telemetry>> {
-        Ok(self.optimizer.telemetry_blocking()?)
+    /// As [`dimer::Optimizer::telemetry`].
+    pub fn telemetry(&mut self) -> Result<Vec<Telemetry>> {
+        Ok(self.optimizer.telemetry()?)
     }
 
     /// The optimizer of the core, for everything that reads it.

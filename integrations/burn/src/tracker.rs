@@ -2,7 +2,7 @@
 
 use burn::module::{Module, ParamGroup};
 use burn::tensor::Tensor;
-use dimer::{Base, Config, Dimer, Group, Optimizer, Schedule, Telemetry};
+use dimer::{Base, Config, Dimer, Group, Optimizer, Schedule, Sgd, Telemetry};
 
 use crate::binding::Binding;
 use crate::device::DimerDevice;
@@ -28,7 +28,7 @@ use crate::parameters::Parameters;
 ///         module.forward(batch.clone()).powi_scalar(2).mean()
 ///     })?;
 /// }
-/// assert_eq!(tracker.telemetry_blocking()?.len(), 2);
+/// assert_eq!(tracker.telemetry()?.len(), 2);
 /// # Ok::<(), dimer_burn::Error>(())
 /// ```
 pub struct CurvatureTracker<M: Module> {
@@ -50,7 +50,7 @@ impl<M: Module> CurvatureTracker<M> {
     /// the schedule, the differences and the displacement.
     ///
     /// # Errors
-    /// As [`DimerOptimizer::new`](crate::DimerOptimizer::new); [`dimer::Error::InvalidConfig`] if
+    /// As [`DimerOptimizer::new`](crate::DimerOptimizer::new); [`dimer::Error::Unsupported`] if
     /// the schedule is not [`Schedule::Every`].
     pub fn new(module: &M, device: &DimerDevice, dimer: Dimer) -> Result<Self> {
         Self::with_groups(module, device, dimer, &[])
@@ -68,14 +68,14 @@ impl<M: Module> CurvatureTracker<M> {
     ) -> Result<Self> {
         let schedule = dimer.schedule;
         if !matches!(schedule, Schedule::Every(_)) {
-            return Err(dimer::Error::InvalidConfig {
-                field: "dimer.schedule",
-                value: format!("{schedule:?}"),
-                expected: "Every, since a tracker has no losses to tell a plateau by",
+            return Err(dimer::Error::Unsupported {
+                what: "Schedule::OnPlateau",
+                with: "a tracker, which has no losses to tell a plateau by",
+                instead: "set `dimer.schedule` to Every",
             }
             .into());
         }
-        let base = Base::Sgd { momentum: 0.0, nesterov: false };
+        let base = Base::Sgd(Sgd { momentum: 0.0, nesterov: false });
         let config = Config { base, dimer: Some(dimer), ..Config::default() };
         let (binding, optimizer) = Binding::new(module, device, config, groups)?;
         let probe = binding.probe_of(module);
@@ -109,16 +109,16 @@ impl<M: Module> CurvatureTracker<M> {
     ///
     /// # Errors
     /// As [`dimer::Optimizer::telemetry`].
-    pub fn telemetry(&mut self) -> Result<Vec<Telemetry>> {
-        Ok(self.optimizer.telemetry()?)
+    pub fn poll_telemetry(&mut self) -> Result<Vec<Telemetry>> {
+        Ok(self.optimizer.poll_telemetry()?)
     }
 
     /// What the dimer found in all events so far, waiting for it.
     ///
     /// # Errors
-    /// As [`dimer::Optimizer::telemetry_blocking`].
-    pub fn telemetry_blocking(&mut self) -> Result<Vec<Telemetry>> {
-        Ok(self.optimizer.telemetry_blocking()?)
+    /// As [`dimer::Optimizer::telemetry`].
+    pub fn telemetry(&mut self) -> Result<Vec<Telemetry>> {
+        Ok(self.optimizer.telemetry()?)
     }
 
     /// The optimizer of the core, for everything that reads it: the softest mode is its

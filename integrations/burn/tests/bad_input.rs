@@ -5,7 +5,7 @@ mod common;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
 use common::{Network, batch, config, elements, flex, scalar, shared};
-use dimer::{Base, Config, Dimer, Schedule};
+use dimer::{Base, Config, Dimer, OnPlateau, Schedule, Sgd};
 use dimer_burn::{CurvatureTracker, DimerDevice, DimerOptimizer, Error};
 
 #[derive(Module, Debug)]
@@ -93,7 +93,8 @@ fn settings_out_of_range() {
         let config = Config { learning_rate: f64::NAN, ..config() };
         let error = DimerOptimizer::new(Network::new(8, &burn), &device, config).unwrap_err();
         assert!(matches!(error, Error::Dimer(dimer::Error::InvalidConfig { .. })), "{error}");
-        let dimer = Dimer { schedule: Schedule::ON_PLATEAU, ..Dimer::default() };
+        let dimer =
+            Dimer { schedule: Schedule::OnPlateau(OnPlateau::default()), ..Dimer::default() };
         let error = CurvatureTracker::new(&Network::new(8, &burn), &device, dimer).unwrap_err();
         assert!(error.to_string().contains("Every"), "{error}");
     }
@@ -123,7 +124,7 @@ fn a_closure_that_moves_its_minibatch_is_caught() {
 fn a_parameter_that_the_loss_does_not_reach_has_no_gradient() {
     for device in [shared(), flex()] {
         let burn = device.burn();
-        let base = Base::Sgd { momentum: 0.0, nesterov: false };
+        let base = Base::Sgd(Sgd { momentum: 0.0, nesterov: false });
         let config = Config { base, weight_decay: 0.0, dimer: None, ..config() };
         let module = Network::new(8, &burn);
         let mut optimizer = DimerOptimizer::new(module, &device, config).unwrap();

@@ -6,7 +6,9 @@ mod common;
 use burn::module::Module;
 use burn::tensor::Device;
 use common::{Network, batch, config, elements, flex, scalar, shared};
-use dimer::{Base, Config, Difference, Dimer, Displacement, Rotation, Schedule, Translation};
+use dimer::{
+    Base, Config, Difference, Dimer, Displacement, Project, Rotation, Schedule, Sgd, Translation,
+};
 use dimer_burn::{DimerDevice, DimerOptimizer};
 
 const STEPS: u64 = 100;
@@ -52,10 +54,10 @@ fn momentum_with_projection_along_a_turned_gradient() {
     let dimer = Dimer {
         rotation: Rotation::Gradient { rate: dimer::Rate::Automatic },
         schedule: Schedule::Every(5),
-        translation: Translation::Project { alpha: 1.0, only_negative_curvature: false },
+        translation: Translation::Project(Project { alpha: 1.0, only_negative_curvature: false }),
         ..Dimer::default()
     };
-    let base = Base::Sgd { momentum: 0.9, nesterov: false };
+    let base = Base::Sgd(Sgd { momentum: 0.9, nesterov: false });
     assert_equal_training(Config {
         base,
         learning_rate: 2e-2,

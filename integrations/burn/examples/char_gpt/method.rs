@@ -4,7 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::module::ParamGroup;
-use dimer::{Base, Config, Correction, Dimer, Group, Rate, Rotation, Schedule, Translation};
+use dimer::{
+    Adam, Base, Config, Correction, Dimer, Group, Project, Rate, Rotation, Schedule, Sgd, Sophia,
+    Translation,
+};
 
 /// What is done along N.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,7 +38,7 @@ struct BaseOptimizer {
 const BASES: [BaseOptimizer; 5] = [
     BaseOptimizer {
         name: "sgd",
-        base: Base::Sgd { momentum: 0.9, nesterov: false },
+        base: Base::Sgd(Sgd { momentum: 0.9, nesterov: false }),
         weight_decay: 0.0,
         rate_scale: 100.0,
     },
@@ -44,14 +47,19 @@ const BASES: [BaseOptimizer; 5] = [
     BaseOptimizer { name: "adam-l2", base: ADAM, weight_decay: 0.1, rate_scale: 1.0 },
     BaseOptimizer {
         name: "adamw",
-        base: Base::AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 },
+        base: Base::AdamW(Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 }),
         weight_decay: 0.1,
         rate_scale: 1.0,
     },
-    BaseOptimizer { name: "sophia", base: Base::SOPHIA, weight_decay: 0.0, rate_scale: 1.0 },
+    BaseOptimizer {
+        name: "sophia",
+        base: Base::Sophia(Sophia { beta1: 0.965, beta2: 0.99, rho: 0.04, epsilon: 1e-12 }),
+        weight_decay: 0.0,
+        rate_scale: 1.0,
+    },
 ];
 
-const ADAM: Base = Base::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 };
+const ADAM: Base = Base::Adam(Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 });
 
 impl Method {
     pub fn config(&self, interval: u32) -> Config {
@@ -62,7 +70,10 @@ impl Method {
             Use::Projection => Some(Dimer {
                 rotation: Rotation::Gradient { rate: Rate::Automatic },
                 schedule,
-                translation: Translation::Project { alpha: 1.0, only_negative_curvature: false },
+                translation: Translation::Project(Project {
+                    alpha: 1.0,
+                    only_negative_curvature: false,
+                }),
                 correction: Correction::EventsOnly,
                 ..Dimer::default()
             }),

@@ -99,7 +99,7 @@ impl Experiment<'_> {
                 let validation_loss = validation_loss(optimizer.module()?, &validation);
                 let train_loss = loss.into_scalar::<f32>();
                 // The last event of those since the row before.
-                let event = optimizer.telemetry_blocking()?.into_iter().rev().find(|r| r.event);
+                let event = optimizer.telemetry()?.into_iter().rev().find(|r| r.event);
                 let known = rows.last().and_then(|row| row.curvature.zip(row.residual));
                 let found = event.map(|event| (event.curvature, event.residual)).or(known);
                 rows.push(Row {

@@ -1,0 +1,71 @@
+// update_basis: one rotation, from the coefficients of ritz.
+//
+//   n <- n', p <- p', Hn <- Hn', Hp <- Hp' (linearly),
+//   u <- (Hn' - C n') / |Hn' - C n'|,  probe <- params + distance u
+//   (with an exact product the probe is u; with STOPS nothing, after an idle ritz)
+//   with LAST only N <- n' and p <- p'
+//
+// in:  the workspace, params
+// out: the workspace and the probe, or N and p
+// 20 to 52 bytes per element.
+// builds on: basis_bindings, direction, probe_distance, streams, threads, switches
+
+fn combined(coefficients: vec3f, i: u32, p: vec4f) -> vec4f {
+    var sum = coefficients.x * load_vector(N, i);
+    if FORCE {
+        sum = fma(vec4f(coefficients.y), load_vector(U, i), sum);
+    }
+    if DIRECTION {
+        sum = fma(vec4f(coefficients.z), p, sum);
+    }
+    return sum;
+}
+
+fn combined_product(coefficients: vec3f, i: u32) -> vec4f {
+    var sum = coefficients.x * load_vector(HN, i);
+    if FORCE {
+        sum = fma(vec4f(coefficients.y), load_vector(HU, i), sum);
+    }
+    if DIRECTION {
+        sum = fma(vec4f(coefficients.z), load_vector(HP, i), sum);
+    }
+    return sum;
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(thread: Thread) {
+    let ritz = scalars.ritz;
+    if ritz.valid == 0u {
+        return;
+    }
+    if STOPS & !LAST {
+        if ritz.idle != 0u {
+            return;
+        }
+    }
+    let distance = scalars.displacement;
+    let walk = walk_of(thread);
+    for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
+        var p = vec4f();
+        if DIRECTION {
+            p = direction_at(i);
+        }
+        let n = combined(ritz.combination, i, p);
+        if LAST {
+            store_orientation(i, n);
+            store_vector(P, i, combined(ritz.direction, i, p));
+        } else {
+            let hn = combined_product(ritz.combination, i);
+            if FORCE {
+                let turned = combined(ritz.direction, i, p);
+                store_vector(HP, i, combined_product(ritz.direction, i));
+                store_vector(P, i, turned);
+            }
+            store_vector(N, i, n);
+            store_vector(HN, i, hn);
+            let force = fma(vec4f(-ritz.curvature), n, hn);
+            let u = store_vector(U, i, ritz.inverse_residual * force);
+            probe[i] = placed(params[i], distance, u);
+        }
+    }
+}

@@ -1,0 +1,19 @@
+// hessian_product: the Hessian along one vector of the basis.
+//
+//   HS[slot] <- (g2 - g1) / distance      where the dimer acts, else 0
+//
+// in:  g1, g2
+// out: one vector of the workspace
+// 12 bytes per element.
+// builds on: modes_bindings, gradients, tile_bounds, streams, threads, switches
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(thread: Thread) {
+    let inverse = 1.0 / scalars.displacement;
+    let walk = walk_of(thread);
+    for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
+        let place = place_of(i);
+        let d = load_difference(i, place, load_gradient(i, place));
+        workspace[product_slot(goal.slot, i)] = inverse * d;
+    }
+}

@@ -1,0 +1,17 @@
+// place_probe: places the probe along one vector of the basis.
+//
+//   probe <- params + distance S[slot]
+//
+// in:  params, one vector of the workspace
+// out: probe
+// 12 bytes per element.
+// builds on: modes_bindings, streams, threads, switches
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(thread: Thread) {
+    let distance = vec4f(scalars.displacement);
+    let walk = walk_of(thread);
+    for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
+        probe[i] = fma(distance, workspace[slot(goal.slot, i)], params[i]);
+    }
+}

@@ -1,0 +1,22 @@
+// displace: places the probe.
+//
+//   probe <- params + distance N, or with an exact product N
+//   distance = displacement, or with RELATIVE max(displacement, displacement_factor |params|),
+//   with AUTOMATIC factor max(1, |params|), and twice that with FAR
+//
+// in:  params, N, and with RELATIVE or FAR the partials of norm
+// out: probe, scalars.displacement
+// 12 bytes per element.
+// builds on: probe_bindings, probe_distance, streams, threads, switches
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(thread: Thread) {
+    let distance = probe_distance(thread);
+    if shard.first_tile + thread.workgroup.x == 0u && thread.lane == 0u {
+        scalars.displacement = distance;
+    }
+    let walk = walk_of(thread);
+    for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
+        probe[i] = placed(params[i], distance, orientation_at(i));
+    }
+}

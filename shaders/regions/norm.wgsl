@@ -1,0 +1,20 @@
+// norm: from the sums of all regions to what a step is as a whole, by one workgroup: the norm of the
+// gradient, its clip, and whether it is finite.
+//
+// in:  regions[].sums
+// out: scalars.latest, not complete yet
+// builds on: vector_bindings, regions, guard, partial, threads, switches
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(thread: Thread) {
+    var total = Partial();
+    for (var region = thread.lane; region < step.regions; region += WORKGROUP_SIZE) {
+        total = add(total, regions[region].sums);
+    }
+    let guard = guard_of(reduce_workgroup(thread, total));
+    if thread.lane == 0u {
+        scalars.latest.gradient_norm = guard.gradient_norm;
+        scalars.latest.clip = guard.clip;
+        scalars.latest.status = select(SKIPPED, 0u, guard.valid);
+    }
+}

@@ -1,0 +1,24 @@
+// outcomes: what a step does in each region, one thread a region.
+//
+// in:  regions[].sums, the record before, scalars.latest of norm
+// out: regions[].applied, and the older of regions[].records
+// builds on: vector_bindings, regions, region_outcome, outcome, base, threads, switches
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(thread: Thread) {
+    let region = thread.workgroup.x * WORKGROUP_SIZE + thread.lane;
+    if region >= step.regions {
+        return;
+    }
+    let guard = guard_of_record();
+    let parity = scalars.previous.parity;
+    let factors = base_factors(scalars.previous.updates + 1u);
+    if is_reached(region) {
+        let result = region_outcome(region, guard, parity);
+        regions[region].applied = applied_of(result, factors);
+        regions[region].records[1u - parity] = result.record;
+    } else {
+        // The base optimizer is alone there.
+        regions[region].applied = Applied(1.0, 0.0, guard.clip, 0.0, 0.0, 0u, factors);
+    }
+}

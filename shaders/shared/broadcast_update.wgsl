@@ -1,0 +1,23 @@
+// What a step applies to every element, from its sums to all threads of a workgroup.
+// builds on: types, base, outcome, record, reduction, threads, switches
+
+var<workgroup> shared_applied: Applied;
+
+// One thread computes it, and publishes the record where it is the first of all.
+fn broadcast_update(thread: Thread) -> Applied {
+    if UNGUARDED {
+        if thread.lane == 0u {
+            let result = unmeasured_outcome();
+            shared_applied = applied_of(result, base_factors(result.record.updates));
+        }
+    } else {
+        let sums = reduce_partials(thread);
+        if thread.lane == 0u {
+            let result = outcome(sums);
+            publish(result.record, thread);
+            shared_applied = applied_of(result, base_factors(result.record.updates));
+        }
+    }
+    workgroupBarrier();
+    return shared_applied;
+}

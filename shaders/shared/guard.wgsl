@@ -1,0 +1,27 @@
+// What a step is whatever it does along N: the norm of its gradient, the clip, whether all is finite.
+// builds on: arithmetic, partial, types, step_bindings, switches
+
+// The constant that PyTorch adds to the norm in `clip_grad_norm_`.
+const CLIP_EPSILON: f32 = 1e-6;
+
+struct StepGuard {
+    gradient_norm: f32,
+    clip: f32,
+    valid: bool,
+}
+
+// From sums over all elements.
+fn guard_of(sums: Partial) -> StepGuard {
+    let gradient_norm = norm_of(sums.small.x, sums.large.x);
+    var guard = StepGuard(gradient_norm, 1.0, true);
+    if step.max_gradient_norm > 0.0 {
+        guard.clip = min(1.0, step.max_gradient_norm / (gradient_norm + CLIP_EPSILON));
+    }
+    // A NaN or an infinity in either gradient survives in these two sums of squares.
+    guard.valid = is_finite(sums.large.x) && is_finite(sums.large.y);
+    if (BASE == ADAM) | (BASE == ADAMW) | (BASE == SOPHIA) {
+        let clipped = guard.clip * gradient_norm;
+        guard.valid = guard.valid && is_finite(clipped * clipped);
+    }
+    return guard;
+}

@@ -1,0 +1,27 @@
+// The products of one vec4.
+// builds on: arithmetic, partial, types, gradients, switches
+
+fn products(i: u32, place: Place) -> Partial {
+    var terms = Partial();
+    let g = load_gradient(i, place);
+    let small = g * SMALL_SCALE;
+    let large = g * LARGE_SCALE;
+    terms.small.x = dot_lanes(small, small);
+    terms.large.x = dot_lanes(large, large);
+    if DIMER {
+        let n = orientation_at(i);
+        terms.plain.z = dot_lanes(g, n);
+        if ROTATION == BY_GRADIENT {
+            let d = load_difference(i, place, g);
+            let d_small = d * SMALL_SCALE;
+            let d_large = d * LARGE_SCALE;
+            terms.plain.x = dot_lanes(n, n);
+            terms.plain.y = dot_lanes(n, d);
+            terms.small.y = dot_lanes(d_small, d_small);
+            terms.large.y = dot_lanes(d_large, d_large);
+            terms.small.z = dot_lanes(small, d_small);
+            terms.large.z = dot_lanes(large, d_large);
+        }
+    }
+    return terms;
+}

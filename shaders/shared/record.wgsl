@@ -1,0 +1,38 @@
+// The record of a step, from the record of the step before.
+// builds on: types, scalars, step_bindings, threads
+
+// The record before, less what a step finds anew.
+fn next_record(previous: Record) -> Record {
+    var record = previous;
+    record.index = step.index;
+    record.status = WRITTEN;
+    record.loss = scalars.loss;
+    record.angle = 0.0;
+    record.projection = 0.0;
+    record.shift = 0.0;
+    record.streak = 0u;
+    return record;
+}
+
+// What a skipped step leaves: nothing of it may reach the state.
+fn skipped(found: Record, previous: Record) -> Record {
+    var record = previous;
+    record.index = found.index;
+    record.status = found.status;
+    record.loss = found.loss;
+    record.gradient_norm = found.gradient_norm;
+    record.angle = 0.0;
+    record.projection = 0.0;
+    record.shift = 0.0;
+    record.skipped += 1u;
+    record.streak = previous.streak + 1u;
+    return record;
+}
+
+// Written by one thread of the first workgroup of the whole vector.
+fn publish(record: Record, thread: Thread) {
+    if shard.first_tile + thread.workgroup.x == 0u {
+        scalars.latest = record;
+        scalars.records[step.index % RING] = record;
+    }
+}

@@ -1,0 +1,16 @@
+// Sums over all tiles in a fixed order: the same bits on every run of one device.
+// builds on: partial, threads, scalars, step_bindings, switches
+
+// The sum of all partials, known to the first thread of every workgroup, in the same order.
+fn reduce_partials(thread: Thread) -> Partial {
+    return reduce_partials_from(0u, thread);
+}
+
+// The same for the partials from `first` on: a kernel with more sums leaves several sets of them.
+fn reduce_partials_from(first: u32, thread: Thread) -> Partial {
+    var total = Partial();
+    for (var tile = thread.lane; tile < step.tiles; tile += WORKGROUP_SIZE) {
+        total = add(total, scalars.partials[first + tile]);
+    }
+    return reduce_workgroup(thread, total);
+}

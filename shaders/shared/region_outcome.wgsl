@@ -1,0 +1,24 @@
+// What a step does in one region.
+// builds on: types, guard, outcome, regions, scalars, step_bindings
+
+// Whether the dimer reaches into a region.
+fn is_reached(region: u32) -> bool {
+    return regions[region].elements > 0u;
+}
+
+// What is known of the step as a whole, once `regions/norm.wgsl` has run.
+fn guard_of_record() -> StepGuard {
+    let record = scalars.latest;
+    return StepGuard(record.gradient_norm, record.clip, (record.status & SKIPPED) == 0u);
+}
+
+// With the scope as a whole, and which of the two records is the one before.
+fn region_outcome(region: u32, guard: StepGuard, parity: u32) -> Outcome {
+    let distance = scalars.displacement * step.region_scale;
+    let trust = step.trust * sqrt(f32(regions[region].elements));
+    var result =
+        outcome_along(regions[region].sums, regions[region].records[parity], guard, distance, trust);
+    // The sums have the sign in them, the elements have not.
+    result.turn *= sign_of(region);
+    return result;
+}

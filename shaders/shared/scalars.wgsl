@@ -1,0 +1,10 @@
+// The first two bindings of group 0: the shard of the dispatch, and everything that is not a vector.
+// builds on: types
+
+@group(0) @binding(0) var<uniform> shard: Shard;
+@group(0) @binding(1) var<storage, read_write> scalars: Scalars;
+
+// Where vec4 `i` of the shard lies in the whole vector.
+fn element_of(i: u32) -> u32 {
+    return shard.first_tile * shard.tile_vectors + i;
+}

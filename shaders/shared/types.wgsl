@@ -1,0 +1,232 @@
+// Structures and constants that the fused kernels share with the host; src/kernels/gpu_types.rs has them in Rust.
+// builds on: partial
+
+// Records in the ring of step results.
+const RING: u32 = 1024u;
+// vec4 of one block: the unit in which elements are assigned to a group.
+const BLOCK_VECTORS: u32 = 16u;
+// Entries of the group table.
+const MAX_GROUPS: u32 = 256u;
+// Rows of four in the tile table.
+const MAX_TILE_ROWS: u32 = 512u;
+// Events over which the curvature is smoothed.
+const CURVATURES: u32 = 4u;
+// Bits of `Record.status`.
+const EVENT: u32 = 1u;
+const SKIPPED: u32 = 2u;
+const WRITTEN: u32 = 4u;
+const UNMEASURED: u32 = 8u;
+// Where in `Record.status` the reason lies for which a rotation stopped, and the reasons.
+const STOP_SHIFT: u32 = 4u;
+const BY_RESIDUAL: u32 = 1u;
+const BY_ANGLE: u32 = 2u;
+
+// The hyperparameters of one step; rounded from f64 by the host.
+struct Step {
+    index: u32,
+    tiles: u32,
+    learning_rate: f32,
+    momentum: f32,
+    beta1_complement: f32,
+    beta2: f32,
+    beta2_complement: f32,
+    log_beta1: f32,
+    log_beta2: f32,
+    epsilon: f32,
+    // 0 when the gradient is not clipped.
+    max_gradient_norm: f32,
+    // 0 when the rate is automatic.
+    rotation_rate: f32,
+    alpha: f32,
+    only_negative_curvature: u32,
+    // The distance, or its least value when it is a fraction of the norm of the parameters.
+    displacement: f32,
+    displacement_factor: f32,
+    // Times the learning rate, the longest saddle-free step along N.
+    trust: f32,
+    damping: f32,
+    // Share of that length which a step has at least.
+    kick: f32,
+    // Standard errors that the smoothed curvature must lie below zero.
+    significance: f32,
+    // Of Sophia: what the mean square is multiplied by.
+    rho: f32,
+    // |F| / |C| and radians at which a rotation was enough.
+    stop_residual: f32,
+    stop_angle: f32,
+    // Of the signs with which regions are displaced.
+    seed: u32,
+    // 1 / sqrt(B) for B regions that the dimer reaches, and how many there are in all.
+    region_scale: f32,
+    regions: u32,
+    // How many of them have several pieces.
+    several: u32,
+    // By what the gradients of the objective are too large, and its inverse; powers of two.
+    loss_scale: f32,
+    gradient_scale: f32,
+}
+
+// The part of the vectors that one dispatch covers.
+struct Shard {
+    // Index of its first tile in the whole vector.
+    first_tile: u32,
+    // vec4 of one tile.
+    tile_vectors: u32,
+    // vec4 of the shard.
+    vectors: u32,
+    // Its pieces, where the scope is not global.
+    first_piece: u32,
+    end_piece: u32,
+    padding: u32,
+    padding2: vec2u,
+}
+
+// What the layout says of groups and tiles.
+struct Tables {
+    groups: array<Group, MAX_GROUPS>,
+    // For each tile, the word that all its blocks share, or 0 where they differ or are not full.
+    tiles: array<vec4u, MAX_TILE_ROWS>,
+}
+
+struct Group {
+    learning_rate_scale: f32,
+    weight_decay: f32,
+    // 1 where the dimer acts, else 0.
+    dimer: u32,
+    padding: u32,
+}
+
+// What a kernel has to know of one vec4: its group, and which lanes hold elements. The others are
+// padding, whatever a gradient has there.
+struct Place {
+    group: Group,
+    valid: vec4<bool>,
+}
+
+// Factors of the base optimizer that are the same for all elements of one step.
+struct BaseFactors {
+    // 1/(1 - beta1^t) and 1/sqrt(1 - beta2^t)
+    first: f32,
+    second: f32,
+}
+
+// What one step found, and what it does to every element.
+struct Outcome {
+    record: Record,
+    // N' = keep N + turn d
+    keep: f32,
+    turn: f32,
+    // g = clip g1 - correction N'
+    clip: f32,
+    correction: f32,
+    // The step along N' besides that of the base optimizer.
+    shift: f32,
+}
+
+// What the element-wise pass of a step needs to know, computed once.
+struct Applied {
+    // N' = keep N + turn d
+    keep: f32,
+    turn: f32,
+    // g = clip g1 - correction N'
+    clip: f32,
+    correction: f32,
+    // The step along N' besides that of the base optimizer.
+    shift: f32,
+    // 1 when the step must leave the state untouched.
+    skipped: u32,
+    factors: BaseFactors,
+}
+
+// What one step found and did, and the counters that the next one starts from.
+struct Record {
+    index: u32,
+    // Steps applied, and steps skipped for a non-finite gradient, since the start.
+    updates: u32,
+    skipped: u32,
+    // Rotations since the start.
+    rotations: u32,
+    status: u32,
+    loss: f32,
+    curvature: f32,
+    residual: f32,
+    // Radians by which N turned.
+    angle: f32,
+    // g1 . N, with the N of after the rotation.
+    projection: f32,
+    gradient_norm: f32,
+    clip: f32,
+    displacement: f32,
+    // The largest curvature seen of late.
+    curvature_scale: f32,
+    // Of the last rotation.
+    rate: f32,
+    // Events since the start, and the mean of the last curvatures with its standard error.
+    events: u32,
+    curvature_mean: f32,
+    curvature_error: f32,
+    // The newest first.
+    curvatures: array<f32, CURVATURES>,
+    // What the automatic displacement expects C to be off by.
+    difference_error: f32,
+    // The saddle-free step along N, and what its bounds are scaled by.
+    shift: f32,
+    reach: f32,
+    // Where the scope is not global: which of the regions' records is the newest, and which region
+    // is the softest.
+    parity: u32,
+    softest: u32,
+    // Steps skipped in a row, up to this one.
+    streak: u32,
+}
+
+// What ritz found in the basis (n, u, p).
+struct Ritz {
+    // n' = combination . (n, u, p)
+    combination: vec3f,
+    curvature: f32,
+    // p' = direction . (n, u, p)
+    direction: vec3f,
+    residual: f32,
+    // 1 / residual, or 0 where there is no force.
+    inverse_residual: f32,
+    // Radians by which n turned in this event, and by how many rotations.
+    angle: f32,
+    rotations: u32,
+    // 0 once a gradient of this event was not finite.
+    valid: u32,
+    // Why this event needs no further rotation (BY_RESIDUAL, BY_ANGLE), or 0; and whether the last one did
+    // nothing.
+    stopped: u32,
+    idle: u32,
+    // 1 / |p| before this event, or 0.
+    inverse_direction: f32,
+    padding: u32,
+}
+
+// State of the automatic displacement.
+struct Calibration {
+    // Fraction of the norm of the parameters; 0 before the first event.
+    factor: f32,
+    // Distance of the near probe.
+    distance: f32,
+    // Curvature at twice that distance.
+    far: f32,
+    error: f32,
+}
+
+struct Scalars {
+    // Written by the objective, if it supplies its loss.
+    loss: f32,
+    // Distance of the probe in the current event.
+    displacement: f32,
+    padding: vec2u,
+    calibration: Calibration,
+    // The last record, and its copy of before the current step: gram makes the copy, so that no
+    // workgroup of the update can read what another one writes.
+    latest: Record,
+    previous: Record,
+    ritz: Ritz,
+    records: array<Record, RING>,
+    partials: array<Partial>,
+}

@@ -1,0 +1,141 @@
+//! [`Timer`]: how long the GPU takes for each kernel, from timestamps around its dispatches.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use super::{Gpu, GpuSlice};
+use crate::error::Result;
+
+/// What a device must have to write timestamps between dispatches.
+const FEATURES: wgpu::Features =
+    wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES);
+
+/// Kernels of one recording that are timed; later ones of the same recording are not.
+const KERNELS: u32 = 64;
+
+/// Recordings whose times wait on the GPU to be read.
+const RECORDINGS: u64 = 256;
+
+/// Bytes of the times of one recording: a beginning and an end for each kernel.
+const RECORDING_BYTES: u64 = 2 * KERNELS as u64 * wgpu::QUERY_SIZE as u64;
+
+/// How long one kernel of one step took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct KernelTime {
+    /// Index of the step, from 0; for a [`Spectrum`](crate::Spectrum), of the step that came next.
+    pub step: u64,
+    /// Name of the kernel, that of its file in `shaders/` without the ending.
+    pub kernel: &'static str,
+    /// Nanoseconds on the GPU from its beginning to its end, all shards together.
+    pub nanoseconds: f64,
+}
+
+/// Timestamps of the last steps, and rotations of a block of modes: of what was recorded together.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    queries: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    times: wgpu::Buffer,
+    /// Nanoseconds of one tick.
+    period: f64,
+    /// The kernels of what is being recorded.
+    kernels: Mutex<Vec<&'static str>>,
+    /// What was recorded and not read.
+    recordings: VecDeque<Recording>,
+    /// How many recordings there were.
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Recording {
+    number: u64,
+    step: u64,
+    kernels: Vec<&'static str>,
+}
+
+impl Timer {
+    /// None where the device has no timestamps within passes.
+    pub(crate) fn new(gpu: &Gpu) -> Result<Option<Self>> {
+        if !gpu.device().features().contains(FEATURES) {
+            return Ok(None);
+        }
+        let resolve = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        let keep = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let queries = gpu.validated("timestamps", || {
+            gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("timestamps"),
+                ty: wgpu::QueryType::Timestamp,
+                count: 2 * KERNELS,
+            })
+        })?;
+        Ok(Some(Self {
+            queries,
+            resolved: gpu.allocate("timestamps", RECORDING_BYTES, resolve)?,
+            times: gpu.allocate("times", RECORDINGS * RECORDING_BYTES, keep)?,
+            period: f64::from(gpu.queue().get_timestamp_period()),
+            kernels: Mutex::default(),
+            recordings: VecDeque::new(),
+            count: 0,
+        }))
+    }
+
+    /// Records `dispatch` between two timestamps.
+    pub(crate) fn time(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        kernel: &'static str,
+        dispatch: impl FnOnce(&mut wgpu::ComputePass<'_>),
+    ) {
+        let mut kernels = self.kernels.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = 2 * kernels.len() as u32;
+        if first == 2 * KERNELS {
+            return dispatch(pass);
+        }
+        kernels.push(kernel);
+        pass.write_timestamp(&self.queries, first);
+        dispatch(pass);
+        pass.write_timestamp(&self.queries, first + 1);
+    }
+
+    /// Forgets what was recorded and failed.
+    pub(crate) fn begin(&mut self) {
+        self.kernels.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Keeps the times of what was recorded since the beginning, as those of step `step`.
+    pub(crate) fn end(&mut self, encoder: &mut wgpu::CommandEncoder, step: u64) {
+        let kernels =
+            std::mem::take(self.kernels.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let count = 2 * kernels.len() as u32;
+        encoder.resolve_query_set(&self.queries, 0..count, &self.resolved, 0);
+        let bytes = u64::from(count * wgpu::QUERY_SIZE);
+        let number = self.count;
+        let offset = number % RECORDINGS * RECORDING_BYTES;
+        encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.times, offset, bytes);
+        self.count += 1;
+        self.recordings.push_back(Recording { number, step, kernels });
+        if self.recordings.len() as u64 > RECORDINGS {
+            self.recordings.pop_front();
+        }
+    }
+
+    /// Where the times lie.
+    pub(crate) fn times(&self) -> GpuSlice {
+        GpuSlice::whole(self.times.clone())
+    }
+
+    /// The times that were not taken, of the last 256 recordings at most, from the bytes of [`Self::times`].
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Vec<KernelTime> {
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(bytes);
+        let mut times = Vec::new();
+        for Recording { number, step, kernels } in self.recordings.drain(..) {
+            let first = (number % RECORDINGS * u64::from(2 * KERNELS)) as usize;
+            for (kernel, ticks) in kernels.into_iter().zip(ticks[first..].chunks_exact(2)) {
+                let nanoseconds = ticks[1].wrapping_sub(ticks[0]) as f64 * self.period;
+                times.push(KernelTime { step, kernel, nanoseconds });
+            }
+        }
+        times
+    }
+}

@@ -1,0 +1,219 @@
+//! The one list of kernels: each in the file of its name, with what it binds.
+//!
+//! Every WGSL file says at its head which files of `shaders/shared` it builds on; the source of a kernel is its
+//! file and theirs, and theirs in turn. Some names there stand for a choice between files, which [`Choices`]
+//! makes.
+
+use std::collections::BTreeSet;
+
+use super::bindings::Bindings;
+use super::switches::Switch;
+use crate::config::Storage;
+
+macro_rules! kernels {
+    ($($kernel:ident $file:literal $bindings:ident),* $(,)?) => {
+        /// A fused kernel.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub(crate) enum Kernel { $($kernel),* }
+
+        impl Kernel {
+            #[cfg(test)]
+            pub(crate) const ALL: &[Self] = &[$(Self::$kernel),*];
+
+            /// Its file in `shaders/`, without the ending.
+            pub(crate) const fn name(self) -> &'static str {
+                match self { $(Self::$kernel => $file),* }
+            }
+
+            /// What it binds.
+            pub(crate) const fn bindings(self) -> Bindings {
+                match self { $(Self::$kernel => Bindings::$bindings),* }
+            }
+
+            const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$kernel => include_str!(concat!("../../shaders/", $file, ".wgsl"))),*
+                }
+            }
+        }
+    };
+}
+
+kernels! {
+    Gram "step/gram" Vectors,
+    Translate "step/translate" Vectors,
+    RotateTranslate "step/rotate_translate" Vectors,
+    Rotate "step/rotate" Vectors,
+    Count "step/count" Vectors,
+    Norm "probe/norm" Probe,
+    Displace "probe/displace" Probe,
+    Opposite "probe/opposite" Probe,
+    Calibrate "probe/calibrate" Probe,
+    HessianProduct "lobpcg/hessian_product" Basis,
+    BasisGram "lobpcg/basis_gram" Basis,
+    Ritz "lobpcg/ritz" Basis,
+    UpdateBasis "lobpcg/update_basis" Basis,
+    PlaceProbe "lobpcg/place_probe" Basis,
+    RegionDisplace "regions/displace" RegionProbe,
+    RegionGram "regions/gram" RegionVectors,
+    SumPieces "regions/sum_pieces" RegionVectors,
+    SumSinglePieces "regions/sum_single_pieces" RegionVectors,
+    RegionNorm "regions/norm" RegionVectors,
+    RegionOutcomes "regions/outcomes" RegionVectors,
+    CombineRegions "regions/combine_regions" RegionVectors,
+    RegionUpdate "regions/update" RegionVectors,
+    RegionRotate "regions/rotate" RegionVectors,
+    ModePlaceProbe "modes/place_probe" Modes,
+    ModeHessianProduct "modes/hessian_product" Modes,
+    ModeGram "modes/gram" Modes,
+    ModeRitz "modes/ritz" Modes,
+    ModeUpdateBasis "modes/update_basis" Modes,
+}
+
+macro_rules! shared {
+    ($($file:literal),* $(,)?) => {
+        /// The files of `shaders/shared`, by their names.
+        pub(crate) const SHARED: &[(&str, &str)] =
+            &[$(($file, include_str!(concat!("../../shaders/shared/", $file, ".wgsl")))),*];
+    };
+}
+
+shared! {
+    "arithmetic",
+    "base",
+    "basis_bindings",
+    "basis_sums",
+    "broadcast_update",
+    "curvature_statistics",
+    "dimer_vectors",
+    "dimer_vectors_none",
+    "direction",
+    "element_pass",
+    "first_moment",
+    "gradients",
+    "guard",
+    "hash",
+    "mode_sums",
+    "modes_bindings",
+    "moments_none",
+    "moments_one",
+    "moments_two",
+    "outcome",
+    "partial",
+    "probe_bindings",
+    "probe_distance",
+    "products",
+    "record",
+    "reduction",
+    "region_outcome",
+    "regions",
+    "rotation",
+    "run",
+    "scalars",
+    "second_moment",
+    "step_bindings",
+    "stored_bf16",
+    "stored_f32",
+    "streams",
+    "switches",
+    "threads",
+    "threads_subgroup",
+    "tile_bounds",
+    "translation",
+    "types",
+    "vector_bindings",
+    "vector_numbers",
+}
+
+/// What a device or a configuration chooses between: which file stands for a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Choices {
+    /// Whether sums use subgroups.
+    pub subgroups: bool,
+    pub storage: Storage,
+    /// Whether the step has the vectors of a dimer.
+    pub dimer: bool,
+    /// How many moments the base optimizer has.
+    pub moments: u32,
+}
+
+impl Choices {
+    fn file(self, name: &'static str) -> &'static str {
+        match name {
+            "threads" if self.subgroups => "threads_subgroup",
+            "stored" => match self.storage {
+                Storage::F32 => "stored_f32",
+                Storage::Bf16 => "stored_bf16",
+            },
+            "dimer_vectors" if !self.dimer => "dimer_vectors_none",
+            "moments" => ["moments_none", "moments_one", "moments_two"][self.moments as usize],
+            name => name,
+        }
+    }
+}
+
+/// The marker before the names of the files that a file builds on.
+const BUILDS_ON: &str = "// builds on: ";
+
+/// The names at the head of a file.
+pub(crate) fn builds_on(text: &'static str) -> impl Iterator<Item = &'static str> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix(BUILDS_ON));
+    lines.flat_map(|names| names.split(", "))
+}
+
+/// The files of one kernel: what tells its shader module from others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Source {
+    pub kernel: Kernel,
+    /// Those of `shaders/shared`, in the order of the alphabet; WGSL has no other.
+    shared: BTreeSet<&'static str>,
+}
+
+impl Source {
+    pub(crate) fn new(kernel: Kernel, choices: Choices) -> Self {
+        let mut shared = BTreeSet::new();
+        let mut open: Vec<&'static str> = builds_on(kernel.text()).collect();
+        while let Some(name) = open.pop() {
+            let file = choices.file(name);
+            if shared.insert(file) {
+                open.extend(builds_on(shared_text(file)));
+            }
+        }
+        Self { kernel, shared }
+    }
+
+    /// Its files of `shaders/shared`.
+    #[cfg(test)]
+    pub(crate) fn files(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.shared.clone().into_iter()
+    }
+
+    /// The WGSL of the whole module.
+    pub(crate) fn wgsl(&self) -> String {
+        let shared: String = self.shared.iter().copied().map(shared_text).collect();
+        shared + self.kernel.text()
+    }
+
+    /// The switches that any of its files uses: only these tell its pipelines apart.
+    pub(crate) fn switches(&self) -> Vec<Switch> {
+        let texts = || {
+            let declares = |file: &&&str| **file != "switches";
+            let shared = self.shared.iter().filter(declares).copied().map(shared_text);
+            shared.chain([self.kernel.text()])
+        };
+        let uses = |switch: &Switch| texts().any(|text| has_word(text, switch.name()));
+        Switch::ALL.iter().copied().filter(uses).collect()
+    }
+}
+
+fn shared_text(file: &str) -> &'static str {
+    let found = SHARED.iter().find(|(name, _)| *name == file);
+    found.unwrap_or_else(|| panic!("shaders/shared has no {file}.wgsl")).1
+}
+
+/// Whether `text`, comments aside, has `word`.
+fn has_word(text: &str, word: &str) -> bool {
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    code.flat_map(|line| line.split(move |c| !is_part(c))).any(|found| found == word)
+}

@@ -1,0 +1,224 @@
+//! The structs that cross to the GPU, as WGSL has them in `shaders/shared`; `tests.rs` holds both together.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Elements of one block; every tensor's slot starts on a block, so a block has one group.
+pub(crate) const BLOCK: usize = 64;
+
+/// Most groups of a layout: the length of the group table.
+pub(crate) const MAX_GROUPS: usize = 256;
+
+/// Four times `MAX_TILE_ROWS`: most workgroups of one dispatch.
+pub(crate) const MAX_WORKGROUPS: u32 = 2048;
+
+/// Threads that walk one piece together.
+pub(crate) const PIECE_WIDTH: u64 = 4;
+
+/// Records in the ring of step results.
+pub(crate) const RING: u32 = 1024;
+
+/// `Record.status`: the step was an event.
+pub(crate) const EVENT: u32 = 1;
+
+/// `Record.status`: the step was skipped.
+pub(crate) const SKIPPED: u32 = 2;
+
+/// `Record.status`: the slot of the ring was written.
+pub(crate) const WRITTEN: u32 = 4;
+
+/// `Record.status`: the norm of the gradient was not measured.
+pub(crate) const UNMEASURED: u32 = 8;
+
+/// Where in `Record.status` the reason lies for which a rotation stopped, and the reasons.
+pub(crate) const STOP_SHIFT: u32 = 4;
+pub(crate) const BY_RESIDUAL: u32 = 1;
+pub(crate) const BY_ANGLE: u32 = 2;
+
+/// Bytes of one `Partial`.
+pub(crate) const PARTIAL: u64 = 48;
+
+/// Bytes of `Ritz`, and before its `stopped`.
+pub(crate) const RITZ: u64 = 64;
+pub(crate) const RITZ_STOPPED: u64 = 48;
+
+/// Bytes of `Scalars` before its calibration, and before its latest record.
+pub(crate) const CALIBRATION_OFFSET: u64 = 16;
+pub(crate) const LATEST_OFFSET: u64 = 32;
+
+/// Bytes of one record.
+pub(crate) const RECORD: u64 = size_of::<Record>() as u64;
+
+/// Bytes of `Scalars` before `ritz`, before the ring and before the partials.
+pub(crate) const RITZ_OFFSET: u64 = LATEST_OFFSET + 2 * RECORD;
+pub(crate) const RING_OFFSET: u64 = RITZ_OFFSET + RITZ;
+pub(crate) const PARTIALS_OFFSET: u64 = RING_OFFSET + RING as u64 * RECORD;
+
+/// `Step`: the hyperparameters of one step.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Step {
+    pub index: u32,
+    pub tiles: u32,
+    pub learning_rate: f32,
+    pub momentum: f32,
+    pub beta1_complement: f32,
+    pub beta2: f32,
+    pub beta2_complement: f32,
+    pub log_beta1: f32,
+    pub log_beta2: f32,
+    pub epsilon: f32,
+    pub max_gradient_norm: f32,
+    pub rotation_rate: f32,
+    pub alpha: f32,
+    pub only_negative_curvature: u32,
+    pub displacement: f32,
+    pub displacement_factor: f32,
+    /// trust √n; times the learning rate it is the longest step along N.
+    pub trust: f32,
+    pub damping: f32,
+    pub kick: f32,
+    pub significance: f32,
+    pub rho: f32,
+    pub stop_residual: f32,
+    pub stop_angle: f32,
+    pub seed: u32,
+    /// 1/√B for B regions, and their number.
+    pub region_scale: f32,
+    pub regions: u32,
+    pub several: u32,
+    /// By what the gradients of the objective are too large, and its inverse; powers of two.
+    pub loss_scale: f32,
+    pub gradient_scale: f32,
+}
+
+/// `Shard`: the part of the vectors that one dispatch covers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Shard {
+    pub first_tile: u32,
+    pub tile_vectors: u32,
+    pub vectors: u32,
+    pub first_piece: u32,
+    pub end_piece: u32,
+    pub padding: [u32; 3],
+}
+
+/// `Group`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct GroupEntry {
+    pub learning_rate_scale: f32,
+    pub weight_decay: f32,
+    pub dimer: u32,
+    pub padding: u32,
+}
+
+/// `Tables`: what the layout says of groups and tiles.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Tables {
+    pub groups: [GroupEntry; MAX_GROUPS],
+    pub tiles: [u32; MAX_WORKGROUPS as usize],
+}
+
+/// `Record`: what one step found and did.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+pub(crate) struct Record {
+    pub index: u32,
+    pub updates: u32,
+    pub skipped: u32,
+    pub rotations: u32,
+    pub status: u32,
+    pub loss: f32,
+    pub curvature: f32,
+    pub residual: f32,
+    pub angle: f32,
+    pub projection: f32,
+    pub gradient_norm: f32,
+    pub clip: f32,
+    pub displacement: f32,
+    pub curvature_scale: f32,
+    pub rate: f32,
+    pub events: u32,
+    pub curvature_mean: f32,
+    pub curvature_error: f32,
+    pub curvatures: [f32; 4],
+    pub difference_error: f32,
+    pub shift: f32,
+    pub reach: f32,
+    /// Which of the regions' records is the newest, and which region is the softest.
+    pub parity: u32,
+    pub softest: u32,
+    /// Steps skipped in a row, up to this one.
+    pub streak: u32,
+}
+
+/// `Piece`: consecutive elements of one region, in vec4 of their shard.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Piece {
+    pub first: u32,
+    pub end: u32,
+    pub region: u32,
+    /// Where its partials lie: those of one region are neighbours.
+    pub slot: u32,
+    pub group: u32,
+    /// In elements of the shard.
+    pub valid_end: u32,
+    pub padding: [u32; 2],
+}
+
+/// `Region`: the tensors that share one dimer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Region {
+    pub first_slot: u32,
+    pub end_slot: u32,
+    /// Under the dimer; 0 where it does not reach.
+    pub elements: u32,
+    /// Entry k names the k-th region that has several pieces.
+    pub several: u32,
+    /// A `Partial`.
+    pub sums: [f32; 12],
+    /// An `Applied`, which the kernels alone use.
+    pub applied: [f32; 8],
+    /// The state before and after a step, which take turns.
+    pub records: [Record; 2],
+}
+
+impl Region {
+    /// Whether it has more than one piece.
+    pub(crate) fn has_several(&self) -> bool {
+        self.end_slot > self.first_slot + 1
+    }
+}
+
+/// `MAX_MODES`: modes of a block at most.
+pub(crate) const MAX_MODES: usize = 8;
+
+/// Vectors of the basis for each mode: x, u and p.
+pub(crate) const BASIS: usize = 3;
+
+/// `Modes`, but for its partials.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Results {
+    pub curvatures: [f32; MAX_MODES],
+    pub residuals: [f32; MAX_MODES],
+    inverse_residuals: [f32; MAX_MODES],
+    combination: [[f32; MAX_MODES]; BASIS * MAX_MODES],
+    direction: [[f32; MAX_MODES]; BASIS * MAX_MODES],
+    pub valid: u32,
+    padding: [u32; 3],
+}
+
+/// `Goal`: what a dispatch of the block of modes is for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Goal {
+    pub slot: u32,
+    pub modes: u32,
+    pub vectors: u32,
+    pub padding: u32,
+}

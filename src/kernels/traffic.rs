@@ -1,0 +1,87 @@
+//! The bytes that a kernel moves: each vector that it loads or stores counts once.
+//!
+//! `tests.rs` holds these numbers against the compiled shaders.
+
+use super::catalogue::Kernel;
+use super::switches::{RotationRule, Switches};
+use crate::config::{Difference, Storage};
+
+/// The slots of N and HN in the workspace; see `basis_bindings.wgsl`.
+pub(crate) const SLOT_N: u32 = 0;
+pub(crate) const SLOT_HN: u32 = 2;
+pub(crate) const SLOT_HU: u32 = 3;
+/// Those of P and HP.
+pub(crate) const SLOT_P: u32 = 4;
+pub(crate) const SLOT_HP: u32 = 5;
+
+/// Bytes per element that one dispatch over all elements moves, with N, the moments and the workspace in
+/// `storage`. For a kernel of the block of modes, those of one row, column or mode.
+pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f64 {
+    // Vectors of f32, and of what is stored.
+    let (wide, stored) = match kernel {
+        Kernel::Gram | Kernel::RegionGram => gram(switches),
+        Kernel::Translate => (3, u32::from(switches.dimer) + 2 * switches.base.moments()),
+        Kernel::RotateTranslate => (4, 2 + 2 * switches.base.moments()),
+        Kernel::RegionUpdate => {
+            let turns = u32::from(switches.rotation == RotationRule::Gradient);
+            (3 + turns, 1 + turns + 2 * switches.base.moments())
+        }
+        Kernel::Rotate if switches.rotation != RotationRule::Gradient => (0, 0),
+        Kernel::Rotate | Kernel::RegionRotate => (2, 2),
+        Kernel::Norm => (1, 0),
+        Kernel::Displace | Kernel::RegionDisplace => (2, 1),
+        Kernel::Opposite => (3, 0),
+        Kernel::HessianProduct => match switches.difference {
+            Difference::Central if switches.slot == SLOT_HN => (3, 1),
+            Difference::Central => (2, 2),
+            Difference::Forward | Difference::Exact => (2, 1),
+        },
+        Kernel::BasisGram => {
+            let (force, direction) = (u32::from(switches.force), u32::from(switches.direction));
+            let raw = switches.aims && !switches.force;
+            let (wide, stored) = direction_of(switches, switches.direction || raw);
+            (wide, 2 + 2 * force + direction + stored)
+        }
+        Kernel::UpdateBasis => {
+            let (force, direction) = (u32::from(switches.force), u32::from(switches.direction));
+            let (wide, stored) = direction_of(switches, switches.direction);
+            if switches.last {
+                (wide, 1 + force + stored + 2)
+            } else {
+                (wide + 2, 2 + 2 * force + direction + stored + 2 * force + 3)
+            }
+        }
+        Kernel::PlaceProbe => {
+            let (wide, stored) = direction_of(switches, true);
+            (2 + wide, stored)
+        }
+        Kernel::ModePlaceProbe | Kernel::ModeHessianProduct => (3, 0),
+        Kernel::ModeGram => (10, 0),
+        Kernel::ModeUpdateBasis => (5, 0),
+        Kernel::Count
+        | Kernel::Calibrate
+        | Kernel::Ritz
+        | Kernel::SumPieces
+        | Kernel::SumSinglePieces
+        | Kernel::RegionNorm
+        | Kernel::RegionOutcomes
+        | Kernel::CombineRegions
+        | Kernel::ModeRitz => (0, 0),
+    };
+    (u64::from(wide) * Storage::F32.bytes() + u64::from(stored) * storage.bytes()) as f64
+}
+
+fn gram(switches: &Switches) -> (u32, u32) {
+    let turns = switches.rotation == RotationRule::Gradient;
+    let pair = turns || switches.difference == Difference::Central;
+    (1 + u32::from(pair), u32::from(switches.dimer))
+}
+
+/// What it takes to read p: where the event aims along it, the gradient stands in until C is negative.
+fn direction_of(switches: &Switches, reads: bool) -> (u32, u32) {
+    match (reads, switches.aims) {
+        (false, _) => (0, 0),
+        (true, true) => (1, 0),
+        (true, false) => (0, 1),
+    }
+}

@@ -1,0 +1,363 @@
+//! What can be read of an [`Optimizer`], and set: vectors, curvature, telemetry, times, rates.
+//!
+//! A plain name waits for the GPU; its twin with `_async` yields to other tasks instead.
+
+use super::telemetry::{Losses, RegionCurvature, Telemetry};
+use super::{Optimizer, no_dimer, orientation};
+use crate::config::{Config, Storage, not_negative};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, GpuSlice, KernelTime, Timer};
+use crate::kernels::gpu_types::{Record, Region};
+use crate::layout::Layout;
+use crate::plan::Regions;
+
+impl Optimizer {
+    /// θ on the GPU, padded; read only while a step is recorded or runs.
+    pub fn params(&self) -> &GpuSlice {
+        &self.state.params
+    }
+
+    /// The probe θ + ΔR·N of the last event, padded; none without a dimer.
+    pub fn probe(&self) -> Option<&GpuSlice> {
+        self.state.probe.as_ref()
+    }
+
+    /// Where the gradient at θ belongs.
+    pub fn gradient(&self) -> &GpuSlice {
+        &self.state.gradient
+    }
+
+    /// Where the gradient at the probe belongs; none without a dimer.
+    pub fn probe_gradient(&self) -> Option<&GpuSlice> {
+        self.state.probe_gradient.as_ref()
+    }
+
+    /// N, a unit vector, padded; zero in groups without dimer. With several dimers, one behind the
+    /// other; none without a dimer. With [`Storage::Bf16`](crate::Storage::Bf16), 2 bytes per element.
+    pub fn orientation(&self) -> Option<&GpuSlice> {
+        self.state.orientation.as_ref()
+    }
+
+    /// The device that the optimizer runs on.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// How the parameters are packed.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The settings it was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Steps and rotations recorded so far, skipped ones included.
+    pub fn steps(&self) -> u64 {
+        self.index
+    }
+
+    /// Gradients, and exact Hessian-vector products, asked of objectives so far: the cost to compare
+    /// optimizers by.
+    pub fn gradient_evaluations(&self) -> u64 {
+        self.gradient_evaluations
+    }
+
+    /// Sets the learning rate of the next steps; schedules belong to the user.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it is negative or not finite in f32.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+        if not_negative("learning_rate", learning_rate).is_err() {
+            return Err(Error::InvalidArgument {
+                argument: "learning_rate",
+                value: learning_rate.to_string(),
+                expected: "not negative and finite in f32",
+            });
+        }
+        self.hyperparameters.learning_rate = learning_rate as f32;
+        Ok(())
+    }
+
+    /// Says that the gradients, and exact Hessian-vector products, that the objective hands over from
+    /// now on are `scale` times those of the loss, as where a loss is multiplied so that its gradient
+    /// does not vanish in f16: a power of two from 2⁻³² to 2³², at first 1. Kernels divide by it as they
+    /// load, which is exact; telemetry, clipping and the displacement do not see it.
+    ///
+    /// A scale that is too large makes infinities, and those a skipped step
+    /// ([`Telemetry::skipped`](crate::Telemetry::skipped)): halve it then, and double it again after a
+    /// long time without.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for any other number.
+    pub fn set_loss_scale(&mut self, scale: f64) -> Result<()> {
+        let exponent = scale.log2();
+        if !(exponent.fract() == 0.0 && exponent.abs() <= 32.0) {
+            return Err(Error::InvalidArgument {
+                argument: "scale",
+                value: scale.to_string(),
+                expected: "a power of two from 2^-32 to 2^32",
+            });
+        }
+        self.hyperparameters.loss_scale = scale as f32;
+        self.hyperparameters.gradient_scale = scale.recip() as f32;
+        Ok(())
+    }
+
+    /// Replaces the parameters, in the order of the layout and without padding. Moments,
+    /// orientation and counters stay.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`] or [`Error::NonFinite`].
+    pub fn write_params(&self, params: &[f32]) -> Result<()> {
+        let padded = self.layout.pad("params", params)?;
+        check_finite("params", params)?;
+        self.write(&self.state.params, &padded);
+        Ok(())
+    }
+
+    /// Points the dimer along `orientation`, of any length above 0, in the order of the layout and
+    /// without padding; with several dimers, each along its part. Elements in groups without dimer count as 0.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`], [`Error::NonFinite`], [`Error::Unsupported`] without a dimer, or
+    /// [`Error::InvalidArgument`] for a vector that is zero where the dimer acts.
+    pub fn write_orientation(&self, orientation: &[f32]) -> Result<()> {
+        let padded = self.layout.pad("orientation", orientation)?;
+        check_finite("orientation", orientation)?;
+        if self.plan.dimer.is_none() {
+            return Err(no_dimer("an orientation"));
+        }
+        let regions = self.region_tensors();
+        let unit =
+            orientation::unit(&self.layout, &regions, padded).ok_or(Error::InvalidArgument {
+                argument: "orientation",
+                value: "zero".into(),
+                expected: "a vector that is not zero where the dimer acts",
+            })?;
+        self.write_stored(self.state.orientation.as_ref(), &unit);
+        Ok(())
+    }
+
+    /// Writes a padded vector of f32.
+    pub(super) fn write(&self, slice: &GpuSlice, padded: &[f32]) {
+        let bytes = bytemuck::cast_slice(padded);
+        self.gpu.queue().write_buffer(&slice.buffer, slice.offset, bytes);
+    }
+
+    /// Writes a padded vector in the format of the optimizer's own, where it has it.
+    pub(super) fn write_stored(&self, slice: Option<&GpuSlice>, padded: &[f32]) {
+        if let Some(slice) = slice {
+            let bytes = self.plan.storage.pack(padded);
+            self.gpu.queue().write_buffer(&slice.buffer, slice.offset, &bytes);
+        }
+    }
+
+    /// The parameters, in the order of the layout and without padding.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    pub fn read_params(&self) -> Result<Vec<f32>> {
+        Ok(self.unpad(Storage::F32, &self.gpu.read(&self.state.params)?))
+    }
+
+    /// The asynchronous twin of [`Optimizer::read_params`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_params_async(&self) -> Result<Vec<f32>> {
+        Ok(self.unpad(Storage::F32, &self.gpu.read_async(&self.state.params).await?))
+    }
+
+    /// N, in the order of the layout and without padding; none without a dimer.
+    ///
+    /// # Errors
+    /// As [`Optimizer::read_params`].
+    pub fn read_orientation(&self) -> Result<Option<Vec<f32>>> {
+        let Some(slice) = &self.state.orientation else { return Ok(None) };
+        Ok(Some(self.unpad(self.plan.storage, &self.gpu.read(slice)?)))
+    }
+
+    /// The asynchronous twin of [`Optimizer::read_orientation`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_orientation_async(&self) -> Result<Option<Vec<f32>>> {
+        let Some(slice) = &self.state.orientation else { return Ok(None) };
+        Ok(Some(self.unpad(self.plan.storage, &self.gpu.read_async(slice).await?)))
+    }
+
+    /// C = N·HN as the last event measured it, in loss per parameter²; 0 before the first.
+    ///
+    /// # Errors
+    /// As [`Optimizer::read_params`].
+    pub fn read_curvature(&self) -> Result<f32> {
+        Ok(record(&self.gpu.read(&self.state.latest())?).curvature)
+    }
+
+    /// The asynchronous twin of [`Optimizer::read_curvature`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_curvature_async(&self) -> Result<f32> {
+        Ok(record(&self.gpu.read_async(&self.state.latest()).await?).curvature)
+    }
+
+    /// What each dimer found in the last event, where [`Dimer::scope`](crate::Dimer::scope) says that
+    /// there is more than one; those that the dimer does not reach are left out.
+    ///
+    /// # Errors
+    /// As [`Optimizer::read_params`].
+    pub fn read_regions(&self) -> Result<Vec<RegionCurvature>> {
+        let Some((regions, entries)) = self.regions() else { return Ok(Vec::new()) };
+        let latest = self.gpu.read(&self.state.latest())?;
+        Ok(self.region_curvatures(regions, &latest, &self.gpu.read(&entries)?))
+    }
+
+    /// The asynchronous twin of [`Optimizer::read_regions`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_regions_async(&self) -> Result<Vec<RegionCurvature>> {
+        let Some((regions, entries)) = self.regions() else { return Ok(Vec::new()) };
+        let latest = self.gpu.read_async(&self.state.latest()).await?;
+        Ok(self.region_curvatures(regions, &latest, &self.gpu.read_async(&entries).await?))
+    }
+
+    /// The regions of the scope, and where their entries lie.
+    fn regions(&self) -> Option<(&Regions, GpuSlice)> {
+        let entries = GpuSlice::whole(self.state.regions.as_ref()?.regions.clone());
+        Some((self.plan.regions.as_ref()?, entries))
+    }
+
+    fn region_curvatures(
+        &self,
+        regions_of: &Regions,
+        latest: &[u8],
+        regions: &[u8],
+    ) -> Vec<RegionCurvature> {
+        let parity = bytemuck::pod_read_unaligned::<Record>(latest).parity as usize;
+        let regions: Vec<Region> = bytemuck::pod_collect_to_vec(regions);
+        let reached =
+            regions_of.tensors.iter().zip(&regions).filter(|(_, region)| region.elements > 0);
+        let curvature = |(tensors, region): (&Vec<usize>, &Region)| {
+            let record = &region.records[parity];
+            RegionCurvature {
+                tensors: tensors.iter().map(|&i| self.layout.tensors()[i].name.clone()).collect(),
+                curvature: record.curvature,
+                curvature_mean: record.curvature_mean,
+                curvature_error: record.curvature_error,
+                residual: record.residual,
+                projection: record.projection,
+                shift: record.shift,
+            }
+        };
+        reached.map(curvature).collect()
+    }
+
+    /// The telemetry that has arrived since the last call, in order; never waits.
+    ///
+    /// Steps are on the GPU for a while, so this is a few steps behind. Asking more often than
+    /// every 1024 steps loses none; it costs one small submission, and nothing if it is never
+    /// called.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
+    pub fn poll_telemetry(&mut self) -> Result<Vec<Telemetry>> {
+        let losses = self.losses();
+        self.telemetry.poll(&self.gpu, &self.state, self.index, losses)
+    }
+
+    /// The telemetry of all steps so far that was not returned yet, at most the last 1024.
+    ///
+    /// # Errors
+    /// As [`Optimizer::poll_telemetry`].
+    pub fn telemetry(&mut self) -> Result<Vec<Telemetry>> {
+        let losses = self.losses();
+        self.telemetry.finish(&self.gpu, &self.state, self.index, losses)
+    }
+
+    /// The asynchronous twin of [`Optimizer::telemetry`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn telemetry_async(&mut self) -> Result<Vec<Telemetry>> {
+        let losses = self.losses();
+        self.telemetry.finish_async(&self.gpu, &self.state, self.index, losses).await
+    }
+
+    fn losses(&self) -> Losses {
+        Losses { supplied: self.supplies_loss, in_events: self.plan.events_have_centre() }
+    }
+
+    /// Whether the next steps are timed, kernel by kernel, by timestamps of the GPU; they are not at
+    /// first. Timestamps keep kernels from overlapping, so a timed step may be slower.
+    ///
+    /// ```no_run
+    /// # use dimer::{Config, Gpu, HostObjective, Layout, Optimizer};
+    /// # let mut objective = HostObjective::new(|x: &[f32], g: &mut [f32]| { g.copy_from_slice(x); 0.0 });
+    /// # let gpu = Gpu::new()?;
+    /// let mut optimizer = Optimizer::new(&gpu, Layout::flat(1 << 20)?, Config::default(), &[1.0; 1 << 20])?;
+    /// optimizer.time_kernels(true)?;
+    /// optimizer.step(&mut objective)?;
+    /// for time in optimizer.kernel_times()? {
+    ///     println!("{}: {} ns", time.kernel, time.nanoseconds);
+    /// }
+    /// # Ok::<(), dimer::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the device was requested without
+    /// [`wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES`], or cannot do it; [`Error::OutOfMemory`].
+    pub fn time_kernels(&mut self, on: bool) -> Result<()> {
+        self.timer = if on { Timer::new(&self.gpu)? } else { None };
+        if on && self.timer.is_none() {
+            return Err(Error::Unsupported {
+                what: "the timing of kernels",
+                with: "a device without Features::TIMESTAMP_QUERY_INSIDE_PASSES",
+                instead: "request the device with that feature, or take another adapter",
+            });
+        }
+        Ok(())
+    }
+
+    /// The times of the kernels of the last steps, at most 256 of them, that were not read yet, in the
+    /// order in which they ran; empty unless [`Optimizer::time_kernels`] is on. Waits for the GPU.
+    ///
+    /// Of a step, the first 64 kernels are timed, and of a rotation of a [`Spectrum`](crate::Spectrum)
+    /// likewise. Steps that are recorded but not submitted have no meaningful times.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    pub fn kernel_times(&mut self) -> Result<Vec<KernelTime>> {
+        let Some(timer) = &mut self.timer else { return Ok(Vec::new()) };
+        let bytes = self.gpu.read(&timer.times())?;
+        Ok(timer.take(&bytes))
+    }
+
+    /// The asynchronous twin of [`Optimizer::kernel_times`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn kernel_times_async(&mut self) -> Result<Vec<KernelTime>> {
+        let Some(timer) = &mut self.timer else { return Ok(Vec::new()) };
+        let bytes = self.gpu.read_async(&timer.times()).await?;
+        Ok(timer.take(&bytes))
+    }
+
+    fn unpad(&self, storage: Storage, bytes: &[u8]) -> Vec<f32> {
+        self.layout.unpad(&storage.unpack(bytes))
+    }
+}
+
+fn record(bytes: &[u8]) -> Record {
+    bytemuck::pod_read_unaligned(bytes)
+}
+
+pub(super) fn check_finite(what: &'static str, values: &[f32]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(Error::NonFinite { what, index, value: values[index] }),
+        None => Ok(()),
+    }
+}

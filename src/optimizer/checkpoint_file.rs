@@ -1,0 +1,149 @@
+//! Checkpoint files: safetensors with a checksum, written so that a crash leaves the old or the new one.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::error::{Error, Result};
+
+/// Version of the format, and the names of what its metadata holds.
+const VERSION: u32 = 1;
+const VERSION_KEY: &str = "dimer_format";
+const CHECKSUM_KEY: &str = "crc32";
+
+/// One tensor of a file: words, and their shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Words {
+    pub shape: Vec<usize>,
+    pub bytes: Vec<u8>,
+    /// Whether the words are f32, or else u32.
+    pub float: bool,
+}
+
+/// What a checkpoint holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    pub tensors: BTreeMap<String, Words>,
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Replaces the file at `path`, or leaves what is there.
+    pub(crate) fn write(mut self, path: &Path) -> Result<()> {
+        self.metadata.insert(VERSION_KEY.to_owned(), VERSION.to_string());
+        self.metadata.insert(CHECKSUM_KEY.to_owned(), self.checksum());
+        let tensors: Vec<(&str, TensorView<'_>)> = self
+            .tensors
+            .iter()
+            .map(|(name, words)| {
+                let dtype = if words.float { Dtype::F32 } else { Dtype::U32 };
+                let view = TensorView::new(dtype, words.shape.clone(), &words.bytes);
+                view.map(|view| (name.as_str(), view))
+            })
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|error| refuse_from(path, "its tensors", error))?;
+        let metadata = self.metadata.clone().into_iter().collect();
+        let bytes = safetensors::serialize(tensors, Some(metadata))
+            .map_err(|error| refuse_from(path, "its tensors", error))?;
+        replace(path, &bytes).map_err(|error| refuse_from(path, "it cannot be written", error))
+    }
+
+    /// Reads a file whole; anything that is not what was written is an error.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let bytes =
+            std::fs::read(path).map_err(|error| refuse_from(path, "it cannot be read", error))?;
+        Self::parse(&bytes).map_err(|reason| refuse(path, reason))
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
+        let (_, header) = SafeTensors::read_metadata(bytes)
+            .map_err(|error| format!("it is no safetensors file ({error})"))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+        let mut metadata: BTreeMap<String, String> =
+            header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let version = metadata.get(VERSION_KEY).ok_or("it is no checkpoint of this crate")?;
+        match version.parse::<u32>() {
+            Ok(VERSION) => {}
+            Ok(newer) if newer > VERSION => {
+                return Err(format!(
+                    "its format is version {newer}, this crate reads up to {VERSION}; update it"
+                ));
+            }
+            _ => return Err(format!("`{version}` is no format version")),
+        }
+        let checksum = metadata.remove(CHECKSUM_KEY).ok_or("it has no checksum")?;
+        let mut tensors = BTreeMap::new();
+        for (name, view) in file.tensors() {
+            let float = match view.dtype() {
+                Dtype::F32 => true,
+                Dtype::U32 => false,
+                other => return Err(format!("`{name}` has elements of type {other:?}")),
+            };
+            let words = Words { shape: view.shape().to_vec(), bytes: view.data().to_vec(), float };
+            tensors.insert(name, words);
+        }
+        let mut checkpoint = Self { tensors, metadata };
+        // A fuzzer would find nothing behind it.
+        if checkpoint.checksum() != checksum && !cfg!(fuzzing) {
+            return Err("it is damaged: its checksum does not match".to_owned());
+        }
+        checkpoint.metadata.remove(VERSION_KEY);
+        Ok(checkpoint)
+    }
+
+    /// Of every name, shape, word and entry of the metadata.
+    fn checksum(&self) -> String {
+        let mut hasher = crc32fast::Hasher::new();
+        // Lengths go in as well, so that nothing can move from one field to the next.
+        let mut update = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        for (name, words) in &self.tensors {
+            update(name.as_bytes());
+            let shape: Vec<u64> = words.shape.iter().map(|&extent| extent as u64).collect();
+            update(bytemuck::cast_slice(&shape));
+            update(&[u8::from(words.float)]);
+            update(&words.bytes);
+        }
+        for (key, value) in self.metadata.iter().filter(|(key, _)| *key != CHECKSUM_KEY) {
+            update(key.as_bytes());
+            update(value.as_bytes());
+        }
+        format!("{:08x}", hasher.finalize())
+    }
+}
+
+/// Writes a file beside `path`, makes sure that it is on the disk, and renames it.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new().prefix(".dimer-checkpoint-").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    // The new name is on the disk when its folder is.
+    #[cfg(unix)]
+    std::fs::File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+/// The error of a file that cannot be used.
+pub(crate) fn refuse(path: &Path, reason: impl std::fmt::Display) -> Error {
+    Error::Checkpoint { path: path.to_owned(), reason: reason.to_string(), source: None }
+}
+
+/// The error of a file that cannot be written or used for the sake of another error.
+pub(crate) fn refuse_from(
+    path: &Path,
+    what: impl std::fmt::Display,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    let source = source.into();
+    let reason = format!("{what}: {source}");
+    Error::Checkpoint { path: path.to_owned(), reason, source: Some(source) }
+}

@@ -1,0 +1,128 @@
+//! [`Plateau`]: the schedule that probes where the loss is flat, from what the steps before have found; see
+//! [`Schedule::OnPlateau`](crate::Schedule::OnPlateau).
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::OnPlateau;
+use crate::error::Result;
+use crate::gpu::{Gpu, PendingRead};
+use crate::kernels::gpu_types::Record;
+use crate::plan::schedule::Looks;
+use crate::state::State;
+
+/// Decides step by step, from records that were asked for one look before.
+#[derive(Debug)]
+pub(super) struct Plateau {
+    shortest: u64,
+    longest: u64,
+    share: f64,
+    /// The step that was decided last, so that a step taken again gets the same answer.
+    decided: Option<(u64, bool)>,
+    /// The records of the steps before the last look.
+    pending: Option<Window>,
+    looks: Looks,
+    last_event: u64,
+}
+
+/// Records that a look has asked for.
+#[derive(Debug)]
+enum Window {
+    Asked(PendingRead),
+    Arrived(Vec<u8>),
+}
+
+/// What a checkpoint holds of it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Saved {
+    looks: Looks,
+    last_event: u64,
+    window: Option<Vec<u8>>,
+}
+
+impl Saved {
+    /// Whether a schedule before step `index` can have been so.
+    pub(crate) fn is_possible(&self, index: u64) -> bool {
+        self.last_event <= index && self.looks.doublings <= u32::BITS
+    }
+}
+
+impl Plateau {
+    pub(crate) fn new(settings: OnPlateau) -> Self {
+        let OnPlateau { shortest, longest, share } = settings;
+        Self {
+            shortest: shortest.into(),
+            longest: longest.into(),
+            share,
+            decided: None,
+            pending: None,
+            looks: Looks::default(),
+            last_event: 0,
+        }
+    }
+
+    /// Whether step `index` is an event.
+    pub(crate) fn is_event(
+        &mut self,
+        gpu: &Gpu,
+        state: &State,
+        index: u64,
+        supplies_loss: bool,
+    ) -> Result<bool> {
+        if let Some((step, event)) = self.decided
+            && step == index
+        {
+            return Ok(event);
+        }
+        let event = index > 0
+            && index.is_multiple_of(self.shortest)
+            && self.look(gpu, state, index, supplies_loss)?;
+        if event {
+            self.last_event = index;
+        }
+        self.decided = Some((index, event));
+        Ok(event)
+    }
+
+    /// Takes in the records of the last look, asks for the next ones, and decides.
+    fn look(&mut self, gpu: &Gpu, state: &State, index: u64, supplies_loss: bool) -> Result<bool> {
+        self.arrive(gpu)?;
+        let next = gpu.start_read(&state.records(index - self.shortest, index))?;
+        if let Some(Window::Arrived(bytes)) = &self.pending {
+            let records: Vec<Record> = bytemuck::pod_collect_to_vec(bytes);
+            self.looks.take_in(&records, self.share, supplies_loss, self.longest / self.shortest);
+        }
+        self.pending = Some(Window::Asked(next));
+        let wait = self.looks.wait(self.shortest, self.longest);
+        Ok(index - self.last_event >= wait)
+    }
+
+    /// Waits for the records that were asked for, which stay until the next look has begun: one that
+    /// fails is repeated.
+    fn arrive(&mut self, gpu: &Gpu) -> Result<()> {
+        if let Some(Window::Asked(read)) = &self.pending {
+            self.pending = Some(Window::Arrived(gpu.finish_read(read)?));
+        }
+        Ok(())
+    }
+
+    /// Steps of which a look needs the records.
+    pub(crate) fn window(&self) -> u64 {
+        self.shortest
+    }
+
+    pub(crate) fn save(&mut self, gpu: &Gpu) -> Result<Saved> {
+        self.arrive(gpu)?;
+        let window = match &self.pending {
+            Some(Window::Arrived(bytes)) => Some(bytes.clone()),
+            _ => None,
+        };
+        Ok(Saved { looks: self.looks, last_event: self.last_event, window })
+    }
+
+    pub(crate) fn load(&mut self, saved: Saved) {
+        self.looks = saved.looks;
+        self.last_event = saved.last_event;
+        self.pending = saved.window.map(Window::Arrived);
+        self.decided = None;
+    }
+}

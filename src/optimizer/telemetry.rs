@@ -1,0 +1,237 @@
+//! [`Telemetry`]: what each step found, read from a ring on the GPU without a wait.
+
+use crate::error::Result;
+use crate::gpu::{Gpu, PendingRead};
+use crate::kernels::gpu_types::{
+    BY_ANGLE, BY_RESIDUAL, EVENT, RING, Record, SKIPPED, STOP_SHIFT, UNMEASURED, WRITTEN,
+};
+use crate::state::State;
+
+/// What one step found and did.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Telemetry {
+    /// Index of the step, from 0, skipped ones included.
+    pub step: u64,
+    /// Whether the objective was also called at the probe.
+    pub event: bool,
+    /// Whether the step changed nothing, because a gradient was not finite.
+    pub skipped: bool,
+    /// Loss at the centre, where the objective supplies it and the step evaluated it.
+    pub loss: Option<f32>,
+    /// C = N·HN, in loss per parameter², of the N that the last event started with.
+    pub curvature: f32,
+    /// Mean of `curvature` over the last four events: smoothed, since minibatches are noisy.
+    pub curvature_mean: f32,
+    /// Standard error of that mean, from the spread of those events; 0 after the first.
+    pub curvature_error: f32,
+    /// ‖F‖ = ‖HN − C N‖ of the last event, in the unit of `curvature`; how far N is from an
+    /// eigenvector. Below about 10⁻³ ‖HN‖ it is rounding.
+    pub residual: f32,
+    /// Radians by which N turned in this step.
+    pub angle: f32,
+    /// Why the rotation of this event needed no further gradients, where [`Stop`](crate::Stop) says when.
+    pub stop: Option<StopReason>,
+    /// g₁·N with the N of after the rotation; 0 in a step that does not use N.
+    pub projection: f32,
+    /// How far θ moved along N besides the base optimizer's step, in units of the parameters: the
+    /// saddle-free step; 0 while its gate is closed, and with other translations.
+    pub shift: f32,
+    /// ‖g₁‖, unclipped; none in a step that did not measure it
+    /// ([`Config::skip_non_finite`](crate::Config::skip_non_finite)).
+    pub gradient_norm: Option<f32>,
+    /// Factor of the norm clip, 1 where it did not act.
+    pub clip: f32,
+    /// ΔR of the last event.
+    pub displacement: f32,
+    /// What [`Displacement::Automatic`](crate::Displacement::Automatic) expects `curvature` to be off
+    /// by, in the same unit: |C(2ΔR) − C(ΔR)| and rounding; 0 with other displacements.
+    pub difference_error: f32,
+    /// Steps applied since the start.
+    pub updates: u32,
+    /// Steps skipped since the start.
+    pub skipped_steps: u32,
+    /// Steps skipped in a row, up to this one.
+    pub consecutive_skips: u32,
+    /// Rotations since the start.
+    pub rotations: u32,
+}
+
+/// Why a rotation stopped before its last; see [`Stop`](crate::Stop).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// ‖F‖ is small beside |C|.
+    Residual,
+    /// The last rotation turned N by a small angle.
+    Angle,
+}
+
+impl StopReason {
+    fn of(record: &Record) -> Option<Self> {
+        match record.status >> STOP_SHIFT & (BY_RESIDUAL | BY_ANGLE) {
+            BY_RESIDUAL => Some(Self::Residual),
+            BY_ANGLE => Some(Self::Angle),
+            _ => None,
+        }
+    }
+}
+
+/// What one of several dimers found in the last event; see [`Scope`](crate::Scope). The fields are
+/// those of [`Telemetry`].
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[non_exhaustive]
+pub struct RegionCurvature {
+    /// Names of the tensors that share the dimer.
+    pub tensors: Vec<String>,
+    /// C = N·HN of this region, by an estimate that is right in the mean.
+    pub curvature: f32,
+    /// Mean of `curvature` over the last four events.
+    pub curvature_mean: f32,
+    /// Standard error of that mean.
+    pub curvature_error: f32,
+    /// ‖F‖, of the same estimate.
+    pub residual: f32,
+    /// g₁·N over the region's elements, in the last step that used N.
+    pub projection: f32,
+    /// How far the region moved along N in the last step.
+    pub shift: f32,
+}
+
+/// Which records have a loss.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Losses {
+    /// Whether the objective supplies one.
+    pub supplied: bool,
+    /// Whether events evaluate the centre, to which it belongs.
+    pub in_events: bool,
+}
+
+impl Losses {
+    fn has(self, record: &Record) -> bool {
+        self.supplied && (self.in_events || record.status & EVENT == 0)
+    }
+}
+
+impl Telemetry {
+    pub(crate) fn new(step: u64, record: &Record, losses: Losses) -> Self {
+        Self {
+            step,
+            event: record.status & EVENT != 0,
+            skipped: record.status & SKIPPED != 0,
+            loss: losses.has(record).then_some(record.loss),
+            curvature: record.curvature,
+            curvature_mean: record.curvature_mean,
+            curvature_error: record.curvature_error,
+            residual: record.residual,
+            angle: record.angle,
+            stop: StopReason::of(record),
+            projection: record.projection,
+            shift: record.shift,
+            gradient_norm: (record.status & UNMEASURED == 0).then_some(record.gradient_norm),
+            clip: record.clip,
+            displacement: record.displacement,
+            difference_error: record.difference_error,
+            updates: record.updates,
+            skipped_steps: record.skipped,
+            consecutive_skips: record.streak,
+            rotations: record.rotations,
+        }
+    }
+}
+
+/// Reads the ring in snapshots, at most one of them under way.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    /// First step that has not been asked for.
+    next: u64,
+    pending: Option<Snapshot>,
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    first: u64,
+    read: PendingRead,
+}
+
+impl Reader {
+    /// A reader to which everything before `step` is known.
+    pub(crate) fn from_step(step: u64) -> Self {
+        Self { next: step, pending: None }
+    }
+
+    /// What has arrived; asks for the steps before `end` if nothing is under way.
+    pub(crate) fn poll(
+        &mut self,
+        gpu: &Gpu,
+        state: &State,
+        end: u64,
+        losses: Losses,
+    ) -> Result<Vec<Telemetry>> {
+        let mut arrived = Vec::new();
+        if let Some(snapshot) = &self.pending
+            && let Some(bytes) = gpu.try_read(&snapshot.read)?
+        {
+            arrived = snapshot.telemetry(&bytes, losses);
+            self.pending = None;
+        }
+        self.request(gpu, state, end)?;
+        Ok(arrived)
+    }
+
+    /// Everything before `end`, waiting for it.
+    pub(crate) fn finish(
+        &mut self,
+        gpu: &Gpu,
+        state: &State,
+        end: u64,
+        losses: Losses,
+    ) -> Result<Vec<Telemetry>> {
+        let mut all = Vec::new();
+        self.request(gpu, state, end)?;
+        while let Some(snapshot) = self.pending.take() {
+            all.extend(snapshot.telemetry(&gpu.finish_read(&snapshot.read)?, losses));
+            self.request(gpu, state, end)?;
+        }
+        Ok(all)
+    }
+
+    /// [`Self::finish`], yielding to other tasks meanwhile.
+    pub(crate) async fn finish_async(
+        &mut self,
+        gpu: &Gpu,
+        state: &State,
+        end: u64,
+        losses: Losses,
+    ) -> Result<Vec<Telemetry>> {
+        let mut all = Vec::new();
+        self.request(gpu, state, end)?;
+        while let Some(snapshot) = self.pending.take() {
+            all.extend(snapshot.telemetry(&gpu.finish_read_async(&snapshot.read).await?, losses));
+            self.request(gpu, state, end)?;
+        }
+        Ok(all)
+    }
+
+    /// Asks for the steps before `end`, unless a snapshot is under way.
+    fn request(&mut self, gpu: &Gpu, state: &State, end: u64) -> Result<()> {
+        if self.pending.is_none() && self.next < end {
+            let first = self.next.max(end.saturating_sub(u64::from(RING)));
+            let read = gpu.start_read(&state.records(first, end))?;
+            self.pending = Some(Snapshot { first, read });
+            self.next = end;
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    fn telemetry(&self, bytes: &[u8], losses: Losses) -> Vec<Telemetry> {
+        let records: Vec<Record> = bytemuck::pod_collect_to_vec(bytes);
+        // A slot with another index belongs to a step whose encoder was never submitted.
+        let written = (self.first..)
+            .zip(&records)
+            .filter(|(step, record)| record.index == *step as u32 && record.status & WRITTEN != 0);
+        written.map(|(step, record)| Telemetry::new(step, record, losses)).collect()
+    }
+}

@@ -1,0 +1,292 @@
+//! [`Plan`]: everything that follows from settings, layout and limits before there is a device: which vectors
+//! there are, how they are cut, and what each kind of step does.
+//!
+//! Nothing after it reads the settings of the method.
+
+mod hyperparameters;
+pub(crate) mod program;
+mod regions;
+pub(crate) mod schedule;
+pub(crate) mod spectrum;
+mod step;
+mod text;
+
+use std::ops::Range;
+
+use crate::config::{Base, Config, Difference, Dimer, Displacement, RayleighRitz, Scope, Storage};
+use crate::error::{Error, Result};
+use crate::gpu::{DeviceLimits, Tuning};
+use crate::kernels::bindings::{Access, Vector};
+use crate::kernels::catalogue::Choices;
+use crate::kernels::gpu_types::{PIECE_WIDTH, Step, Tables};
+use crate::kernels::switches::{BaseRule, DisplacementRule};
+use crate::kernels::traffic::SLOT_P;
+use crate::layout::Layout;
+use crate::objective::Point;
+
+use program::Program;
+#[cfg(test)]
+pub(crate) use regions::check_workgroups;
+pub(crate) use regions::{Regions, workgroups};
+pub(crate) use schedule::Events;
+
+/// What a step does with the dimer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StepKind {
+    /// The step of the base optimizer alone.
+    Base,
+    /// Corrects the gradient along the last N.
+    Corrected,
+    /// Turns N by gradients at probes, then corrects along it.
+    Event,
+    /// Turns N and leaves the parameters alone: [`Optimizer::rotate`](crate::Optimizer::rotate).
+    Rotation,
+}
+
+impl StepKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Base, Self::Corrected, Self::Event, Self::Rotation];
+
+    /// Whether it evaluates probes and turns N.
+    pub(crate) fn turns(self) -> bool {
+        matches!(self, Self::Event | Self::Rotation)
+    }
+}
+
+/// What an optimizer does in each kind of step, and what that costs; see
+/// [`Optimizer::plan`](crate::Optimizer::plan).
+///
+/// Printed, it lists the stages of each kind of step: evaluations of the objective, kernels with their
+/// switches, copies, and the bytes that each moves per parameter. A kernel is named after its file in
+/// `shaders/`.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) storage: Storage,
+    base: BaseRule,
+    pub(crate) events: Events,
+    programs: [Option<Program>; 4],
+    pub(crate) check: Program,
+    /// The ranges of the padded vector that one dispatch each covers.
+    pub(crate) shards: Vec<Range<usize>>,
+    /// Vectors of the workspace; 0 without a rotation by Rayleigh–Ritz.
+    pub(crate) workspace: usize,
+    /// Whether the search direction P of one event is used by the next.
+    pub(crate) keeps_direction: bool,
+    /// None with a global dimer.
+    pub(crate) regions: Option<Regions>,
+    /// How many partials the widest reduction leaves.
+    pub(crate) partials: u64,
+    pub(crate) hyperparameters: Step,
+    pub(crate) tables: Tables,
+    /// None without a dimer.
+    pub(crate) dimer: Option<DimerPlan>,
+    pub(crate) max_consecutive_skips: Option<u32>,
+}
+
+/// What is left to know of the dimer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DimerPlan {
+    /// Of the random first N.
+    pub seed: u64,
+    /// Where the step by hand cannot evaluate what an event needs.
+    pub needs_products: bool,
+    /// As set, for messages.
+    pub displacement: Displacement,
+}
+
+/// What one kind of step costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct StepCost {
+    /// The kind of step.
+    pub kind: StepKind,
+    /// Gradients, and exact products, that the objective is asked for; with a stop, at most.
+    pub evaluations: u32,
+    /// Kernels that are dispatched; with more than one shard, each once a shard.
+    pub dispatches: u32,
+    /// Bytes per parameter that these kernels and copies load and store; the objective's come on top.
+    pub bytes_per_parameter: f64,
+}
+
+/// Sets of partials that the widest reduction of tiles leaves.
+const PARTIAL_SETS: u64 = 2;
+
+impl Plan {
+    /// Resolves valid settings.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a dimer that reaches no tensor; [`Error::LimitTooSmall`] for what the device
+    /// cannot do.
+    pub(crate) fn new(
+        config: &Config,
+        layout: &Layout,
+        tuning: &Tuning,
+        limits: &DeviceLimits,
+    ) -> Result<Self> {
+        if config.dimer.is_some() && layout.dimer_len() == 0 {
+            return Err(Error::Unsupported {
+                what: "a dimer",
+                with: "a layout in which every tensor is in a group without dimer",
+                instead: "set `dimer` to None, or let the dimer reach a group",
+            });
+        }
+        let ritz = config.rayleigh_ritz();
+        let workspace = ritz.map_or(0, RayleighRitz::vectors);
+        let shards = layout.shards(limits.binding_bytes, workspace.max(1))?;
+        let scope = config.dimer.as_ref().map_or(Scope::Global, |dimer| dimer.scope);
+        let regions = Regions::new(layout, scope, &shards);
+        if let Some(regions) = &regions {
+            regions.check_workgroups(tuning, limits)?;
+        }
+        let pieces = regions.as_ref().map_or(0, |regions| regions.pieces.len() as u64);
+        let dimer = config.dimer.as_ref().map(|dimer| DimerPlan {
+            seed: dimer.seed,
+            needs_products: dimer.difference == Difference::Exact,
+            displacement: dimer.displacement,
+        });
+        let plan = Self {
+            storage: config.storage,
+            base: base_rule(config.base),
+            events: Events::new(config),
+            programs: StepKind::ALL.map(|kind| step::program(config, kind)),
+            check: step::check(config),
+            shards,
+            workspace,
+            keeps_direction: ritz.is_some_and(RayleighRitz::aims),
+            partials: (PARTIAL_SETS * layout.tiles() as u64).max(pieces * PIECE_WIDTH),
+            hyperparameters: hyperparameters::step(config, layout, regions.as_ref()),
+            tables: hyperparameters::tables(config, layout),
+            regions,
+            dimer,
+            max_consecutive_skips: config.max_consecutive_skips,
+        };
+        plan.check_limits(tuning, limits)?;
+        Ok(plan)
+    }
+
+    /// The kinds of step that [`Optimizer::step`](crate::Optimizer::step) can come to; a rotation only comes
+    /// when it is asked for.
+    pub(crate) fn reached(&self) -> impl Iterator<Item = StepKind> + '_ {
+        StepKind::ALL.into_iter().filter(|&kind| self.events.reach(kind))
+    }
+
+    /// The program of a step of `kind`; none where the configuration has no such step.
+    pub(crate) fn program(&self, kind: StepKind) -> Option<&Program> {
+        self.programs[kind as usize].as_ref()
+    }
+
+    /// What a step of each kind costs that the configuration can come to.
+    pub fn costs(&self) -> Vec<StepCost> {
+        let cost = |kind| {
+            let program = self.program(kind)?;
+            Some(StepCost {
+                kind,
+                evaluations: program.evaluations(None),
+                dispatches: self.dispatches(program),
+                bytes_per_parameter: program.sum(|stage| stage.bytes(self.storage)),
+            })
+        };
+        let rotation = self.program(StepKind::Rotation).map(|_| StepKind::Rotation);
+        self.reached().chain(rotation).filter_map(cost).collect()
+    }
+
+    /// Whether an event evaluates the centre, to which the loss belongs.
+    pub(crate) fn events_have_centre(&self) -> bool {
+        let event = self.program(StepKind::Event);
+        event.is_none_or(|event| event.evaluations(Some(Point::Centre)) > 0)
+    }
+
+    pub(crate) fn choices(&self, tuning: &Tuning) -> Choices {
+        Choices {
+            subgroups: tuning.subgroups,
+            storage: self.storage,
+            dimer: self.dimer.is_some(),
+            moments: self.base.moments(),
+        }
+    }
+
+    /// Bytes of one element of `vector`; none where the configuration does not have it.
+    pub(crate) fn width(&self, vector: Vector) -> Option<u64> {
+        let wide = Storage::F32.bytes();
+        let stored = self.storage.bytes();
+        match vector {
+            Vector::Params | Vector::Gradient => Some(wide),
+            Vector::Probe | Vector::ProbeGradient => self.dimer.map(|_| wide),
+            Vector::Orientation => self.dimer.map(|_| stored),
+            Vector::FirstMoment => (self.base.moments() > 0).then_some(stored),
+            Vector::SecondMoment => (self.base.moments() > 1).then_some(stored),
+            Vector::Workspace => (self.workspace > 0).then_some(stored),
+        }
+    }
+
+    /// The elements of the workspace that belong to vector `slot` of `shard`.
+    pub(crate) fn workspace_slot(&self, shard: &Range<usize>, slot: u32) -> Range<usize> {
+        let begin = self.workspace * shard.start + slot as usize * shard.len();
+        begin..begin + shard.len()
+    }
+
+    /// Where P lies in the workspace, if it outlives an event: for each shard, its elements there and in the
+    /// whole vector.
+    pub(crate) fn direction_places(&self) -> Vec<(Range<usize>, Range<usize>)> {
+        if !self.keeps_direction {
+            return Vec::new();
+        }
+        let place = |shard: &Range<usize>| (self.workspace_slot(shard, SLOT_P), shard.clone());
+        self.shards.iter().map(place).collect()
+    }
+
+    fn dispatches(&self, program: &Program) -> u32 {
+        let counts = |stage: &program::Stage| match stage {
+            program::Stage::Dispatch(dispatch) => match (dispatch.grid, &self.regions) {
+                (program::Grid::RegionsOfSeveralPieces, Some(regions)) => regions.several > 0,
+                (program::Grid::RegionsOfOnePiece, Some(regions)) => regions.has_single(),
+                _ => true,
+            },
+            _ => false,
+        };
+        program.sum(|stage| f64::from(u8::from(counts(stage)))) as u32
+    }
+
+    /// Whether every kernel that the configuration reaches can be bound.
+    fn check_limits(&self, tuning: &Tuning, limits: &DeviceLimits) -> Result<()> {
+        let choices = self.choices(tuning);
+        let dispatches = self.programs.iter().flatten().flat_map(Program::dispatches);
+        for dispatch in dispatches {
+            let bindings = dispatch.kernel.bindings();
+            let entries = bindings.entries(choices).into_iter().map(|entry| entry.access);
+            let extra = bindings.extra().map_or(&[][..], |extra| extra.group());
+            let is_storage = |access: &Access| matches!(access, Access::Read | Access::Write);
+            let needed = entries.chain(extra.iter().copied()).filter(is_storage).count() as u32;
+            if needed > limits.storage_buffers {
+                return Err(Error::LimitTooSmall {
+                    limit: "max_storage_buffers_per_shader_stage",
+                    needed: needed.into(),
+                    found: limits.storage_buffers.into(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn base_rule(base: Base) -> BaseRule {
+    match base {
+        Base::Sgd(sgd) if sgd.nesterov => BaseRule::Nesterov,
+        Base::Sgd(sgd) if sgd.momentum > 0.0 => BaseRule::Momentum,
+        Base::Sgd(_) => BaseRule::Sgd,
+        Base::Adam(_) => BaseRule::Adam,
+        Base::AdamW(_) => BaseRule::AdamW,
+        Base::Sophia(_) => BaseRule::Sophia,
+    }
+}
+
+fn displacement_rule(dimer: &Dimer) -> DisplacementRule {
+    match dimer.displacement {
+        // A product is already per unit of distance.
+        _ if dimer.difference == Difference::Exact => DisplacementRule::Absolute,
+        Displacement::Absolute(_) => DisplacementRule::Absolute,
+        Displacement::Relative(_) => DisplacementRule::Relative,
+        Displacement::Automatic => DisplacementRule::Automatic,
+    }
+}

@@ -1,0 +1,181 @@
+//! [`Program`]: what one kind of step does, stage by stage.
+
+use crate::config::Storage;
+use crate::kernels::bindings::Vector;
+use crate::kernels::catalogue::Kernel;
+use crate::kernels::switches::Switches;
+use crate::kernels::traffic;
+use crate::objective::Point;
+
+/// One thing that a step does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Stage {
+    /// The objective is called.
+    Evaluate(Evaluate),
+    Dispatch(Dispatch),
+    Copy {
+        from: Vector,
+        to: Place,
+    },
+    /// The loss is taken to where the record finds it, if the objective supplies one.
+    TakeLoss,
+    /// The host asks whether the rotation is done, and waits for the answer; if it is, the program goes on
+    /// where [`Program::after_stop`] says.
+    Stop,
+}
+
+/// One call of the objective.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Evaluate {
+    pub point: Point,
+    pub asks: Asks,
+    /// Where the result belongs.
+    pub into: Vector,
+}
+
+/// What the objective is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    Gradient,
+    HessianProduct,
+}
+
+/// Where a vector is copied to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Vector(Vector),
+    /// A slot of the workspace.
+    Workspace(u32),
+}
+
+/// One kernel over the shards of the vectors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Dispatch {
+    pub kernel: Kernel,
+    pub switches: Switches,
+    pub grid: Grid,
+    /// For kernels of a block of modes.
+    pub goal: Option<Goal>,
+}
+
+/// How many workgroups a dispatch has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grid {
+    /// For each shard, one workgroup a tile.
+    Tiles,
+    /// The same for each of `rows` and `columns`.
+    TilesTimes {
+        rows: u32,
+        columns: u32,
+    },
+    /// For each shard, as many streams of threads as its pieces need.
+    Pieces,
+    /// One workgroup, with the first shard.
+    Once,
+    /// A thread for each region, or a stream for each region of several pieces, with the first shard.
+    Regions,
+    RegionsOfSeveralPieces,
+    /// A thread for each region, if any is of one piece.
+    RegionsOfOnePiece,
+}
+
+/// Which vector of a block of modes a dispatch is for, and how many parts of the basis are in use: x, then u,
+/// then p.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Goal {
+    pub slot: u32,
+    pub parts: u32,
+}
+
+/// Stages that follow each other, some of them more than once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Program {
+    pub blocks: Vec<Block>,
+    /// Where the program goes on once a rotation is done.
+    pub after_stop: Cursor,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Block {
+    pub stages: Vec<Stage>,
+    pub times: u32,
+}
+
+/// A place in a program: the stage that comes next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub block: usize,
+    pub stage: usize,
+    /// How often its block has run.
+    pub round: u32,
+}
+
+impl Program {
+    pub(crate) fn stage(&self, cursor: Cursor) -> Option<&Stage> {
+        self.blocks.get(cursor.block)?.stages.get(cursor.stage)
+    }
+
+    /// Moves `cursor` behind its stage.
+    pub(crate) fn advance(&self, cursor: &mut Cursor) {
+        let Some(block) = self.blocks.get(cursor.block) else { return };
+        cursor.stage += 1;
+        if cursor.stage == block.stages.len() {
+            cursor.stage = 0;
+            cursor.round += 1;
+            if cursor.round == block.times {
+                *cursor = Cursor { block: cursor.block + 1, ..Cursor::default() };
+            }
+        }
+    }
+
+    /// Every dispatch, those of a repeated block once.
+    pub(crate) fn dispatches(&self) -> impl Iterator<Item = &Dispatch> {
+        self.blocks.iter().flat_map(|block| &block.stages).filter_map(|stage| match stage {
+            Stage::Dispatch(dispatch) => Some(dispatch),
+            _ => None,
+        })
+    }
+
+    /// The sum of `value` over all stages, repeated ones as often as they run.
+    pub(crate) fn sum(&self, value: impl Fn(&Stage) -> f64) -> f64 {
+        let block =
+            |block: &Block| f64::from(block.times) * block.stages.iter().map(&value).sum::<f64>();
+        self.blocks.iter().map(block).sum()
+    }
+
+    /// Evaluations, or with `point` those there; with a stop, at most so many.
+    pub(crate) fn evaluations(&self, point: Option<Point>) -> u32 {
+        let counts = |stage: &Stage| match stage {
+            Stage::Evaluate(evaluate) => point.is_none_or(|point| evaluate.point == point),
+            _ => false,
+        };
+        self.sum(|stage| f64::from(u8::from(counts(stage)))) as u32
+    }
+}
+
+impl Dispatch {
+    pub(crate) fn new(kernel: Kernel, grid: Grid, switches: Switches) -> Self {
+        Self { kernel, switches, grid, goal: None }
+    }
+
+    /// Bytes that it moves for one element.
+    pub(crate) fn bytes(&self, storage: Storage) -> f64 {
+        let bytes = traffic::bytes(self.kernel, &self.switches, storage);
+        match self.grid {
+            Grid::TilesTimes { rows, columns } => f64::from(rows * columns) * bytes,
+            _ => bytes,
+        }
+    }
+}
+
+impl Stage {
+    /// Bytes that it moves for one element.
+    pub(crate) fn bytes(&self, storage: Storage) -> f64 {
+        match self {
+            Self::Dispatch(dispatch) => dispatch.bytes(storage),
+            Self::Copy { to: Place::Workspace(_), .. } => 2.0 * storage.bytes() as f64,
+            Self::Copy { to: Place::Vector(_), .. } => 2.0 * Storage::F32.bytes() as f64,
+            Self::Evaluate(_) | Self::TakeLoss | Self::Stop => 0.0,
+        }
+    }
+}

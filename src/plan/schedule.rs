@@ -1,0 +1,174 @@
+//! [`Events`]: which steps are events, and what kind of step each is; and the looks of
+//! [`Schedule::OnPlateau`](crate::Schedule::OnPlateau) at what the steps before have found.
+
+use serde::{Deserialize, Serialize};
+
+use super::StepKind;
+use crate::config::{Config, Correction, OnPlateau, Schedule};
+use crate::kernels::gpu_types::{Record, SKIPPED};
+
+/// Which steps are events, and which are corrected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Events {
+    /// None without a dimer.
+    schedule: Option<Schedule>,
+    correction: Correction,
+}
+
+impl Events {
+    pub(crate) fn new(config: &Config) -> Self {
+        let dimer = config.dimer.as_ref();
+        Self {
+            schedule: dimer.map(|dimer| dimer.schedule),
+            correction: dimer.map_or(Correction::EventsOnly, |dimer| dimer.correction),
+        }
+    }
+
+    /// Whether step `index` is an event, where its number alone tells.
+    pub(crate) fn is_event(&self, index: u64) -> Option<bool> {
+        match self.schedule {
+            None => Some(false),
+            Some(Schedule::Every(interval)) => {
+                Some((index + 1).is_multiple_of(u64::from(interval)))
+            }
+            Some(Schedule::OnPlateau(_)) => None,
+        }
+    }
+
+    /// What a step does with the dimer, `turned` telling whether an event has turned N before.
+    pub(crate) fn kind(&self, event: bool, turned: bool) -> StepKind {
+        match (self.schedule, self.correction) {
+            (Some(_), _) if event => StepKind::Event,
+            (Some(_), Correction::EveryStep) if turned => StepKind::Corrected,
+            _ => StepKind::Base,
+        }
+    }
+
+    /// Whether there is a step of this kind.
+    pub(super) fn reach(&self, kind: StepKind) -> bool {
+        let always = matches!(self.schedule, Some(Schedule::Every(1)));
+        match kind {
+            StepKind::Base => !always,
+            StepKind::Corrected => {
+                self.schedule.is_some() && !always && self.correction == Correction::EveryStep
+            }
+            StepKind::Event => self.schedule.is_some(),
+            StepKind::Rotation => false,
+        }
+    }
+
+    /// The settings of the schedule that looks for plateaus, if it is that one.
+    pub(crate) fn on_plateau(&self) -> Option<OnPlateau> {
+        match self.schedule {
+            Some(Schedule::OnPlateau(settings)) => Some(settings),
+            _ => None,
+        }
+    }
+}
+
+/// What a running scale keeps from one look to the next.
+const MEMORY: f64 = 0.99;
+
+/// What the looks so far have found.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Looks {
+    gradient_scale: f64,
+    progress_scale: f64,
+    loss: Option<f64>,
+    /// Events seen by the last look.
+    events: u32,
+    /// Halvings and doublings of the wait.
+    pub doublings: u32,
+    flat: bool,
+}
+
+impl Looks {
+    /// `ratio` is how many times the longest wait is the shortest.
+    pub(crate) fn take_in(
+        &mut self,
+        records: &[Record],
+        share: f64,
+        supplies_loss: bool,
+        ratio: u64,
+    ) {
+        let applied = || records.iter().filter(|record| record.status & SKIPPED == 0);
+        let count = applied().count() as f64;
+        let Some(last) = applied().next_back() else { return };
+        let mean = |value: fn(&Record) -> f32| {
+            applied().map(|record| f64::from(value(record))).sum::<f64>() / count
+        };
+        let gradient = mean(|record| record.gradient_norm);
+        self.gradient_scale = (MEMORY * self.gradient_scale).max(gradient);
+        self.flat = gradient <= share * self.gradient_scale;
+        if supplies_loss {
+            let loss = mean(|record| record.loss);
+            if let Some(before) = self.loss {
+                let progress = before - loss;
+                self.progress_scale = (MEMORY * self.progress_scale).max(progress.abs());
+                self.flat |= progress <= share * self.progress_scale;
+            }
+            self.loss = Some(loss);
+        }
+        if !self.flat {
+            self.doublings = self.doublings.saturating_sub(1);
+        } else if last.events != self.events {
+            let negative = last.curvature_mean + 2.0 * last.curvature_error < 0.0;
+            self.doublings = if negative { 0 } else { self.doublings + 1 };
+            self.doublings = self.doublings.min(ratio.ilog2() + 1);
+        }
+        self.events = last.events;
+    }
+
+    pub(crate) fn wait(&self, shortest: u64, longest: u64) -> u64 {
+        if self.flat { (shortest << self.doublings).min(longest) } else { longest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::Zeroable;
+
+    fn records(loss: f32, gradient_norm: f32, curvature_mean: f32, events: u32) -> [Record; 2] {
+        [Record { loss, gradient_norm, curvature_mean, events, ..Record::zeroed() }; 2]
+    }
+
+    /// A slope, then a plateau on which events find nothing, then one that curves down.
+    #[test]
+    fn waits_longer_where_events_find_nothing() {
+        let mut looks = Looks::default();
+        let mut look = |loss, norm, curvature, events| {
+            looks.take_in(&records(loss, norm, curvature, events), 0.1, true, 20);
+            looks.wait(10, 200)
+        };
+        assert_eq!(look(5.0, 1.0, 0.0, 1), 200);
+        assert_eq!(look(4.0, 1.0, 0.0, 1), 200);
+        assert_eq!(look(3.0, 1.0, 0.0, 1), 200);
+        assert_eq!(look(2.95, 0.5, 0.5, 1), 10, "progress fell below a tenth");
+        assert_eq!(look(2.94, 0.5, 0.5, 2), 20, "an event that found a valley");
+        assert_eq!(look(2.94, 0.5, 0.5, 2), 20, "no event since");
+        assert_eq!(look(2.94, 0.5, 0.5, 3), 40);
+        assert_eq!(look(2.0, 0.5, 0.5, 3), 200, "a slope again, and a doubling forgotten");
+        assert_eq!(look(1.99, 0.5, 0.5, 3), 20);
+        assert_eq!(look(1.99, 0.5, -0.5, 4), 10, "a way down");
+        for events in 5..20 {
+            assert!(look(1.99, 0.5, 0.5, events) <= 200);
+        }
+    }
+
+    /// Without a loss the gradient norm alone tells, and skipped steps do not count.
+    #[test]
+    fn looks_at_gradients_where_there_is_no_loss() {
+        let mut looks = Looks::default();
+        let mut look = |norm| {
+            let [record, mut skipped] = records(0.0, norm, 0.5, 1);
+            skipped.status = SKIPPED;
+            skipped.gradient_norm = f32::NAN;
+            looks.take_in(&[record, skipped], 0.1, false, 20);
+            looks.flat
+        };
+        assert!(!look(1.0));
+        assert!(!look(0.2));
+        assert!(look(0.05));
+    }
+}

@@ -1,0 +1,335 @@
+//! The programs of a step: of the base optimizer alone, corrected along N, an event, and a rotation that leaves
+//! the parameters alone.
+
+use super::program::{Asks, Block, Cursor, Dispatch, Evaluate, Grid, Place, Program, Stage};
+use super::{StepKind, base_rule, displacement_rule};
+use crate::config::{
+    Config, Deterministic, Difference, Dimer, Displacement, RayleighRitz, Regime, Saves, Scope,
+    Translation,
+};
+use crate::kernels::bindings::Vector;
+use crate::kernels::catalogue::Kernel;
+use crate::kernels::switches::{DisplacementRule, RotationRule, Switches, TranslationRule};
+use crate::kernels::traffic::{SLOT_HN, SLOT_HP, SLOT_HU, SLOT_N};
+use crate::objective::Point;
+
+/// The program of a step of `kind`; none without a dimer where it needs one.
+pub(super) fn program(config: &Config, kind: StepKind) -> Option<Program> {
+    let mut writer = Writer::default();
+    match (kind, &config.dimer) {
+        (StepKind::Base, _) => {
+            writer.evaluate(Point::Centre, Vector::Gradient);
+            writer.stages.push(Stage::TakeLoss);
+            base_update(&mut writer, config);
+        }
+        (StepKind::Corrected, Some(dimer)) => {
+            writer.evaluate(Point::Centre, Vector::Gradient);
+            writer.stages.push(Stage::TakeLoss);
+            update(&mut writer, config, dimer, kind);
+        }
+        (StepKind::Event | StepKind::Rotation, Some(dimer)) => {
+            event(&mut writer, config, dimer, kind);
+        }
+        (_, None) => return None,
+    }
+    Some(writer.finish())
+}
+
+/// The program by which an objective is checked: the gradient at θ twice, at a probe that is θ, and at a real
+/// one. Without a dimer, and with exact products, it ends with the first two.
+pub(super) fn check(config: &Config) -> Program {
+    let mut writer = Writer::default();
+    writer.evaluate(Point::Centre, Vector::Gradient);
+    writer.evaluate(Point::Centre, Vector::Gradient);
+    if let Some(dimer) = &config.dimer
+        && dimer.difference != Difference::Exact
+    {
+        let to = Place::Vector(Vector::Probe);
+        writer.stages.push(Stage::Copy { from: Vector::Params, to });
+        writer.evaluate(Point::Probe, Vector::ProbeGradient);
+        if dimer.displacement == Displacement::Automatic {
+            far_probe(&mut writer, dimer);
+        } else {
+            displace(&mut writer, dimer);
+        }
+        writer.evaluate(Point::Probe, Vector::ProbeGradient);
+    }
+    writer.finish()
+}
+
+/// The distance of the probes of a block of modes, which is that of an event's first probe.
+pub(super) fn set_displacement(dimer: &Dimer) -> Vec<Stage> {
+    let mut writer = Writer::default();
+    displace(&mut writer, &Dimer { scope: Scope::Global, ..dimer.clone() });
+    writer.stages
+}
+
+/// Collects stages.
+#[derive(Default)]
+struct Writer {
+    blocks: Vec<Block>,
+    stages: Vec<Stage>,
+    after_stop: Cursor,
+}
+
+impl Writer {
+    fn evaluate(&mut self, point: Point, into: Vector) {
+        self.stages.push(Stage::Evaluate(Evaluate { point, asks: Asks::Gradient, into }));
+    }
+
+    fn dispatch(&mut self, kernel: Kernel, grid: Grid, switches: Switches) {
+        self.stages.push(Stage::Dispatch(Dispatch::new(kernel, grid, switches)));
+    }
+
+    /// Ends a block that runs once, then one of `stages` that runs so many times.
+    fn repeat(&mut self, times: u32, stages: Vec<Stage>) {
+        self.end_block();
+        if times > 0 {
+            self.blocks.push(Block { stages, times });
+        }
+    }
+
+    fn end_block(&mut self) {
+        if !self.stages.is_empty() {
+            let stages = std::mem::take(&mut self.stages);
+            self.blocks.push(Block { stages, times: 1 });
+        }
+    }
+
+    /// Where the next stage will stand.
+    fn here(&self) -> Cursor {
+        Cursor { block: self.blocks.len(), stage: self.stages.len(), round: 0 }
+    }
+
+    fn finish(mut self) -> Program {
+        self.end_block();
+        Program { blocks: self.blocks, after_stop: self.after_stop }
+    }
+}
+
+/// An event: every evaluation, each probe placed before it, then the update or the rotation alone.
+fn event(writer: &mut Writer, config: &Config, dimer: &Dimer, kind: StepKind) {
+    if dimer.difference != Difference::Central {
+        writer.evaluate(Point::Centre, Vector::Gradient);
+    }
+    if dimer.displacement == Displacement::Automatic {
+        far_probe(writer, dimer);
+        writer.evaluate(Point::Probe, Vector::ProbeGradient);
+        calibrate(writer, true);
+    }
+    let ritz = dimer.rotation.rayleigh_ritz();
+    if ritz.is_some() {
+        // N itself changes only when every gradient of the event was finite.
+        let to = Place::Workspace(SLOT_N);
+        writer.stages.push(Stage::Copy { from: Vector::Orientation, to });
+    }
+    displace(writer, dimer);
+    measure_along(writer, dimer, None);
+    match ritz {
+        Some(ritz) => rayleigh_ritz(writer, dimer, ritz),
+        None => {
+            writer.after_stop = writer.here();
+            writer.stages.push(Stage::TakeLoss);
+            if dimer.displacement == Displacement::Automatic {
+                calibrate(writer, false);
+            }
+        }
+    }
+    update(writer, config, dimer, kind);
+}
+
+/// The evaluations along one direction, whose probe is placed: into `probe_gradient`, or with central
+/// differences also from the other side. Of a direction other than N, whose gradient at the centre is not
+/// wanted, the first of the pair is kept in `slot` of the workspace.
+fn measure_along(writer: &mut Writer, dimer: &Dimer, slot: Option<u32>) {
+    let stages = &mut writer.stages;
+    let asks = match dimer.difference {
+        Difference::Exact => Asks::HessianProduct,
+        Difference::Forward | Difference::Central => Asks::Gradient,
+    };
+    let evaluate = |into| Stage::Evaluate(Evaluate { point: Point::Probe, asks, into });
+    stages.push(evaluate(Vector::ProbeGradient));
+    if dimer.difference == Difference::Central {
+        if let Some(slot) = slot {
+            let to = Place::Workspace(slot);
+            stages.push(Stage::Copy { from: Vector::ProbeGradient, to });
+        }
+        writer.dispatch(Kernel::Opposite, Grid::Tiles, Switches::default());
+        let into = if slot.is_some() { Vector::ProbeGradient } else { Vector::Gradient };
+        writer.stages.push(evaluate(into));
+    }
+}
+
+/// Places the probe along N, and finds its distance.
+fn displace(writer: &mut Writer, dimer: &Dimer) {
+    let switches = probe_switches(dimer);
+    if switches.displacement == DisplacementRule::Relative {
+        writer.dispatch(Kernel::Norm, Grid::Tiles, switches);
+    }
+    match dimer.scope {
+        Scope::Global => writer.dispatch(Kernel::Displace, Grid::Tiles, switches),
+        Scope::PerGroup | Scope::PerTensor => {
+            writer.dispatch(Kernel::RegionDisplace, Grid::Pieces, switches);
+        }
+    }
+}
+
+/// Places a probe at twice the automatic distance.
+fn far_probe(writer: &mut Writer, dimer: &Dimer) {
+    let switches = Switches { far: true, ..probe_switches(dimer) };
+    writer.dispatch(Kernel::Norm, Grid::Tiles, switches);
+    writer.dispatch(Kernel::Displace, Grid::Tiles, switches);
+}
+
+/// Compares the curvature at two distances.
+fn calibrate(writer: &mut Writer, far: bool) {
+    let sums = Switches { dimer: true, rotation: RotationRule::Gradient, ..Switches::default() };
+    writer.dispatch(Kernel::Gram, Grid::Tiles, sums);
+    let switches =
+        Switches { far, displacement: DisplacementRule::Automatic, ..Switches::default() };
+    writer.dispatch(Kernel::Calibrate, Grid::Once, switches);
+}
+
+/// The rotation of an event by Rayleigh–Ritz, after the evaluation along N.
+fn rayleigh_ritz(writer: &mut Writer, dimer: &Dimer, ritz: RayleighRitz) {
+    let stop = ritz.stop();
+    let switches = Switches {
+        rotation: RotationRule::RayleighRitz,
+        difference: dimer.difference,
+        aims: ritz.aims(),
+        stops: stop.is_some(),
+        ..Switches::default()
+    };
+    let asks_host = stop.is_some_and(|stop| stop.saves == Saves::Gradients);
+    let product = |writer: &mut Writer, slot| {
+        let switches = Switches { slot, ..switches };
+        writer.dispatch(Kernel::HessianProduct, Grid::Tiles, switches);
+    };
+    let rotation = |writer: &mut Writer, force, direction, last| {
+        let switches = Switches { force, direction, last, ..switches };
+        writer.dispatch(Kernel::BasisGram, Grid::Tiles, switches);
+        writer.dispatch(Kernel::Ritz, Grid::Once, switches);
+        writer.dispatch(Kernel::UpdateBasis, Grid::Tiles, switches);
+    };
+    let measure = |writer: &mut Writer, slot| {
+        if asks_host {
+            writer.stages.push(Stage::Stop);
+        }
+        measure_along(writer, dimer, Some(slot));
+    };
+    if dimer.displacement == Displacement::Automatic {
+        calibrate(writer, false);
+    }
+    product(writer, SLOT_HN);
+    // In the span of N alone: from HN to F, and the probe along it.
+    rotation(writer, false, false, false);
+    let (last_slot, last_direction) = match ritz.regime {
+        Regime::Stochastic if ritz.aims() => {
+            measure(writer, SLOT_HU);
+            product(writer, SLOT_HU);
+            writer.dispatch(Kernel::PlaceProbe, Grid::Tiles, switches);
+            (SLOT_HP, true)
+        }
+        Regime::Stochastic => (SLOT_HU, false),
+        Regime::Deterministic(Deterministic { max_rotations, .. }) => {
+            let before_last = max_rotations - 1;
+            // P of an earlier event belongs to another θ, so the first rotation has none.
+            if before_last > 0 {
+                measure(writer, SLOT_HU);
+                product(writer, SLOT_HU);
+                rotation(writer, true, false, false);
+            }
+            let mut repeated = Writer::default();
+            measure(&mut repeated, SLOT_HU);
+            product(&mut repeated, SLOT_HU);
+            rotation(&mut repeated, true, ritz.direction, false);
+            writer.repeat(before_last.saturating_sub(1), repeated.stages);
+            (SLOT_HU, ritz.direction && before_last > 0)
+        }
+    };
+    measure(writer, last_slot);
+    writer.after_stop = writer.here();
+    writer.stages.push(Stage::TakeLoss);
+    product(writer, last_slot);
+    rotation(writer, true, last_direction, true);
+}
+
+/// The step of the base optimizer alone.
+fn base_update(writer: &mut Writer, config: &Config) {
+    let switches = Switches {
+        unguarded: !config.measures_gradient(false),
+        moves: true,
+        ..update_switches(config)
+    };
+    if !switches.unguarded {
+        writer.dispatch(Kernel::Gram, Grid::Tiles, switches);
+    }
+    writer.dispatch(Kernel::Translate, Grid::Tiles, switches);
+    if switches.unguarded {
+        writer.dispatch(Kernel::Count, Grid::Once, switches);
+    }
+}
+
+/// A step that uses N, or the rotation of one: two dispatches, or seven where there is more than one dimer.
+fn update(writer: &mut Writer, config: &Config, dimer: &Dimer, kind: StepKind) {
+    let (event, moves) = (kind != StepKind::Corrected, kind != StepKind::Rotation);
+    let ritz = dimer.rotation.rayleigh_ritz().is_some();
+    let rotation = match (event, ritz) {
+        (false, _) => RotationRule::None,
+        (true, false) => RotationRule::Gradient,
+        (true, true) => RotationRule::RayleighRitz,
+    };
+    let switches = Switches {
+        dimer: true,
+        moves,
+        rotation,
+        // Of a rotation by Rayleigh–Ritz the product is taken, and the mean of a central pair is in place.
+        difference: if rotation == RotationRule::Gradient {
+            dimer.difference
+        } else {
+            Difference::Forward
+        },
+        translation: match dimer.translation {
+            _ if !moves => TranslationRule::default(),
+            Translation::Project { .. } => TranslationRule::Project,
+            Translation::SaddleFree { .. } => TranslationRule::SaddleFree,
+            Translation::Climb => TranslationRule::Climb,
+        },
+        ..update_switches(config)
+    };
+    if dimer.scope != Scope::Global {
+        writer.dispatch(Kernel::RegionGram, Grid::Pieces, switches);
+        writer.dispatch(Kernel::SumPieces, Grid::RegionsOfSeveralPieces, switches);
+        writer.dispatch(Kernel::SumSinglePieces, Grid::RegionsOfOnePiece, switches);
+        writer.dispatch(Kernel::RegionNorm, Grid::Once, switches);
+        writer.dispatch(Kernel::RegionOutcomes, Grid::Regions, switches);
+        writer.dispatch(Kernel::CombineRegions, Grid::Once, switches);
+        let kernel = if moves { Kernel::RegionUpdate } else { Kernel::RegionRotate };
+        writer.dispatch(kernel, Grid::Pieces, switches);
+        return;
+    }
+    writer.dispatch(Kernel::Gram, Grid::Tiles, switches);
+    let kernel = match (moves, rotation) {
+        (false, _) => Kernel::Rotate,
+        (true, RotationRule::Gradient) => Kernel::RotateTranslate,
+        (true, _) => Kernel::Translate,
+    };
+    writer.dispatch(kernel, Grid::Tiles, switches);
+}
+
+/// What every update of a configuration has in common.
+fn update_switches(config: &Config) -> Switches {
+    let automatic =
+        config.dimer.as_ref().is_some_and(|dimer| dimer.displacement == Displacement::Automatic);
+    let displacement =
+        if automatic { DisplacementRule::Automatic } else { DisplacementRule::Absolute };
+    Switches { base: base_rule(config.base), displacement, ..Switches::default() }
+}
+
+fn probe_switches(dimer: &Dimer) -> Switches {
+    Switches {
+        difference: dimer.difference,
+        displacement: displacement_rule(dimer),
+        ..Switches::default()
+    }
+}

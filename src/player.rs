@@ -1,0 +1,278 @@
+//! [`Player`]: plays the program of a step into a command encoder.
+
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, GpuSlice, Timer};
+use crate::kernels::bindings::Vector;
+use crate::kernels::gpu_types::BASIS;
+use crate::layout::Layout;
+use crate::objective::{Evaluation, HessianProduct, Objective};
+use crate::plan::Plan;
+use crate::plan::program::{Asks, Cursor, Dispatch, Evaluate, Grid, Place, Program, Stage};
+use crate::state::{BindGroups, STEP_SLOTS, STEP_STRIDE, State};
+
+/// The pipelines of one program, block by block; none for stages that are no dispatches.
+#[derive(Debug)]
+pub(crate) struct Compiled(Vec<Vec<Option<wgpu::ComputePipeline>>>);
+
+impl Compiled {
+    /// Compiles what no program of this device has used before.
+    pub(crate) fn new(gpu: &Gpu, plan: &Plan, program: &Program) -> Result<Self> {
+        let choices = plan.choices(gpu.tuning());
+        let stage = |stage: &Stage| match stage {
+            Stage::Dispatch(Dispatch { kernel, switches, .. }) => {
+                gpu.pipeline(*kernel, choices, switches).map(Some)
+            }
+            _ => Ok(None),
+        };
+        let blocks = program.blocks.iter();
+        let blocks = blocks.map(|block| block.stages.iter().map(stage).collect::<Result<_>>());
+        Ok(Self(blocks.collect::<Result<_>>()?))
+    }
+}
+
+/// Everything that a program is played with, but the program.
+#[derive(Clone, Copy)]
+pub(crate) struct Stand<'a> {
+    pub gpu: &'a Gpu,
+    pub layout: &'a Layout,
+    pub plan: &'a Plan,
+    pub state: &'a State,
+    pub groups: &'a BindGroups,
+    /// While the user wants to know how long kernels take.
+    pub timer: Option<&'a Timer>,
+    /// The step whose hyperparameters count.
+    pub index: u64,
+    /// Modes of the block that is turned; 0 in a step.
+    pub modes: u32,
+}
+
+/// Why the playing of a program paused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pause {
+    /// An evaluation is wanted.
+    Evaluate(Evaluate),
+    /// The rotation of an event is done before its last evaluation.
+    Stopped,
+    End,
+}
+
+/// A program under way.
+pub(crate) struct Player<'a> {
+    stand: Stand<'a>,
+    program: &'a Program,
+    compiled: &'a Compiled,
+    pub cursor: Cursor,
+    /// Evaluations handed out so far.
+    pub evaluations: u32,
+}
+
+impl<'a> Player<'a> {
+    pub(crate) fn new(stand: Stand<'a>, program: &'a Program, compiled: &'a Compiled) -> Self {
+        Self { stand, program, compiled, cursor: Cursor::default(), evaluations: 0 }
+    }
+
+    /// Plays the whole program, with the evaluations of `objective`.
+    pub(crate) fn play(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        objective: &mut (impl Objective + ?Sized),
+    ) -> Result<()> {
+        loop {
+            match self.advance(encoder, objective.supplies_loss())? {
+                Pause::Evaluate(evaluate) => self.call(evaluate, encoder, objective)?,
+                Pause::Stopped => {}
+                Pause::End => return Ok(()),
+            }
+        }
+    }
+
+    /// Plays up to the next pause and moves behind it.
+    pub(crate) fn advance(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        takes_loss: bool,
+    ) -> Result<Pause> {
+        while let Some(stage) = self.program.stage(self.cursor) {
+            match *stage {
+                Stage::Evaluate(evaluate) => {
+                    self.program.advance(&mut self.cursor);
+                    self.evaluations += 1;
+                    return Ok(Pause::Evaluate(evaluate));
+                }
+                // All that follow each other go into one pass.
+                Stage::Dispatch(_) => {
+                    self.dispatch(encoder);
+                    continue;
+                }
+                Stage::Copy { from, to } => self.copy(encoder, from, to),
+                Stage::TakeLoss if takes_loss => {
+                    let State { loss, scalars, .. } = self.stand.state;
+                    encoder.copy_buffer_to_buffer(loss, 0, scalars, 0, loss.size());
+                }
+                Stage::TakeLoss => {}
+                Stage::Stop => {
+                    if self.has_stopped(encoder)? {
+                        self.cursor = self.program.after_stop;
+                        return Ok(Pause::Stopped);
+                    }
+                }
+            }
+            self.program.advance(&mut self.cursor);
+        }
+        Ok(Pause::End)
+    }
+
+    /// Asks `objective` for an evaluation.
+    pub(crate) fn call(
+        &self,
+        evaluate: Evaluate,
+        encoder: &mut wgpu::CommandEncoder,
+        objective: &mut (impl Objective + ?Sized),
+    ) -> Result<()> {
+        let Stand { gpu, layout, state, .. } = self.stand;
+        let (at, into) = self.vectors(evaluate)?;
+        match evaluate.asks {
+            Asks::Gradient => objective.gradient(Evaluation {
+                gpu,
+                layout,
+                encoder,
+                point: evaluate.point,
+                params: at,
+                gradient: into,
+                loss: &state.loss,
+            }),
+            Asks::HessianProduct => objective.hessian_product(HessianProduct {
+                gpu,
+                layout,
+                encoder,
+                params: &state.params,
+                direction: at,
+                product: into,
+            }),
+        }
+    }
+
+    /// Where an evaluation reads and where it writes.
+    pub(crate) fn vectors(&self, evaluate: Evaluate) -> Result<(&'a GpuSlice, &'a GpuSlice)> {
+        let at = match evaluate.point {
+            crate::objective::Point::Centre => Vector::Params,
+            crate::objective::Point::Probe => Vector::Probe,
+        };
+        Ok((self.vector(at)?, self.vector(evaluate.into)?))
+    }
+
+    fn vector(&self, vector: Vector) -> Result<&'a GpuSlice> {
+        // A program only names vectors that its plan has.
+        self.stand.state.vector(vector).ok_or(Error::Unsupported {
+            what: "an evaluation at a probe",
+            with: "a configuration without a dimer",
+            instead: "set `dimer`",
+        })
+    }
+
+    /// Records the dispatch at the cursor, and those that follow it.
+    fn dispatch(&mut self, encoder: &mut wgpu::CommandEncoder) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        let slot = (self.stand.index % u64::from(STEP_SLOTS)) as u32 * STEP_STRIDE as u32;
+        while let Some(Stage::Dispatch(dispatch)) = self.program.stage(self.cursor) {
+            let Cursor { block, stage, .. } = self.cursor;
+            if let Some(pipeline) = &self.compiled.0[block][stage] {
+                pass.set_pipeline(pipeline);
+                pass.set_bind_group(1, self.stand.groups.step(), &[slot]);
+                self.set_extra(&mut pass, dispatch);
+                match self.stand.timer {
+                    Some(timer) => timer.time(&mut pass, dispatch.kernel.name(), |pass| {
+                        self.over_shards(pass, dispatch);
+                    }),
+                    None => self.over_shards(&mut pass, dispatch),
+                }
+            }
+            self.program.advance(&mut self.cursor);
+        }
+    }
+
+    fn set_extra(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch) {
+        let Some(extra) = dispatch.kernel.bindings().extra() else { return };
+        let goal = dispatch.goal.map(|goal| {
+            let goals = (goal.parts - 1) * BASIS as u32 * self.stand.modes + goal.slot;
+            goals * STEP_STRIDE as u32
+        });
+        if let Some(group) = self.stand.groups.extra(extra) {
+            pass.set_bind_group(2, group, goal.as_slice());
+        }
+    }
+
+    fn over_shards(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch) {
+        let Stand { groups, plan, gpu, .. } = self.stand;
+        let size = gpu.tuning().workgroup_size;
+        let once = |count: u32| (0..1, [count, 1, 1]);
+        let of_regions = |count: &dyn Fn(&crate::plan::Regions) -> u32| {
+            once(plan.regions.as_ref().map_or(0, count))
+        };
+        let (shards, mut workgroups) = match dispatch.grid {
+            Grid::Tiles | Grid::Pieces => (0..groups.len(), [0, 1, 1]),
+            Grid::TilesTimes { rows, columns } => (0..groups.len(), [0, rows, columns]),
+            Grid::Once => once(1),
+            Grid::Regions => of_regions(&|regions| regions.threads(size)),
+            Grid::RegionsOfSeveralPieces => of_regions(&|regions| regions.streams(size)),
+            Grid::RegionsOfOnePiece => {
+                of_regions(&|regions| if regions.has_single() { regions.threads(size) } else { 0 })
+            }
+        };
+        for shard in shards {
+            match dispatch.grid {
+                Grid::Tiles | Grid::TilesTimes { .. } => workgroups[0] = groups.tiles(shard),
+                Grid::Pieces => workgroups[0] = groups.piece_workgroups(shard),
+                _ => {}
+            }
+            let [x, y, z] = workgroups;
+            if x > 0
+                && let Some(vectors) = groups.vectors(dispatch.kernel.bindings(), shard)
+            {
+                pass.set_bind_group(0, vectors, &[]);
+                pass.dispatch_workgroups(x, y, z);
+            }
+        }
+    }
+
+    fn copy(&self, encoder: &mut wgpu::CommandEncoder, from: Vector, to: Place) {
+        let Stand { plan, state, .. } = self.stand;
+        let Some(source) = state.vector(from) else { return };
+        match to {
+            Place::Vector(to) => {
+                if let Some(target) = state.vector(to) {
+                    encoder.copy_buffer_to_buffer(
+                        &source.buffer,
+                        source.offset,
+                        &target.buffer,
+                        target.offset,
+                        target.size.min(source.size),
+                    );
+                }
+            }
+            Place::Workspace(slot) => {
+                let Some(workspace) = &state.workspace else { return };
+                // A vector of f32 is copied only where the workspace is of f32 as well.
+                let width = plan.storage.bytes();
+                for shard in &plan.shards {
+                    let begin = plan.workspace_slot(shard, slot).start as u64;
+                    encoder.copy_buffer_to_buffer(
+                        &source.buffer,
+                        source.offset + width * shard.start as u64,
+                        &workspace.buffer,
+                        workspace.offset + width * begin,
+                        width * shard.len() as u64,
+                    );
+                }
+            }
+        }
+    }
+
+    /// Whether the last rotation was the last that the event needs; waits for the GPU to know.
+    fn has_stopped(&self, encoder: &mut wgpu::CommandEncoder) -> Result<bool> {
+        let Stand { gpu, state, .. } = self.stand;
+        gpu.flush("a rotation", encoder)?;
+        let flag = gpu.read(&state.stopped())?;
+        Ok(bytemuck::pod_read_unaligned::<u32>(&flag) != 0)
+    }
+}

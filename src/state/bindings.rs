@@ -1,0 +1,229 @@
+//! [`BindGroups`]: the bind groups of one optimizer, or of one block of modes, made once.
+
+use std::ops::Range;
+
+use super::{STEP_STRIDE, State, UNIFORM};
+use crate::config::Storage;
+use crate::error::Result;
+use crate::gpu::{Gpu, GpuSlice, group_layout, numbered, vectors_layout};
+use crate::kernels::bindings::{Bindings, Entry, Extra, Resource, STEP_GROUP, Vector};
+use crate::kernels::catalogue::Choices;
+use crate::kernels::gpu_types::{BLOCK, Shard, Step};
+use crate::layout::Layout;
+use crate::plan::Plan;
+
+/// Vectors that lie shard by shard, one behind the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Workspace<'a> {
+    pub slice: Option<&'a GpuSlice>,
+    /// How many they are, and bytes of one element.
+    pub vectors: usize,
+    pub width: u64,
+    /// What a block of modes has found, and the goals of its dispatches, of so many bytes each.
+    pub modes: Option<(&'a wgpu::Buffer, &'a wgpu::Buffer, u64)>,
+}
+
+/// Bind groups, by what kernels ask for.
+#[derive(Debug)]
+pub(crate) struct BindGroups {
+    shards: Vec<ShardGroups>,
+    step: wgpu::BindGroup,
+    extra: Option<(Extra, wgpu::BindGroup)>,
+}
+
+#[derive(Debug)]
+struct ShardGroups {
+    groups: Vec<(Bindings, wgpu::BindGroup)>,
+    tiles: u32,
+    /// Workgroups whose streams walk its pieces.
+    piece_workgroups: u32,
+}
+
+impl BindGroups {
+    /// Those of `wanted`, over `shards`.
+    pub(crate) fn new(
+        gpu: &Gpu,
+        layout: &Layout,
+        plan: &Plan,
+        state: &State,
+        shards: &[Range<usize>],
+        wanted: &[Bindings],
+        workspace: Workspace<'_>,
+    ) -> Result<Self> {
+        let size = gpu.tuning().workgroup_size;
+        let choices = plan.choices(gpu.tuning());
+        gpu.validated("the bind groups", || {
+            let shard_groups = |(index, shard): (usize, &Range<usize>)| {
+                let pieces = plan.regions.as_ref().map(|regions| regions.of_shard[index].clone());
+                let pieces = pieces.unwrap_or_default();
+                let uniform = shard_uniform(gpu, layout, shard, &pieces);
+                let parts = Parts { plan, state, shard, uniform: &uniform, workspace };
+                ShardGroups {
+                    groups: wanted
+                        .iter()
+                        .map(|&bindings| (bindings, parts.group(gpu, bindings, choices)))
+                        .collect(),
+                    tiles: shard.len().div_ceil(layout.tile()) as u32,
+                    piece_workgroups: crate::plan::workgroups(pieces.len(), size)
+                        .min(layout.workgroups()),
+                }
+            };
+            let shards = shards.iter().enumerate().map(shard_groups).collect();
+            let step = [slot(&state.steps, size_of::<Step>() as u64), whole(&state.tables)];
+            let extra = match (workspace.modes, &state.regions) {
+                (Some((_, goals, bytes)), _) => {
+                    Some((Extra::Goal, group(gpu, Extra::Goal.group(), &[slot(goals, bytes)])))
+                }
+                (None, Some(buffers)) => {
+                    let resources = [whole(&buffers.pieces), whole(&buffers.regions)];
+                    Some((Extra::Regions, group(gpu, Extra::Regions.group(), &resources)))
+                }
+                (None, None) => None,
+            };
+            Self { shards, step: group(gpu, STEP_GROUP, &step), extra }
+        })
+    }
+
+    /// How many shards there are.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Group 0 of `bindings` over shard number `shard`.
+    pub(crate) fn vectors(&self, bindings: Bindings, shard: usize) -> Option<&wgpu::BindGroup> {
+        let groups = &self.shards[shard].groups;
+        groups.iter().find(|(of, _)| *of == bindings).map(|(_, group)| group)
+    }
+
+    pub(crate) fn tiles(&self, shard: usize) -> u32 {
+        self.shards[shard].tiles
+    }
+
+    pub(crate) fn piece_workgroups(&self, shard: usize) -> u32 {
+        self.shards[shard].piece_workgroups
+    }
+
+    /// Group 1.
+    pub(crate) fn step(&self) -> &wgpu::BindGroup {
+        &self.step
+    }
+
+    /// Group 2, where a kernel has one.
+    pub(crate) fn extra(&self, extra: Extra) -> Option<&wgpu::BindGroup> {
+        self.extra.as_ref().filter(|(of, _)| *of == extra).map(|(_, group)| group)
+    }
+}
+
+/// What the entries of one shard lie in.
+struct Parts<'a> {
+    plan: &'a Plan,
+    state: &'a State,
+    shard: &'a Range<usize>,
+    uniform: &'a wgpu::Buffer,
+    workspace: Workspace<'a>,
+}
+
+impl Parts<'_> {
+    fn group(&self, gpu: &Gpu, bindings: Bindings, choices: Choices) -> wgpu::BindGroup {
+        let entries = bindings.entries(choices);
+        let resources: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| {
+                let Entry { binding, resource, .. } = *entry;
+                Some(wgpu::BindGroupEntry { binding, resource: self.resource(resource)? })
+            })
+            .collect();
+        gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &vectors_layout(gpu, &entries),
+            entries: &resources,
+        })
+    }
+
+    fn resource(&self, resource: Resource) -> Option<wgpu::BindingResource<'_>> {
+        let Self { state, shard, workspace, .. } = self;
+        match resource {
+            Resource::Shard => Some(whole(self.uniform)),
+            Resource::Scalars => Some(whole(&state.scalars)),
+            Resource::Blocks => {
+                let blocks = shard.start / BLOCK..shard.end / BLOCK;
+                Some(part(&state.blocks, 0, &blocks, Storage::F32.bytes()))
+            }
+            Resource::Modes => workspace.modes.map(|(found, ..)| whole(found)),
+            Resource::Vector(Vector::Workspace) => {
+                let slice = workspace.slice?;
+                let range = workspace.vectors * shard.start..workspace.vectors * shard.end;
+                Some(part(&slice.buffer, slice.offset, &range, workspace.width))
+            }
+            Resource::Vector(vector) => {
+                let slice = state.vector(vector)?;
+                Some(part(&slice.buffer, slice.offset, shard, self.plan.width(vector)?))
+            }
+        }
+    }
+}
+
+fn shard_uniform(
+    gpu: &Gpu,
+    layout: &Layout,
+    range: &Range<usize>,
+    pieces: &Range<usize>,
+) -> wgpu::Buffer {
+    let shard = Shard {
+        first_tile: (range.start / layout.tile()) as u32,
+        tile_vectors: (layout.tile() / 4) as u32,
+        vectors: (range.len() / 4) as u32,
+        first_piece: pieces.start as u32,
+        end_piece: pieces.end as u32,
+        padding: [0; 3],
+    };
+    let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: Some("shard"),
+        size: size_of::<Shard>() as u64,
+        usage: UNIFORM,
+        mapped_at_creation: false,
+    });
+    gpu.queue().write_buffer(&buffer, 0, bytemuck::bytes_of(&shard));
+    buffer
+}
+
+/// The elements `range` of what begins at `offset`, `width` bytes each.
+fn part<'a>(
+    buffer: &'a wgpu::Buffer,
+    offset: u64,
+    range: &Range<usize>,
+    width: u64,
+) -> wgpu::BindingResource<'a> {
+    wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+        buffer,
+        offset: offset + width * range.start as u64,
+        size: wgpu::BufferSize::new(width * range.len() as u64),
+    })
+}
+
+fn whole(buffer: &wgpu::Buffer) -> wgpu::BindingResource<'_> {
+    buffer.as_entire_binding()
+}
+
+/// The first of several slots; each dispatch says which one it wants.
+fn slot(buffer: &wgpu::Buffer, bytes: u64) -> wgpu::BindingResource<'_> {
+    debug_assert!(bytes <= STEP_STRIDE);
+    let size = wgpu::BufferSize::new(bytes);
+    wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size })
+}
+
+fn group(
+    gpu: &Gpu,
+    accesses: &[crate::kernels::bindings::Access],
+    resources: &[wgpu::BindingResource<'_>],
+) -> wgpu::BindGroup {
+    let entries: Vec<_> = (0..)
+        .zip(resources)
+        .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource: resource.clone() })
+        .collect();
+    gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+        label: None,
+        layout: &group_layout(gpu, &numbered(accesses)),
+        entries: &entries,
+    })
+}

@@ -1,0 +1,109 @@
+//! The structs that cross to the GPU have the same size and places on both sides, constants the same values.
+
+use std::mem::offset_of;
+
+use crate::config::Storage;
+use crate::kernels::catalogue::{Choices, Kernel, Source};
+use crate::kernels::gpu_types::{
+    BLOCK, BY_ANGLE, BY_RESIDUAL, CALIBRATION_OFFSET, EVENT, Goal, GroupEntry, LATEST_OFFSET,
+    MAX_GROUPS, MAX_WORKGROUPS, PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH, Piece, RING, RITZ,
+    RITZ_STOPPED, Record, Region, Results, SKIPPED, STOP_SHIFT, Shard, Step, Tables, UNMEASURED,
+    WRITTEN,
+};
+use crate::kernels::switches::{
+    BaseRule, DIFFERENCES, DisplacementRule, RotationRule, TranslationRule,
+};
+use crate::state::STEP_STRIDE;
+
+/// The module of `kernel` with everything that a configuration can have.
+fn module(kernel: Kernel) -> naga::Module {
+    let choices = Choices { subgroups: false, storage: Storage::F32, dimer: true, moments: 2 };
+    naga::front::wgsl::parse_str(&Source::new(kernel, choices).wgsl()).unwrap()
+}
+
+fn type_in<'a>(module: &'a naga::Module, name: &str) -> &'a naga::TypeInner {
+    let mut types = module.types.iter();
+    &types.find(|(_, ty)| ty.name.as_deref() == Some(name)).unwrap().1.inner
+}
+
+fn size_in(module: &naga::Module, name: &str) -> usize {
+    type_in(module, name).size(module.to_ctx()) as usize
+}
+
+fn offset_in(module: &naga::Module, name: &str, field: &str) -> u32 {
+    let naga::TypeInner::Struct { members, .. } = type_in(module, name) else { panic!("{name}") };
+    members.iter().find(|member| member.name.as_deref() == Some(field)).unwrap().offset
+}
+
+fn constant_in(module: &naga::Module, name: &str) -> u32 {
+    let mut constants = module.constants.iter();
+    let (_, constant) = constants.find(|(_, c)| c.name.as_deref() == Some(name)).unwrap();
+    match module.global_expressions[constant.init] {
+        naga::Expression::Literal(naga::Literal::U32(value)) => value,
+        ref other => panic!("{name} is {other:?}"),
+    }
+}
+
+#[test]
+fn structs_of_modes_match_the_host() {
+    let module = module(Kernel::ModeRitz);
+    assert_eq!(size_in(&module, "Goal"), size_of::<Goal>());
+    assert_eq!(offset_in(&module, "Modes", "partials") as usize, size_of::<Results>());
+    assert_eq!(offset_in(&module, "Modes", "valid") as usize, offset_of!(Results, valid));
+}
+
+/// The values of a switch have the order that the host gives them.
+#[test]
+fn switches_match_the_host() {
+    let module = module(Kernel::RotateTranslate);
+    let all = [
+        BaseRule::WGSL,
+        RotationRule::WGSL,
+        TranslationRule::WGSL,
+        DisplacementRule::WGSL,
+        DIFFERENCES,
+    ];
+    for (value, name) in all.iter().flat_map(|names| (0..).zip(*names)) {
+        assert_eq!(constant_in(&module, name), value, "{name}");
+    }
+}
+
+#[test]
+fn structs_match_the_host() {
+    let module = module(Kernel::RegionUpdate);
+    let size = |name: &str| size_in(&module, name);
+    assert_eq!(size("Step"), size_of::<Step>());
+    assert_eq!(size("Shard"), size_of::<Shard>());
+    assert_eq!(size("Piece"), size_of::<Piece>());
+    assert_eq!(size("Region"), size_of::<Region>());
+    assert_eq!(size("Group"), size_of::<GroupEntry>());
+    assert_eq!(size("Record"), size_of::<Record>());
+    assert_eq!(size("Partial") as u64, PARTIAL);
+    assert_eq!(size("Ritz") as u64, RITZ);
+    let offset = |name: &str, field: &str| offset_in(&module, name, field);
+    // What the host reads by its place.
+    assert_eq!(u64::from(offset("Ritz", "stopped")), RITZ_STOPPED);
+    assert_eq!(u64::from(offset("Scalars", "calibration")), CALIBRATION_OFFSET);
+    assert_eq!(u64::from(offset("Scalars", "latest")), LATEST_OFFSET);
+    assert_eq!(offset("Record", "streak") as usize, offset_of!(Record, streak));
+    assert_eq!(offset("Record", "parity") as usize, offset_of!(Record, parity));
+    assert_eq!(u64::from(offset("Scalars", "partials")), PARTIALS_OFFSET);
+    let constant = |name: &str| constant_in(&module, name);
+    assert_eq!(constant("RING"), RING);
+    assert_eq!(u64::from(constant("PIECE_WIDTH")), PIECE_WIDTH);
+    assert_eq!(constant("MAX_GROUPS") as usize, MAX_GROUPS);
+    assert_eq!(constant("BLOCK_VECTORS") as usize, BLOCK / 4);
+    assert_eq!(constant("MAX_TILE_ROWS") as usize * 4, MAX_WORKGROUPS as usize);
+    assert_eq!(size("Tables"), size_of::<Tables>());
+    assert_eq!(constant("EVENT"), EVENT);
+    assert_eq!(constant("SKIPPED"), SKIPPED);
+    assert_eq!(constant("WRITTEN"), WRITTEN);
+    assert_eq!(constant("UNMEASURED"), UNMEASURED);
+    assert_eq!(constant("STOP_SHIFT"), STOP_SHIFT);
+    assert_eq!(constant("BY_RESIDUAL"), BY_RESIDUAL);
+    assert_eq!(constant("BY_ANGLE"), BY_ANGLE);
+    assert!(size_of::<Step>() as u64 <= STEP_STRIDE);
+    let scalars = size("Scalars");
+    // A runtime-sized array counts with one element.
+    assert_eq!(scalars as u64, PARTIALS_OFFSET + PARTIAL);
+}

@@ -1,0 +1,113 @@
+//! Tests that look inside: kernels with their buffers in hand, structs on both sides, programs, shaders, bytes.
+
+mod gpu_types;
+mod kernels;
+mod programs;
+mod shaders;
+mod traffic;
+
+use crate::{
+    Base, Config, Correction, Deterministic, Difference, Dimer, Displacement, Gpu, OnPlateau,
+    Project, Rate, Regime, Rotation, SaddleFree, Saves, Schedule, Scope, Sgd, Sophia, Stop,
+    Storage, Translation,
+};
+
+/// One device for all of these tests. Without an adapter a test fails and says what to install.
+fn gpu() -> Gpu {
+    static GPU: std::sync::OnceLock<Gpu> = std::sync::OnceLock::new();
+    GPU.get_or_init(|| Gpu::new().unwrap_or_else(|error| panic!("{error}"))).clone()
+}
+
+const MOMENTUM: Base = Base::Sgd(Sgd { momentum: 0.9, nesterov: false });
+
+/// The rotation of the paper.
+fn paper() -> Dimer {
+    Dimer {
+        rotation: Rotation::Gradient { rate: Rate::Automatic },
+        displacement: Displacement::Absolute(1e-2),
+        ..Dimer::default()
+    }
+}
+
+/// One configuration for each way in which a step can go, by a name.
+fn configurations() -> Vec<(&'static str, Config)> {
+    let with = |dimer: Dimer| Config { dimer: Some(dimer), ..Config::default() };
+    let alone = |base| Config { base, dimer: None, ..Config::default() };
+    let rotation = |rotation| Dimer { rotation, ..Dimer::default() };
+    let deterministic =
+        |max_rotations, stop| Regime::Deterministic(Deterministic { max_rotations, stop });
+    let stop = |saves| Some(Stop { residual: 0.1, angle: 1e-3, saves });
+    let locally_optimal = |regime| rotation(Rotation::LocallyOptimal { regime });
+    let optimal_angle = |regime| rotation(Rotation::OptimalAngle { regime });
+    vec![
+        ("sgd", alone(Base::Sgd(Sgd::default()))),
+        ("momentum", alone(MOMENTUM)),
+        ("adamw", alone(Base::default())),
+        ("adamw_unguarded", Config { skip_non_finite: false, ..alone(Base::default()) }),
+        ("sophia", alone(Base::Sophia(Sophia::default()))),
+        ("default", Config::default()),
+        ("default_bf16", Config { storage: Storage::Bf16, ..Config::default() }),
+        ("paper", with(paper())),
+        ("paper_sgd", Config { base: Base::Sgd(Sgd::default()), ..with(paper()) }),
+        ("paper_momentum", Config { base: MOMENTUM, ..with(paper()) }),
+        ("paper_bf16", Config { storage: Storage::Bf16, ..with(paper()) }),
+        (
+            "paper_events_only",
+            with(Dimer {
+                translation: Translation::Project(Project::default()),
+                correction: Correction::EventsOnly,
+                ..paper()
+            }),
+        ),
+        ("paper_every_step", with(Dimer { schedule: Schedule::Every(1), ..paper() })),
+        ("paper_central", with(Dimer { difference: Difference::Central, ..paper() })),
+        ("paper_exact", with(Dimer { difference: Difference::Exact, ..paper() })),
+        ("paper_automatic", with(Dimer { displacement: Displacement::Automatic, ..paper() })),
+        ("optimal_angle", with(optimal_angle(Regime::Stochastic))),
+        ("optimal_angle_deterministic", with(optimal_angle(Regime::rotations(3)))),
+        ("locally_optimal_one_rotation", with(locally_optimal(Regime::rotations(1)))),
+        ("locally_optimal_deterministic", with(locally_optimal(Regime::rotations(5)))),
+        ("locally_optimal_stops", with(locally_optimal(deterministic(4, stop(Saves::Rotations))))),
+        (
+            "locally_optimal_asks_host",
+            with(locally_optimal(deterministic(4, stop(Saves::Gradients)))),
+        ),
+        (
+            "locally_optimal_central",
+            with(Dimer { difference: Difference::Central, ..locally_optimal(Regime::Stochastic) }),
+        ),
+        (
+            "locally_optimal_exact",
+            with(Dimer { difference: Difference::Exact, ..locally_optimal(Regime::Stochastic) }),
+        ),
+        (
+            "locally_optimal_automatic",
+            with(Dimer {
+                displacement: Displacement::Automatic,
+                ..locally_optimal(Regime::Stochastic)
+            }),
+        ),
+        (
+            "climb",
+            with(Dimer {
+                translation: Translation::Climb,
+                schedule: Schedule::Every(1),
+                ..locally_optimal(Regime::rotations(2))
+            }),
+        ),
+        (
+            "on_plateaus",
+            with(Dimer { schedule: Schedule::OnPlateau(OnPlateau::default()), ..paper() }),
+        ),
+        ("per_tensor", with(Dimer { scope: Scope::PerTensor, ..paper() })),
+        (
+            "per_group_central",
+            with(Dimer {
+                scope: Scope::PerGroup,
+                difference: Difference::Central,
+                translation: Translation::SaddleFree(SaddleFree::default()),
+                ..paper()
+            }),
+        ),
+    ]
+}

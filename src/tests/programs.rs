@@ -1,0 +1,44 @@
+//! The programs of some configurations, against the text in `tests/programs/`.
+
+use std::path::Path;
+
+use super::configurations;
+use crate::gpu::{DeviceLimits, Tuning};
+use crate::layout::Layout;
+use crate::plan::Plan;
+
+/// A device as the WebGPU standard has it at least, but for the storage buffers of several dimers.
+const LIMITS: DeviceLimits = DeviceLimits {
+    binding_bytes: 128 << 20,
+    storage_buffers: 10,
+    workgroups: 65_535,
+    threads: 256,
+    workgroup_bytes: 16 << 10,
+};
+
+/// To write the files anew after a change that is meant: `UPDATE_PROGRAMS=1 cargo test programs`.
+#[test]
+fn programs_are_those_of_the_repository() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
+    let update = std::env::var_os("UPDATE_PROGRAMS").is_some();
+    let mut builder = Layout::builder();
+    builder.tensor("weight", &[300, 20]).tensor("bias", &[20]);
+    let layout = builder.build().unwrap().tiled(&Tuning::default());
+    let mut known = Vec::new();
+    for (name, config) in configurations() {
+        config.validate().unwrap();
+        let plan = Plan::new(&config, &layout, &Tuning::default(), &LIMITS).unwrap();
+        let path = folder.join(format!("{name}.txt"));
+        let found = plan.to_string();
+        if update {
+            std::fs::write(&path, &found).unwrap();
+        }
+        let expected = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(found, expected, "{name}");
+        known.push(format!("{name}.txt"));
+    }
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(known.contains(&name), "{name} belongs to no configuration");
+    }
+}

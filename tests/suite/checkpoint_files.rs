@@ -1,0 +1,238 @@
+//! Checkpoint files: what is in them, and those that are damaged, of something else, of another version, or
+//! that no run has written.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::common::checkpoints::*;
+use crate::common::*;
+use dimer::{Adam, Base, Config, Dimer, Error, Group, Layout, OnPlateau, Optimizer, Schedule};
+use rand::RngExt;
+
+/// The tensors are named and shaped by the layout, as Python's safetensors would see them.
+#[test]
+fn tensors_are_named_by_the_layout() {
+    let scratch = Scratch::new();
+    let mut optimizer = make(&Config::default(), 0.25);
+    optimizer.save(scratch.file()).unwrap();
+    let bytes = std::fs::read(scratch.file()).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    for vector in ["params", "orientation", "first_moment", "second_moment", "direction"] {
+        for (tensor, shape) in [("a.weight", &[5, 12][..]), ("a.bias", &[5]), ("b", &[65])] {
+            assert_eq!(file.tensor(&format!("{vector}/{tensor}")).unwrap().shape(), shape);
+        }
+    }
+    let weight = file.tensor("params/a.weight").unwrap();
+    let values: Vec<f32> = bytemuck::pod_collect_to_vec(weight.data());
+    assert_eq!(values, [0.25; 60]);
+    let left: Vec<_> = std::fs::read_dir(scratch.0.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "no temporary file is left");
+}
+
+#[test]
+fn another_layout_or_other_settings_are_named() {
+    let scratch = Scratch::new();
+    let config = Config::default();
+    make(&config, 0.3).save(scratch.file()).unwrap();
+    let dimer = || config.dimer.clone().unwrap();
+    for (other, words) in [
+        (Config { base: ADAM, ..config.clone() }, "config.base"),
+        (Config { weight_decay: 0.5, ..config.clone() }, "config.weight_decay"),
+        (Config { dimer: None, ..config.clone() }, "config.dimer"),
+        (
+            Config { dimer: Some(Dimer { seed: 1, ..dimer() }), ..config.clone() },
+            "config.dimer.seed",
+        ),
+        (
+            Config {
+                base: Base::AdamW(Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 }),
+                ..config.clone()
+            },
+            "config.base.AdamW.beta2",
+        ),
+    ] {
+        let mut optimizer = make(&other, 1.0);
+        let before = bits(&optimizer.read_params().unwrap());
+        let found = reason(optimizer.load(scratch.file()));
+        assert!(found.contains(words), "{found}");
+        assert_eq!(bits(&optimizer.read_params().unwrap()), before);
+    }
+    let of = |layout: Layout| {
+        let start = vec![1.0; layout.len()];
+        let mut optimizer = Optimizer::new(&gpu(), layout, config.clone(), &start).unwrap();
+        reason(optimizer.load(scratch.file()))
+    };
+    let found = of(Layout::flat(LEN).unwrap());
+    assert!(found.contains("groups."), "{found}");
+    let mut builder = Layout::builder();
+    let slow = builder.group(Group { learning_rate_scale: 0.5, ..Group::default() });
+    builder.tensor("a.weight", &[12, 5]).tensor_in(slow, "a.bias", &[5]).tensor("b", &[65]);
+    let found = of(builder.build().unwrap());
+    assert!(found.contains("`params/a.weight` has the shape [5, 12]"), "{found}");
+    let missing = reason(make(&config, 1.0).load(scratch.0.path().join("nothing")));
+    assert!(missing.contains("No such file") || missing.contains("not find"), "{missing}");
+}
+
+/// A small file, cut at every length, and with 10 000 random bytes changed: an error, or what was saved.
+#[test]
+fn damaged_files_are_errors() {
+    let scratch = Scratch::new();
+    let config = Config { dimer: None, base: MOMENTUM, ..Config::default() };
+    let small = |start: f32| {
+        Optimizer::new(&gpu(), Layout::flat(3).unwrap(), config.clone(), &[start; 3]).unwrap()
+    };
+    let mut optimizer = small(0.5);
+    for _ in 0..3 {
+        optimizer.step(&mut quadratic(vec![1.0, 2.0, 3.0])).unwrap();
+    }
+    optimizer.save(scratch.file()).unwrap();
+    let expected = bits(&optimizer.read_params().unwrap());
+    let good = std::fs::read(scratch.file()).unwrap();
+    let mut victim = small(9.0);
+    let untouched = bits(&victim.read_params().unwrap());
+    let mut try_load = |bytes: &[u8]| {
+        std::fs::write(scratch.file(), bytes).unwrap();
+        let loaded = victim.load(scratch.file());
+        let found = bits(&victim.read_params().unwrap());
+        match &loaded {
+            Ok(()) => assert_eq!(found, expected),
+            Err(error) => {
+                assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
+                assert_eq!(found, untouched);
+            }
+        }
+        if loaded.is_ok() {
+            victim.write_params(&[9.0; 3]).unwrap();
+        }
+        loaded.is_ok()
+    };
+    assert!(try_load(&good));
+    for length in 0..good.len() {
+        assert!(!try_load(&good[..length]), "cut at {length}");
+    }
+    let longer: Vec<u8> = good.iter().copied().chain([0]).collect();
+    assert!(!try_load(&longer));
+    let mut rng = rng(1);
+    let mut same = 0;
+    for _ in 0..10_000 {
+        let mut bytes = good.clone();
+        let place = rng.random_range(0..bytes.len());
+        bytes[place] ^= rng.random_range(1..=255_u8);
+        same += u32::from(try_load(&bytes));
+    }
+    println!("{} bytes; 10000 flips, of which {same} changed nothing", good.len());
+    assert!(same < 500, "flips of padding alone may be without effect: {same}");
+}
+
+/// A file that another program wrote, from before some of the settings: it loads, and the next step is what
+/// has to follow.
+#[test]
+fn files_of_format_1_stay_readable() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracles/checkpoint_v1.safetensors");
+    let config = Config { dimer: None, base: MOMENTUM, ..Config::default() };
+    let mut optimizer = flat(config.clone(), &[9.0; 3]);
+    optimizer.load(&path).unwrap();
+    assert_eq!(optimizer.read_params().unwrap(), [0.5, -1.25, 3.0]);
+    assert_eq!((optimizer.steps(), optimizer.gradient_evaluations()), (7, 7));
+    optimizer.step(&mut quadratic(vec![1.0, 2.0, 4.0])).unwrap();
+    let record = *optimizer.telemetry().unwrap().last().unwrap();
+    assert_eq!((record.step, record.updates, record.skipped_steps), (7, 7, 1));
+    let expected = [(0.5, 1.0, 1.0), (-1.25, 0.25, 2.0), (3.0, -2.0, 4.0)]
+        .map(|(x, m, h)| x - 1e-3 * (0.9 * m + h * x + 0.01 * x));
+    let theta = optimizer.read_params().unwrap();
+    // A rounding of θ, and a thousandth of a few more.
+    assert_all_within("θ", &theta, &expected, |i| 2.0 * UNIT * expected[i].abs());
+    // What was not yet a setting then is not one that was chosen.
+    let chosen = Config { skip_non_finite: false, ..config };
+    let found = reason(flat(chosen, &[9.0; 3]).load(&path));
+    assert!(found.contains("config.skip_non_finite"), "{found}");
+}
+
+/// The bytes of a checkpoint with `from` in its metadata changed to `to`, and the checksum as it should be.
+fn forged(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let (_, header) = safetensors::SafeTensors::read_metadata(bytes).unwrap();
+    let file = safetensors::SafeTensors::deserialize(bytes).unwrap();
+    let mut metadata: BTreeMap<String, String> =
+        header.metadata().clone().unwrap().into_iter().collect();
+    metadata.remove("crc32");
+    let progress = metadata.get_mut("progress").unwrap();
+    assert!(progress.contains(from), "{progress}");
+    *progress = progress.replace(from, to);
+    let tensors: BTreeMap<String, safetensors::tensor::TensorView<'_>> =
+        file.tensors().into_iter().collect();
+    let mut hasher = crc32fast::Hasher::new();
+    let mut update = |field: &[u8]| {
+        hasher.update(&(field.len() as u64).to_le_bytes());
+        hasher.update(field);
+    };
+    for (name, tensor) in &tensors {
+        let shape: Vec<u8> =
+            tensor.shape().iter().flat_map(|&extent| (extent as u64).to_le_bytes()).collect();
+        let float = tensor.dtype() == safetensors::Dtype::F32;
+        for field in [name.as_bytes(), &shape, &[u8::from(float)], tensor.data()] {
+            update(field);
+        }
+    }
+    for (key, value) in &metadata {
+        update(key.as_bytes());
+        update(value.as_bytes());
+    }
+    metadata.insert("crc32".to_owned(), format!("{:08x}", hasher.finalize()));
+    safetensors::serialize(tensors, Some(metadata.into_iter().collect())).unwrap()
+}
+
+/// Numbers that no run can have come to, in a file whose checksum is right.
+#[test]
+fn impossible_progress_is_an_error() {
+    let scratch = Scratch::new();
+    let schedule = Schedule::OnPlateau(OnPlateau { shortest: 4, longest: 12, share: 0.5 });
+    let dimer = Some(Dimer { schedule, ..Dimer::default() });
+    let config = Config { dimer, learning_rate: 1.0, ..Config::default() };
+    let mut optimizer = make(&config, 0.3);
+    for _ in 0..9 {
+        optimizer.step(&mut objective()).unwrap();
+    }
+    optimizer.save(scratch.file()).unwrap();
+    let good = std::fs::read(scratch.file()).unwrap();
+    let before = bits(&optimizer.read_params().unwrap());
+    let one = 1_f32.to_bits();
+    let most = u64::MAX;
+    for (from, to, field) in [
+        (r#""index":9"#.to_owned(), format!(r#""index":{most}"#), "progress.index"),
+        (
+            r#""gradient_evaluations":"#.to_owned(),
+            format!(r#""gradient_evaluations":{most},"was":"#),
+            "progress.gradient_evaluations",
+        ),
+        (one.to_string(), f32::NAN.to_bits().to_string(), "progress.learning_rate"),
+        (one.to_string(), (-1_f32).to_bits().to_string(), "progress.learning_rate"),
+        (one.to_string(), "true".to_owned(), "progress"),
+        (r#""last_event":"#.to_owned(), r#""last_event":10,"was":"#.to_owned(), "progress.plateau"),
+        (r#""doublings":"#.to_owned(), r#""doublings":33,"was":"#.to_owned(), "progress.plateau"),
+        (r#""loss_scale":1.0"#.to_owned(), r#""loss_scale":3.0"#.to_owned(), "loss_scale"),
+    ] {
+        std::fs::write(scratch.file(), forged(&good, &from, &to)).unwrap();
+        let found = reason(optimizer.load(scratch.file()));
+        assert!(found.contains(field), "{to}: {found}");
+        assert_eq!(bits(&optimizer.read_params().unwrap()), before, "{to}");
+    }
+    std::fs::write(scratch.file(), forged(&good, "", "")).unwrap();
+    optimizer.load(scratch.file()).unwrap();
+}
+
+/// Newer files say so.
+#[test]
+fn newer_versions_are_named() {
+    let scratch = Scratch::new();
+    let mut optimizer = make(&Config::default(), 0.3);
+    optimizer.save(scratch.file()).unwrap();
+    let bytes = std::fs::read(scratch.file()).unwrap();
+    let old = br#""dimer_format":"1""#;
+    let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
+    let mut newer = bytes.clone();
+    newer[at + old.len() - 2] = b'2';
+    std::fs::write(scratch.file(), newer).unwrap();
+    let found = reason(optimizer.load(scratch.file()));
+    assert!(found.contains("version 2"), "{found}");
+}

@@ -1,0 +1,201 @@
+//! All gradients of one step are of one function, at the point that was asked for: objectives that cheat
+//! are found, each with what it did wrong, and honest ones are left alone.
+
+use crate::common::*;
+use dimer::{
+    Config, Difference, Dimer, Displacement, Error, Evaluation, Objective, Optimizer, Point, Rate,
+    Regime, Rotation, Schedule, Scope, Storage,
+};
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+const LEN: usize = 70;
+
+/// What is wrong with an objective.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    None,
+    /// Each call takes the next minibatch.
+    NextMinibatch,
+    /// Each call drops other elements.
+    LiveDropout,
+    /// The probe has a minibatch of its own.
+    MinibatchOfItsOwn,
+    /// The probe is evaluated without dropout, as in a validation.
+    ValidatesTheProbe,
+    /// Evaluates where it believes θ to be.
+    OwnParams,
+    /// As a closure that never calls `backward` again: the gradient of the centre stays.
+    StaysAtTheCentre,
+    /// The last element is left out.
+    Short,
+    /// Adds to what lies in the gradient.
+    Accumulates,
+    /// Takes a step of its own.
+    MovesParams,
+    NotFinite,
+    Fails,
+}
+
+/// ½ Σ hᵢ (θᵢ − b)² of minibatch b, with a mask.
+struct Cheat {
+    fault: Fault,
+    calls: u32,
+    rng: StdRng,
+    own: Vec<f32>,
+}
+
+impl Cheat {
+    fn new(fault: Fault) -> Self {
+        Self { fault, calls: 0, rng: rng(11), own: start() }
+    }
+}
+
+fn start() -> Vec<f32> {
+    vector(&mut rng(12), LEN, Kind::Plain)
+}
+
+impl Objective for Cheat {
+    fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+        self.calls += 1;
+        let is_probe = at.point == Point::Probe;
+        let mut params = at.read_params()?;
+        if self.fault == Fault::OwnParams {
+            params.clone_from(&self.own);
+        }
+        let minibatch = match self.fault {
+            Fault::NextMinibatch => self.calls as f32 * 0.1,
+            Fault::MinibatchOfItsOwn if is_probe => 0.1,
+            _ => 0.0,
+        };
+        let mut gradient: Vec<f32> =
+            (0..LEN).map(|i| (i as f32 / 20.0 - 1.0) * (params[i] - minibatch) + 0.3).collect();
+        if self.fault == Fault::LiveDropout {
+            let dropped = self.rng.random_range(0..LEN);
+            gradient[dropped] = 0.0;
+        } else if self.fault == Fault::ValidatesTheProbe && !is_probe {
+            gradient[7] = 0.0;
+        }
+        let (queue, buffer) = (at.gpu.queue(), &at.gradient.buffer);
+        match self.fault {
+            Fault::StaysAtTheCentre if is_probe => return Ok(()),
+            Fault::Short => {
+                let bytes = bytemuck::cast_slice(&gradient[..LEN - 1]);
+                queue.write_buffer(buffer, at.gradient.offset, bytes);
+                return Ok(());
+            }
+            Fault::Accumulates => {
+                let there = read_from(at.gpu, at.gradient);
+                gradient.iter_mut().zip(there).for_each(|(g, there)| *g += there);
+            }
+            Fault::MovesParams => {
+                let moved: Vec<f32> = params.iter().map(|x| x - 0.1).collect();
+                queue.write_buffer(
+                    &at.params.buffer,
+                    at.params.offset,
+                    bytemuck::cast_slice(&moved),
+                );
+            }
+            Fault::NotFinite => gradient[3] = f32::INFINITY,
+            Fault::Fails => return Err(Error::objective("out of data")),
+            _ => {}
+        }
+        at.write_gradient(&gradient)
+    }
+}
+
+fn checked(config: &Config, fault: Fault) -> dimer::Result<()> {
+    let mut optimizer = flat(config.clone(), &start());
+    let before = snapshot(&optimizer);
+    let checked = optimizer.check_objective(&mut Cheat::new(fault));
+    assert_eq!(snapshot(&optimizer), before, "{fault:?}: nothing changes");
+    checked
+}
+
+/// All that a check could change.
+fn snapshot(optimizer: &Optimizer) -> impl PartialEq + std::fmt::Debug + use<> {
+    (state(optimizer), optimizer.steps(), optimizer.gradient_evaluations())
+}
+
+#[test]
+fn each_fault_is_named() {
+    let two_functions = "the minibatch moved, or randomness (dropout) is live";
+    for (fault, words) in [
+        (Fault::NextMinibatch, ["two gradients at θ differ by", two_functions]),
+        (Fault::LiveDropout, ["two gradients at θ differ by", two_functions]),
+        (Fault::MinibatchOfItsOwn, ["as centre and as probe differ by", two_functions]),
+        (Fault::ValidatesTheProbe, ["as centre and as probe differ by", two_functions]),
+        (Fault::OwnParams, ["to the bit", "does not read `Evaluation::params`"]),
+        (Fault::StaysAtTheCentre, ["did not write element 0 of the gradient", ""]),
+        (Fault::Short, ["did not write element 69 of the gradient", ""]),
+        (Fault::Accumulates, ["added to what lay there", ""]),
+        (Fault::MovesParams, ["changed the parameters", ""]),
+    ] {
+        let error = checked(&Config::default(), fault).unwrap_err();
+        assert!(matches!(error, Error::InconsistentObjective { .. }), "{fault:?}: {error}");
+        let text = error.to_string();
+        println!("{fault:?}: {text}");
+        assert!(words.iter().all(|words| text.contains(words)), "{fault:?}: {text}");
+    }
+    let error = checked(&Config::default(), Fault::NotFinite).unwrap_err();
+    assert!(matches!(error, Error::NonFinite { index: 3, .. }), "{error}");
+    let error = checked(&Config::default(), Fault::Fails).unwrap_err();
+    assert!(error.to_string().contains("out of data"), "{error}");
+}
+
+/// The gradient of one point only: what is found without a dimer.
+#[test]
+fn without_a_dimer() {
+    let config = Config { dimer: None, ..Config::default() };
+    for fault in [Fault::NextMinibatch, Fault::LiveDropout, Fault::Short, Fault::MovesParams] {
+        assert!(checked(&config, fault).is_err(), "{fault:?}");
+    }
+    checked(&config, Fault::None).unwrap();
+    checked(&config, Fault::OwnParams).unwrap();
+}
+
+#[test]
+fn a_displacement_below_rounding_is_named() {
+    let displacement = Displacement::Absolute(1e-12);
+    let dimer = Some(Dimer { displacement, ..Dimer::default() });
+    let error = checked(&Config { dimer, ..Config::default() }, Fault::None).unwrap_err();
+    let named = matches!(error, Error::InvalidConfig { field: "dimer.displacement", .. });
+    assert!(named && error.to_string().contains("Absolute(1e-12)"), "{error}");
+}
+
+/// Of every kind of event; and a run in which it was checked is the same to the bit as one without.
+#[test]
+fn honest_objectives_pass_and_nothing_changes() {
+    let gradient = Rotation::Gradient { rate: Rate::Automatic };
+    let base = Dimer { schedule: Schedule::Every(2), ..Dimer::default() };
+    let dimers = [
+        base.clone(),
+        Dimer { rotation: gradient, ..base.clone() },
+        Dimer { rotation: gradient, scope: Scope::PerTensor, ..base.clone() },
+        Dimer { difference: Difference::Central, ..base.clone() },
+        Dimer { displacement: Displacement::Automatic, ..base.clone() },
+        Dimer {
+            rotation: Rotation::LocallyOptimal { regime: Regime::rotations(3) },
+            ..base.clone()
+        },
+    ];
+    let mut configs: Vec<Config> = dimers
+        .map(|dimer| Config { dimer: Some(dimer), learning_rate: 0.02, ..Config::default() })
+        .into();
+    configs.push(Config { storage: Storage::Bf16, ..configs[0].clone() });
+    for config in configs {
+        println!("{config:?}");
+        let run = |checks: bool| {
+            let mut optimizer = flat(config.clone(), &start());
+            for _ in 0..7 {
+                if checks {
+                    optimizer.check_objective(&mut Cheat::new(Fault::None)).unwrap();
+                }
+                optimizer.step(&mut Cheat::new(Fault::None)).unwrap();
+            }
+            let records = format!("{:?}", optimizer.telemetry().unwrap());
+            (snapshot(&optimizer), records)
+        };
+        assert_eq!(run(true), run(false));
+    }
+}

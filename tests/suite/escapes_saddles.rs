@@ -1,0 +1,113 @@
+//! What the README says of escapes from saddles, on the seeds of its table; and that the problems' own
+//! derivatives are right.
+
+use crate::methods::{BASES, METHODS};
+use crate::problems::{self, Problem, normal};
+use crate::suite::{Row, Sweep};
+use dimer::Gpu;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+/// Each gradient against central differences of the loss along ten random directions, at the start
+/// and away from it. The difference errs by h²/6 of a third derivative and by rounding of the loss
+/// over h.
+#[test]
+fn gradients_are_derivatives_of_the_losses() {
+    for problem in problems::all() {
+        let mut rng = StdRng::seed_from_u64(7);
+        for scale in [0.0, 0.3] {
+            let offset = normal(&mut rng, problem.len);
+            let start = problem.start(1);
+            let point: Vec<f64> =
+                start.iter().zip(&offset).map(|(x, offset)| x + scale * offset).collect();
+            let mut gradient = vec![0.0; problem.len];
+            let loss = problem.evaluate(&point, &mut gradient);
+            for _ in 0..10 {
+                let direction = normal(&mut rng, problem.len);
+                let h = 1e-5 / dimer::reference::norm(&direction);
+                let at = |h: f64| {
+                    let moved: Vec<f64> =
+                        point.iter().zip(&direction).map(|(x, d)| x + h * d).collect();
+                    problem.evaluate(&moved, &mut vec![0.0; problem.len])
+                };
+                let expected = dimer::reference::dot(&gradient, &direction) * h;
+                let found = 0.5 * (at(h) - at(-h));
+                let bound = 1e-6 * expected.abs() + 1e-9 * h + 4e-15 * loss.abs().max(1.0);
+                let within = (found - expected).abs() <= bound;
+                assert!(within, "{}: {found:e}, {expected:e}, {bound:e}", problem.name);
+            }
+        }
+    }
+}
+
+fn gpu() -> Gpu {
+    Gpu::new().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The table's rows for `base`, at a rate above and one below the best of both methods.
+fn rows(base: &str, rates: &[(&str, [f64; 2])]) -> Vec<Row> {
+    let base = BASES.iter().find(|(name, _)| *name == base).unwrap();
+    let problems = problems::all();
+    let row = |problem: &Problem| {
+        let (_, rates) = rates.iter().find(|(name, _)| *name == problem.name).unwrap();
+        let sweep = Sweep { methods: &METHODS[..2], rates, seeds: 100..105, budget: 2000 };
+        sweep.rows(&gpu(), &[(problem, base)]).unwrap().remove(0)
+    };
+    problems.iter().map(row).collect()
+}
+
+/// With its defaults, the dimer solves all seeds that the base solves, in at most 1.10 times its
+/// gradients, and in at most half of them on `halved`.
+fn check(rows: &[Row], halved: &[&str]) {
+    for row in rows {
+        let [base, deo] = row.methods[..] else { panic!("two methods") };
+        let rates = (base.learning_rate, deo.learning_rate);
+        println!("{}, {}: {base:?} {deo:?} at {rates:?}", row.problem, row.base);
+        assert_eq!((base.solved, deo.solved), (5, 5), "{}", row.problem);
+        let ratio = deo.gradients.unwrap() as f64 / base.gradients.unwrap() as f64;
+        let bound = if halved.contains(&row.problem) { 0.5 } else { 1.1 };
+        assert!(ratio <= bound, "{}: {ratio}", row.problem);
+    }
+}
+
+#[test]
+fn momentum_sgd() {
+    let rates = [
+        ("lifted quartic", [0.1, 0.3]),
+        ("stiff saddle", [0.01, 0.03]),
+        ("Rosenbrock", [0.001, 0.003]),
+        ("deep linear", [0.03, 0.1]),
+        ("matrix factorisation", [0.1, 0.3]),
+        ("phase retrieval", [0.1, 0.3]),
+        ("tanh autoencoder", [0.1, 0.3]),
+        ("octopus staircase", [0.1, 0.3]),
+    ];
+    check(&rows("momentum SGD", &rates), &["stiff saddle", "deep linear"]);
+}
+
+#[test]
+fn adam() {
+    let rates = [
+        ("lifted quartic", [0.01, 0.03]),
+        ("stiff saddle", [0.1, 0.3]),
+        ("Rosenbrock", [0.1, 0.3]),
+        ("deep linear", [0.03, 0.1]),
+        ("matrix factorisation", [0.03, 0.1]),
+        ("phase retrieval", [0.03, 0.1]),
+        ("tanh autoencoder", [0.1, 0.3]),
+        ("octopus staircase", [0.1, 0.3]),
+    ];
+    check(&rows("Adam", &rates), &[]);
+}
+
+/// Projection takes the way out of a strict saddle away.
+#[test]
+fn projection_does_not_leave_a_strict_saddle() {
+    let problems = problems::all();
+    let problem = problems.iter().find(|problem| problem.name == "lifted quartic").unwrap();
+    let projection = METHODS.iter().position(|method| method.name.contains("projection")).unwrap();
+    let methods = &METHODS[projection..=projection];
+    let sweep = Sweep { methods, rates: &[0.1, 0.3], seeds: 100..102, budget: 1000 };
+    let row = sweep.rows(&gpu(), &[(problem, &BASES[0])]).unwrap().remove(0);
+    assert_eq!(row.methods[0].solved, 0);
+}

@@ -1,0 +1,53 @@
+//! Everything that can be seen from outside, in one process on one device.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+// What the examples share with their tests.
+#[path = "../../examples/digits/data.rs"]
+mod data;
+#[allow(dead_code, reason = "the example uses all of it")]
+#[path = "../../examples/escape/methods.rs"]
+mod methods;
+#[allow(dead_code, reason = "the example uses all of it")]
+#[path = "../../examples/digits/network.rs"]
+mod network;
+#[path = "../../examples/escape/problems/mod.rs"]
+mod problems;
+#[path = "../../examples/escape/run.rs"]
+mod run;
+#[path = "../../examples/escape/suite.rs"]
+mod suite;
+#[allow(dead_code, reason = "the example uses all of it")]
+#[path = "../../examples/surfaces/mod.rs"]
+mod surfaces;
+
+mod bad_input;
+mod checkpoint_files;
+mod climbs_to_saddles;
+mod contract;
+mod degenerate;
+mod deterministic;
+mod differences;
+mod digits_mlp;
+mod escapes_saddles;
+mod guards;
+mod house;
+mod kernels_match_reference;
+mod limits_and_shards;
+mod locally_optimal;
+mod long_run;
+mod matches_torch;
+mod matrix;
+mod objectives;
+mod rotation_finds_lowest_mode;
+mod saddle_free;
+mod same_bits;
+mod schedule;
+mod scope;
+mod spectrum;
+mod steady;
+mod stops;
+mod storage;
+mod trajectories;
+mod tuning;

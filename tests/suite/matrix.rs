@@ -1,0 +1,44 @@
+//! Symmetric matrices with a known spectrum.
+
+use dimer::{HostObjective, Objective};
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use crate::common::wide;
+use crate::problems::Reflections;
+
+/// A symmetric matrix with a known spectrum: Qᵀ diag(λ) Q, with Q a product of reflections.
+pub struct Matrix {
+    eigenvalues: Vec<f64>,
+    turn: Reflections,
+}
+
+impl Matrix {
+    pub fn new(rng: &mut StdRng, eigenvalues: Vec<f64>) -> Self {
+        let normals: Vec<Vec<f64>> = (0..4)
+            .map(|_| eigenvalues.iter().map(|_| rng.random_range(-1.0..1.0)).collect())
+            .collect();
+        Self { eigenvalues, turn: Reflections::new(normals) }
+    }
+
+    pub fn product(&self, x: &[f32]) -> Vec<f64> {
+        self.product_wide(&wide(x))
+    }
+
+    pub fn product_wide(&self, x: &[f64]) -> Vec<f64> {
+        let mut y = x.to_vec();
+        self.turn.apply(&mut y);
+        y.iter_mut().zip(&self.eigenvalues).for_each(|(y, h)| *y *= h);
+        self.turn.apply_transposed(&mut y);
+        y
+    }
+
+    /// scale · ½ θᵀHθ
+    pub fn objective(&self, scale: f64) -> impl Objective {
+        HostObjective::new(move |params: &[f32], gradient: &mut [f32]| {
+            let product = self.product(params);
+            gradient.iter_mut().zip(&product).for_each(|(g, h)| *g = (scale * h) as f32);
+            (0.5 * scale * dimer::reference::dot(&wide(params), &product)) as f32
+        })
+    }
+}

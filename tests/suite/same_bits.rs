@@ -1,0 +1,280 @@
+//! A step has the same bits whichever way it is taken: by `step`, recorded into the user's encoder, by hand,
+//! and over shards.
+//!
+//! With `DIMER_BITS=FILE` the bits are also compared with those in the file, or written to it where there
+//! is none: record them before a change that must not move a result, and compare after each part of it.
+//! They hold for one driver only.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::common::*;
+use dimer::{
+    Config, Correction, Deterministic, Difference, Dimer, Displacement, Evaluation, Gpu, Group,
+    HessianProduct, Layout, Objective, OnPlateau, Optimizer, Point, Project, Rate, Regime,
+    Relative, Rotation, SaddleFree, Saves, Schedule, Scope, Stop, Storage, Translation,
+};
+
+const LEN: usize = 20_011;
+const STEPS: u64 = 60;
+
+/// The gradient at the centre is not finite in this step, that at the probe of this event.
+const BROKEN_CENTRE: u64 = 17;
+const BROKEN_PROBE: u64 = 29;
+
+/// A quartic with both signs of curvature, on the host.
+struct Quartic {
+    step: u64,
+}
+
+impl Quartic {
+    fn slope(i: usize) -> f32 {
+        (i % 97) as f32 / 20.0 - 1.0
+    }
+
+    fn gradient_at(&self, params: &[f32], point: Point) -> Vec<f32> {
+        let gradient = |(i, x): (usize, &f32)| Self::slope(i) * x + x * x * x;
+        let mut gradient: Vec<f32> = params.iter().enumerate().map(gradient).collect();
+        let broken = match point {
+            Point::Centre => BROKEN_CENTRE,
+            Point::Probe => BROKEN_PROBE,
+        };
+        if self.step == broken {
+            gradient[7] = f32::NAN;
+        }
+        gradient
+    }
+}
+
+impl Objective for Quartic {
+    fn begin_step(&mut self, step: u64) -> dimer::Result<()> {
+        self.step = step;
+        Ok(())
+    }
+
+    fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+        let params = at.read_params()?;
+        let gradient = self.gradient_at(&params, at.point);
+        at.write_gradient(&gradient)
+    }
+
+    fn hessian_product(&mut self, mut at: HessianProduct<'_>) -> dimer::Result<()> {
+        let (params, direction) = at.read()?;
+        let product = |(i, (x, d)): (usize, (&f32, &f32))| {
+            let broken = self.step == BROKEN_PROBE && i == 7;
+            if broken { f32::NAN } else { (Self::slope(i) + 3.0 * x * x) * d }
+        };
+        let product: Vec<f32> = params.iter().zip(&direction).enumerate().map(product).collect();
+        at.write(&product)
+    }
+}
+
+fn layout() -> Layout {
+    let mut builder = Layout::builder();
+    let slow = builder.group(Group { learning_rate_scale: 0.5, ..Group::default() });
+    let bare = builder.group(Group { weight_decay: Some(0.0), dimer: false, ..Group::default() });
+    builder.tensor("first", &[97, 103]).tensor_in(slow, "slow", &[5000]);
+    builder.tensor("one", &[1]).tensor_in(bare, "bare", &[333]);
+    let rest = LEN - 97 * 103 - 5000 - 1 - 333;
+    builder.tensor("rest", &[rest]);
+    builder.build().unwrap()
+}
+
+/// Every legal combination, thinned out so that each pair of choices is there.
+fn configs() -> Vec<(String, Config)> {
+    let stop = Stop { residual: 0.05, angle: 1e-3, saves: Saves::Rotations };
+    let saving = Stop { saves: Saves::Gradients, ..stop };
+    let regime = |stop| Regime::Deterministic(Deterministic { max_rotations: 4, stop });
+    let rotations = [
+        Rotation::Gradient { rate: Rate::Automatic },
+        Rotation::Gradient { rate: Rate::Fixed(0.05) },
+        Rotation::OptimalAngle { regime: Regime::Stochastic },
+        Rotation::OptimalAngle { regime: regime(None) },
+        Rotation::LocallyOptimal { regime: Regime::Stochastic },
+        Rotation::LocallyOptimal { regime: regime(None) },
+        Rotation::LocallyOptimal { regime: regime(Some(stop)) },
+        Rotation::LocallyOptimal { regime: regime(Some(saving)) },
+        Rotation::Gradient { rate: Rate::Automatic },
+    ];
+    let differences = [Difference::Forward, Difference::Central, Difference::Exact];
+    let displacements = [
+        Displacement::Relative(Relative { factor: 1e-4, minimum: 1e-6 }),
+        Displacement::Absolute(0.01),
+        Displacement::Automatic,
+    ];
+    let translations = [
+        (Translation::SaddleFree(SaddleFree::default()), Correction::EveryStep),
+        (
+            Translation::Project(Project { alpha: 0.7, only_negative_curvature: false }),
+            Correction::EventsOnly,
+        ),
+        (
+            Translation::Project(Project { alpha: 1.0, only_negative_curvature: true }),
+            Correction::EveryStep,
+        ),
+        (Translation::Climb, Correction::EveryStep),
+    ];
+    let scopes = [Scope::Global, Scope::PerTensor, Scope::PerGroup];
+    let mut configs = Vec::new();
+    let mut count = 0_usize;
+    for (i, rotation) in rotations.into_iter().enumerate() {
+        for (j, difference) in differences.into_iter().enumerate() {
+            for (k, displacement) in displacements.into_iter().enumerate() {
+                for (l, (translation, correction)) in translations.into_iter().enumerate() {
+                    for (m, scope) in scopes.into_iter().enumerate() {
+                        for (n, storage) in [Storage::F32, Storage::Bf16].into_iter().enumerate() {
+                            for (o, base) in BASES.into_iter().enumerate() {
+                                let dimer = Dimer {
+                                    rotation,
+                                    schedule: Schedule::Every(3),
+                                    difference,
+                                    displacement,
+                                    scope,
+                                    translation,
+                                    correction,
+                                    seed: 11,
+                                };
+                                let config = Config {
+                                    base,
+                                    learning_rate: 1e-2,
+                                    max_gradient_norm: (count % 3 == 0).then_some(20.0),
+                                    storage,
+                                    dimer: Some(dimer),
+                                    ..Config::default()
+                                };
+                                let key = i + 2 * j + 3 * k + 5 * l + 7 * m + 11 * n + 13 * o;
+                                if config.validate().is_ok() {
+                                    count += 1;
+                                    // Every 67th, a prime that no number of choices divides.
+                                    if (count + key) % 67 == 0 {
+                                        configs.push((format!("{i}{j}{k}{l}{m}{n}{o}"), config));
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for (o, base) in BASES.into_iter().enumerate() {
+        for skip_non_finite in [true, false] {
+            let config = Config {
+                base,
+                skip_non_finite,
+                dimer: None,
+                learning_rate: 1e-2,
+                ..Config::default()
+            };
+            configs.push((format!("base {o} {skip_non_finite}"), config));
+        }
+        let plateau =
+            Dimer { schedule: Schedule::OnPlateau(OnPlateau::default()), ..Dimer::default() };
+        let config =
+            Config { base, learning_rate: 1e-2, dimer: Some(plateau), ..Config::default() };
+        configs.push((format!("plateau {o}"), config));
+    }
+    configs
+}
+
+/// A device whose bindings hold 128 KiB.
+fn small_gpu() -> Gpu {
+    let instance =
+        wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let adapter = pollster::block_on(instance.request_adapter(&Default::default()))
+        .expect("an adapter; see Error::NoAdapter");
+    let required_limits =
+        wgpu::Limits { max_storage_buffer_binding_size: 128 * 1024, ..adapter.limits() };
+    let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+    Gpu::wrap(device, queue).unwrap()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Step,
+    Recorded,
+    ByHand,
+}
+
+fn take(optimizer: &mut Optimizer, way: Way, objective: &mut Quartic) {
+    match way {
+        Way::Step => optimizer.step(objective).unwrap(),
+        Way::Recorded => {
+            let gpu = optimizer.gpu().clone();
+            let mut encoder = gpu.device().create_command_encoder(&Default::default());
+            optimizer.record_step(&mut encoder, objective).unwrap();
+            gpu.queue().submit([encoder.finish()]);
+        }
+        Way::ByHand => {
+            objective.step = optimizer.steps();
+            let gpu = optimizer.gpu().clone();
+            let layout = optimizer.layout().clone();
+            let unpad = |padded: Vec<f32>| -> Vec<f32> {
+                let slots = layout.tensors().iter();
+                slots.flat_map(|t| padded[t.offset..t.offset + t.len].to_vec()).collect()
+            };
+            let mut step = optimizer.begin_step().unwrap();
+            let params = unpad(read_from(&gpu, step.centre().params));
+            step.write_gradient(Point::Centre, &objective.gradient_at(&params, Point::Centre))
+                .unwrap();
+            loop {
+                let Some(probe) = step.next_probe().unwrap() else { break };
+                let params = unpad(read_from(&gpu, probe.params));
+                step.write_gradient(Point::Probe, &objective.gradient_at(&params, Point::Probe))
+                    .unwrap();
+            }
+            step.finish().unwrap();
+        }
+    }
+}
+
+/// A hash of the bits of every vector that outlives a step.
+fn run(gpu: &Gpu, config: &Config, way: Way) -> u64 {
+    let start = vector(&mut rng(31), LEN, Kind::Plain);
+    let mut optimizer = Optimizer::new(gpu, layout(), config.clone(), &start).unwrap();
+    let mut objective = Quartic { step: 0 };
+    for _ in 0..STEPS {
+        take(&mut optimizer, way, &mut objective);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bits.safetensors");
+    optimizer.save(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let vectors: BTreeMap<String, Vec<u8>> = file
+        .tensors()
+        .into_iter()
+        .filter(|(name, _)| name.contains('/') || name == "calibration")
+        .map(|(name, view)| (name, view.data().to_vec()))
+        .collect();
+    let mut hasher = DefaultHasher::new();
+    vectors.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[test]
+fn every_way_of_taking_a_step_gives_the_same_bits() {
+    let small = small_gpu();
+    let mut found = BTreeMap::new();
+    for (name, config) in configs() {
+        let bits = run(&gpu(), &config, Way::Step);
+        println!("{name}: {bits:016x}");
+        let exact = config.dimer.as_ref().is_some_and(|d| d.difference == Difference::Exact);
+        assert_eq!(run(&gpu(), &config, Way::Recorded), bits, "{name}: recorded, {config:?}");
+        assert_eq!(run(&small, &config, Way::Step), bits, "{name}: sharded, {config:?}");
+        if !exact {
+            assert_eq!(run(&gpu(), &config, Way::ByHand), bits, "{name}: by hand, {config:?}");
+        }
+        found.insert(name, format!("{bits:016x}"));
+    }
+    assert!(found.len() >= 40, "{}", found.len());
+    let Ok(path) = std::env::var("DIMER_BITS") else { return };
+    match std::fs::read(&path) {
+        Ok(recorded) => {
+            let recorded: BTreeMap<String, String> = serde_json::from_slice(&recorded).unwrap();
+            assert_eq!(found, recorded);
+        }
+        Err(_) => std::fs::write(&path, serde_json::to_string_pretty(&found).unwrap()).unwrap(),
+    }
+}
