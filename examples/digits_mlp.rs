@@ -33,8 +33,8 @@ struct Arguments {
     /// Steps from one event of the dimer to the next.
     #[arg(long, default_value_t = 50)]
     interval: u32,
-    /// Correct as the paper does, by taking this share of the gradient along the dimer out in each
-    /// event: 1 projects, 2 reflects. Without it, the saddle-free step is taken.
+    /// Correct as the paper does: in each event, take out this share of the gradient along the dimer;
+    /// 1 projects, 2 reflects. Without this option, the saddle-free step is taken.
     #[arg(long)]
     alpha: Option<f64>,
     /// Keep moments and N in bf16.

@@ -26,7 +26,7 @@ struct Arguments {
     /// Starts on each surface.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
     starts: u64,
-    /// Steps of a climb at most.
+    /// Most steps of a climb.
     #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
     /// Seed of the first start.

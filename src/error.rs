@@ -3,7 +3,7 @@
 /// The result of every fallible call in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Everything that can go wrong, one variant a kind.
+/// Everything that can go wrong, one variant per kind.
 ///
 /// An error never leaves the optimizer half updated: parameters, orientation,
 /// moments and counters are as they were before the failing call.
@@ -29,7 +29,7 @@ pub enum Error {
         limit: &'static str,
         /// Smallest value that works.
         needed: u64,
-        /// Value of the device at hand.
+        /// The value of this device.
         found: u64,
     },
     /// The adapter refused to give a device.
@@ -37,7 +37,7 @@ pub enum Error {
     NoDevice {
         /// Name of the adapter.
         adapter: String,
-        /// The refusal of wgpu.
+        /// wgpu's refusal.
         source: wgpu::RequestDeviceError,
     },
     /// A setting is out of its range.
@@ -60,7 +60,7 @@ pub enum Error {
         /// The range that is valid.
         expected: &'static str,
     },
-    /// Two things that each are right do not go together, or not on this device.
+    /// Two things that are each valid do not go together, or not on this device.
     #[error("{what} is not supported together with {with}; {instead}")]
     Unsupported {
         /// What was asked for.
@@ -71,7 +71,7 @@ pub enum Error {
         instead: &'static str,
     },
     /// Something belongs to another optimizer, layout or device than the one it was given to.
-    #[error("{what} belongs to another {owner}; use that of the {owner} at hand")]
+    #[error("{what} belongs to another {owner}; use one that belongs to this {owner}")]
     Foreign {
         /// What was given.
         what: String,
@@ -89,7 +89,7 @@ pub enum Error {
     LengthMismatch {
         /// The vector.
         what: &'static str,
-        /// Number of elements that the layout wants.
+        /// Number of elements that the layout has.
         expected: usize,
         /// Number of elements that were given.
         found: usize,
@@ -123,10 +123,10 @@ pub enum Error {
         /// Its size in bytes.
         bytes: u64,
     },
-    /// The device is gone; a new [`Gpu`](crate::Gpu) and optimizer are needed, and a checkpoint.
+    /// The device is gone. To go on, make a new [`Gpu`](crate::Gpu) and optimizer and load a checkpoint.
     ///
-    /// Whatever reads or waits says so at once. Steps that only submit do within 32 of them, where the
-    /// device is the user's own or was destroyed on purpose; the work of those is lost with it.
+    /// Calls that read or wait report it at once. Steps that only submit report it within 32 steps if the
+    /// device is the user's own or was destroyed on purpose; the work of those steps is lost with it.
     #[error("the device was lost ({reason}); create a new Gpu and optimizer")]
     DeviceLost {
         /// What the driver said.
@@ -147,7 +147,7 @@ pub enum Error {
         path: std::path::PathBuf,
         /// What is wrong with it, naming the tensor or setting.
         reason: String,
-        /// The error behind it, as of the file system, if there is one.
+        /// The error behind it, such as one of the file system, if there is one.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// The file with tunings could not be written or used.
@@ -157,13 +157,13 @@ pub enum Error {
         path: std::path::PathBuf,
         /// What is wrong with it.
         reason: String,
-        /// The error behind it, as of the file system, if there is one.
+        /// The error behind it, such as one of the file system, if there is one.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// One step after another was skipped.
+    /// Too many steps in a row were skipped.
     #[error(
         "the last {skipped} steps were skipped, since their gradients were not finite; lower the \
-         learning rate or the loss scale, or load a checkpoint from before"
+         learning rate or the loss scale, or load an earlier checkpoint"
     )]
     TooManySkips {
         /// Steps skipped in a row.
@@ -174,12 +174,12 @@ pub enum Error {
     Objective(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The gradients that an objective gives are not those of one function at the points asked for; see
     /// [`Optimizer::check_objective`](crate::Optimizer::check_objective).
-    #[error("the objective does not keep its contract: {reason}")]
+    #[error("the objective breaks its contract: {reason}")]
     InconsistentObjective {
         /// What was found, and what to do.
         reason: String,
     },
-    /// A step by hand was finished before the gradients of all its probes were there.
+    /// A manual step was finished before the gradients of all its probes were there.
     #[error(
         "the step has {probes} probes, but only {placed} were asked for; call `next_probe` and \
          write its gradient until it returns None, then `finish`"

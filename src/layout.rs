@@ -9,8 +9,8 @@ use crate::kernels::gpu_types::{BLOCK, MAX_GROUPS, MAX_WORKGROUPS};
 /// Elements of the smallest tile; a tile is what one workgroup reduces to one partial.
 pub(crate) const MIN_TILE: usize = 4096;
 
-/// vec4 of one thread at most: Mesa's software driver ends a thread's loops after 65 536 iterations in
-/// all, silently, and loops are nested.
+/// Most vec4 of one thread: Mesa's software driver silently ends a thread's loops after 65 536 iterations in
+/// all, and loops are nested.
 pub(crate) const MAX_ITERATIONS: usize = 1 << 15;
 
 /// Most elements of a layout.
@@ -26,7 +26,7 @@ pub struct Group {
     ///
     /// [`Config::weight_decay`]: crate::Config::weight_decay
     pub weight_decay: Option<f64>,
-    /// Whether the dimer reaches into these tensors; without it, N is zero there. Default true.
+    /// Whether the dimer reaches into these tensors; if not, N is zero there. Default true.
     pub dimer: bool,
 }
 
@@ -36,7 +36,8 @@ impl Default for Group {
     }
 }
 
-/// Names a group of one [`LayoutBuilder`]; the default one is the group of all defaults, of any builder.
+/// Names a group of one [`LayoutBuilder`]. The default value names the group that has all defaults, in any
+/// builder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupId {
     index: usize,
@@ -58,7 +59,7 @@ pub struct Tensor {
     group: GroupId,
 }
 
-/// Builds a [`Layout`]; see there.
+/// Builds a [`Layout`], which has an example.
 #[derive(Clone, Debug)]
 pub struct LayoutBuilder {
     /// Tells the groups of one builder from those of another.
@@ -93,17 +94,17 @@ impl LayoutBuilder {
     /// Packs the tensors in the order in which they were added.
     ///
     /// # Errors
-    /// [`Error::InvalidLayout`] if there is no tensor, one has no elements or a name that another
-    /// has, there are more than 256 groups, or the vector has more than 2³⁴ elements;
-    /// [`Error::Foreign`] for a group of another builder; [`Error::InvalidConfig`] if a group's number
-    /// is out of range.
+    /// [`Error::InvalidLayout`] if there is no tensor, if a tensor has no elements or the name of another
+    /// one, if there are more than 256 groups, or if the vector has more than 2³⁴ elements;
+    /// [`Error::Foreign`] for a group of another builder; [`Error::InvalidConfig`] if a group's number is out
+    /// of range.
     pub fn build(&self) -> Result<Layout> {
         let invalid = |reason: String| Err(Error::InvalidLayout { reason });
         if self.tensors.is_empty() {
             return invalid("it has no tensors".into());
         }
         if self.groups.len() > MAX_GROUPS {
-            return invalid(format!("{} groups, at most {MAX_GROUPS}", self.groups.len()));
+            return invalid(format!("{} groups; the limit is {MAX_GROUPS}", self.groups.len()));
         }
         for group in &self.groups {
             group.validate()?;
@@ -146,8 +147,8 @@ impl LayoutBuilder {
 
 /// Named tensors packed into one flat vector of f32.
 ///
-/// Each tensor's slot starts on a multiple of 64 elements (256 bytes, so that it can be bound by
-/// itself); the gap behind it is zero and counts in no norm.
+/// Each tensor's slot starts on a multiple of 64 elements (256 bytes, so that it can be bound by itself); the
+/// gap after it is zero and counts in no norm.
 ///
 /// ```
 /// use dimer::{Group, Layout};
@@ -166,14 +167,14 @@ pub struct Layout {
     tensors: Vec<Tensor>,
     len: usize,
     padded_len: usize,
-    /// Tiles at most: what a later kernel has to re-reduce.
+    /// Most tiles: what a later kernel has to re-reduce.
     most_tiles: usize,
 }
 
 impl Layout {
     /// Starts an empty layout.
     pub fn builder() -> LayoutBuilder {
-        // 0 is that of the default group.
+        // 0 is the number that the default group has.
         static BUILDERS: AtomicU64 = AtomicU64::new(1);
         let number = BUILDERS.fetch_add(1, Ordering::Relaxed);
         LayoutBuilder { number, groups: vec![Group::default()], tensors: Vec::new() }
@@ -182,7 +183,7 @@ impl Layout {
     /// One tensor named `params`, of `len` elements.
     ///
     /// # Errors
-    /// As [`LayoutBuilder::build`].
+    /// The same as for [`LayoutBuilder::build`].
     pub fn flat(len: usize) -> Result<Self> {
         Self::builder().tensor("params", &[len]).build()
     }
@@ -256,7 +257,7 @@ impl Layout {
         tensor.group.index
     }
 
-    /// One word a block: the group in the upper 24 bits, the number of valid elements below.
+    /// One word per block: the group in the upper 24 bits, the number of valid elements below.
     pub(crate) fn blocks(&self) -> Vec<u32> {
         let mut blocks = Vec::with_capacity(self.padded_len / BLOCK);
         for tensor in &self.tensors {
@@ -268,20 +269,20 @@ impl Layout {
         blocks
     }
 
-    /// The same layout, cut into tiles for a device of this tuning.
+    /// The same layout, cut into tiles for a device with this tuning.
     pub(crate) fn tiled(self, tuning: &Tuning) -> Self {
         let longest = 4 * MAX_ITERATIONS * tuning.workgroup_size as usize;
         let least = self.padded_len.div_ceil(longest).min(MAX_WORKGROUPS as usize);
         Self { most_tiles: least.max(tuning.workgroups as usize), ..self }
     }
 
-    /// Workgroups of one dispatch at most.
+    /// Most workgroups of one dispatch.
     pub(crate) fn workgroups(&self) -> u32 {
         self.most_tiles as u32
     }
 
-    /// Elements of one tile. It depends on the length and the tuning, never on the limits of the
-    /// device, so that a reduction has the same order, and the same bits, however the vector is sharded.
+    /// Elements per tile. The number depends on the length and the tuning, never on the limits of the device,
+    /// so that a reduction has the same order, and the same bits, however the vector is sharded.
     pub(crate) fn tile(&self) -> usize {
         self.padded_len.div_ceil(self.most_tiles).next_multiple_of(MIN_TILE)
     }
@@ -291,7 +292,8 @@ impl Layout {
         self.padded_len.div_ceil(self.tile())
     }
 
-    /// Cuts the vector into ranges of whole tiles, of which one binding of so many bytes can hold `vectors`.
+    /// Cuts the vector into ranges of whole tiles, sized so that one binding of `binding` bytes can hold
+    /// `vectors` of them.
     pub(crate) fn shards(
         &self,
         binding: u64,

@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::plan::program::{Asks, Cursor, Dispatch, Evaluate, Grid, Place, Program, Stage};
 use crate::state::{BindGroups, STEP_SLOTS, STEP_STRIDE, State};
 
-/// The pipelines of one program, block by block; none for stages that are no dispatches.
+/// The pipelines of one program, block by block; `None` for stages that are not dispatches.
 #[derive(Debug)]
 pub(crate) struct Compiled(Vec<Vec<Option<wgpu::ComputePipeline>>>);
 
@@ -30,7 +30,7 @@ impl Compiled {
     }
 }
 
-/// Everything that a program is played with, but the program.
+/// Everything that a program is played with, except the program itself.
 #[derive(Clone, Copy)]
 pub(crate) struct Stand<'a> {
     pub gpu: &'a Gpu,
@@ -38,15 +38,15 @@ pub(crate) struct Stand<'a> {
     pub plan: &'a Plan,
     pub state: &'a State,
     pub groups: &'a BindGroups,
-    /// While the user wants to know how long kernels take.
+    /// `Some` while the user wants to know how long kernels take.
     pub timer: Option<&'a Timer>,
-    /// The step whose hyperparameters count.
+    /// The step whose hyperparameters are used.
     pub index: u64,
     /// Modes of the block that is turned; 0 in a step.
     pub modes: u32,
 }
 
-/// Why the playing of a program paused.
+/// Why a program paused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pause {
     /// An evaluation is wanted.
@@ -86,7 +86,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Plays up to the next pause and moves behind it.
+    /// Plays up to the next pause and moves past it.
     pub(crate) fn advance(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -99,7 +99,7 @@ impl<'a> Player<'a> {
                     self.evaluations += 1;
                     return Ok(Pause::Evaluate(evaluate));
                 }
-                // All that follow each other go into one pass.
+                // All dispatches that follow each other go into one pass.
                 Stage::Dispatch(_) => {
                     self.dispatch(encoder);
                     continue;
@@ -252,7 +252,7 @@ impl<'a> Player<'a> {
             }
             Place::Workspace(slot) => {
                 let Some(workspace) = &state.workspace else { return };
-                // A vector of f32 is copied only where the workspace is of f32 as well.
+                // A vector of f32 is copied only if the workspace is of f32 as well.
                 let width = plan.storage.bytes();
                 for shard in &plan.shards {
                     let begin = plan.workspace_slot(shard, slot).start as u64;
@@ -268,11 +268,10 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Whether the last rotation was the last that the event needs; waits for the GPU to know.
+    /// Whether the event needs no rotation after the latest one; waits for the GPU to find out.
     fn has_stopped(&self, encoder: &mut wgpu::CommandEncoder) -> Result<bool> {
         let Stand { gpu, state, .. } = self.stand;
-        gpu.flush("a rotation", encoder)?;
-        let flag = gpu.read(&state.stopped())?;
-        Ok(bytemuck::pod_read_unaligned::<u32>(&flag) != 0)
+        let pending = gpu.start_read_after("a rotation", encoder, &[state.stopped()])?;
+        Ok(bytemuck::pod_read_unaligned::<u32>(&gpu.finish_read(&pending)?) != 0)
     }
 }

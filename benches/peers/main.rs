@@ -1,5 +1,5 @@
-//! One side of `peers.py`: times steps of this crate over so many parameters, and prints nanoseconds a
-//! step as JSON.
+//! One side of `peers.py`: times steps of this crate over a given number of parameters, and prints
+//! nanoseconds per step as JSON.
 
 use std::time::Instant;
 

@@ -4,13 +4,13 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use dimer::unfused::UnfusedOptimizer;
 use dimer::{Gpu, Layout, Optimizer};
 
-use crate::report::{Key, Times};
 use crate::setup::{Prepared, optimizer, paper, time, values, wait, write_gradients};
+use crate::times::{Key, Times};
 
 /// Binary logarithms of the numbers of parameters.
 pub const SIZES: [u32; 4] = [12, 16, 20, 24];
 
-/// What is timed, with the words that each variant moves for one parameter (AdamW): those of the fused
+/// What is timed, with the words that each variant moves per parameter (AdamW): those of the fused
 /// ones are counted by `src/tests/traffic.rs`; the unfused are the sums over the chains in
 /// `src/unfused/chains.rs`.
 pub const OPERATIONS: [(&str, u64, u64); 3] = [
@@ -19,7 +19,7 @@ pub const OPERATIONS: [(&str, u64, u64); 3] = [
     ("both", 3 + 3 + 10, 5 + 19 + 7 + 21),
 ];
 
-/// Both variants behind one face.
+/// Both variants behind one interface.
 enum Variant {
     Fused(Box<Optimizer>),
     Unfused(Box<UnfusedOptimizer>),

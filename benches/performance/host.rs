@@ -1,23 +1,24 @@
-//! What a step costs the host, beside the submission of an empty pass.
+//! The time of the host per step, next to that of an empty submission, and per optimizer that is made.
 
 use criterion::Criterion;
-use dimer::{Config, Gpu, Optimizer};
+use dimer::{Config, Gpu, Layout, Optimizer};
 
-use crate::report::{Key, Times};
 use crate::setup::{Prepared, optimizer, paper, time_host};
+use crate::times::{Key, Times};
 
 const LEN: usize = 1000;
 
-pub const CALLS: [&str; 6] = [
+pub const CALLS: [&str; 7] = [
     "empty submission",
     "two empty dispatches",
     "AdamW",
     "DEO, no rotation",
     "DEO, rotation",
     "DEO, recorded, not submitted",
+    "another optimizer",
 ];
 
-/// What a submission costs that does nothing: an encoder with an empty pass.
+/// The cost of a submission that does nothing: an encoder with an empty pass.
 fn submit_nothing(gpu: &Gpu) -> dimer::Result<()> {
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     drop(encoder.begin_compute_pass(&Default::default()));
@@ -26,7 +27,7 @@ fn submit_nothing(gpu: &Gpu) -> dimer::Result<()> {
 }
 
 /// The same with a write of one slot, and two dispatches of no workgroups with a bind group each: what
-/// wgpu itself takes for a step.
+/// wgpu itself needs for a step.
 struct Bare {
     pipeline: wgpu::ComputePipeline,
     group: wgpu::BindGroup,
@@ -100,6 +101,14 @@ pub fn run(gpu: &Gpu, criterion: &mut Criterion, times: &Times) {
                     bench(&mut || {
                         let mut encoder = gpu.device().create_command_encoder(&Default::default());
                         optimizer.record_step(&mut encoder, &mut Prepared)
+                    });
+                }
+                // Its kernels are compiled already.
+                "another optimizer" => {
+                    let first = make(Config::default());
+                    bench(&mut || {
+                        let layout = Layout::flat(LEN)?;
+                        Optimizer::new(gpu, layout, first.config().clone(), &[0.5; LEN]).map(drop)
                     });
                 }
                 _ => {

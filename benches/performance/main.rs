@@ -1,5 +1,5 @@
 //! What the kernels cost: fused against unfused, scaling with the number of parameters, bytes per second
-//! beside a kernel that only copies, many small tensors, and the host's share of a step.
+//! next to a kernel that only copies, many small tensors, and the host's share of a step.
 //!
 //! The objective does nothing, so that the optimizer alone is timed; gradients are prepared. Everything
 //! that is compared is measured in this one run, in turns. Medians go to `target/performance/` as a
@@ -13,6 +13,7 @@ mod report;
 mod scaling;
 mod setup;
 mod tensors;
+mod times;
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(800))
         .configure_from_args();
-    let times = report::Times::default();
+    let times = times::Times::default();
     fused::run(&gpu, &mut criterion, &times);
     scaling::run(&gpu, &mut criterion, &times);
     tensors::run(&gpu, &mut criterion, &times);

@@ -1,50 +1,13 @@
 //! Medians as Markdown tables, and the scaling as a chart.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
 
 use plotters::prelude::*;
 
+use crate::times::Times;
 use crate::{fused, host, scaling, tensors};
-
-/// What one time is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
-    group: &'static str,
-    name: &'static str,
-    /// Binary logarithm of the number of parameters, where it varies.
-    size: u32,
-}
-
-impl Key {
-    pub fn new(group: &'static str, name: &'static str, size: u32) -> Self {
-        Self { group, name, size }
-    }
-}
-
-/// Nanoseconds of every batch of the run.
-#[derive(Default)]
-pub struct Times(RefCell<BTreeMap<Key, Vec<f64>>>);
-
-impl Times {
-    pub fn note(&self, key: Key, nanoseconds: f64) {
-        self.0.borrow_mut().entry(key).or_default().push(nanoseconds);
-    }
-
-    /// The median, if it was measured at all: a filter on the command line leaves parts out.
-    fn median(&self, group: &'static str, name: &str, size: u32) -> Option<f64> {
-        let times = self.0.borrow();
-        let (_, found) = times
-            .iter()
-            .find(|(key, _)| key.group == group && key.name == name && key.size == size)?;
-        let mut sorted = found.clone();
-        sorted.sort_by(f64::total_cmp);
-        Some(sorted[sorted.len() / 2])
-    }
-}
 
 /// Prints the tables, and writes them and the chart to `target/performance/`.
 pub fn write(device: &str, times: &Times) -> Result<(), Box<dyn Error>> {
@@ -104,7 +67,7 @@ fn scaling_tables(text: &mut String, times: &Times) -> std::fmt::Result {
         .into_iter()
         .filter_map(|size| row(size, &|step, _| Some(format!("{:.3}", median(step, size)? / 1e6))));
     let rows: Vec<_> = milliseconds.collect();
-    table(text, "Milliseconds a step", &head, &rows)?;
+    table(text, "Milliseconds per step", &head, &rows)?;
     // Bytes per nanosecond are gigabytes per second.
     let rate =
         |step: &str, bytes: u64, size: u32| Some((bytes << size) as f64 / median(step, size)?);
@@ -151,8 +114,8 @@ fn host_table(text: &mut String, times: &Times) -> std::fmt::Result {
             ]);
         }
     }
-    let head = ["call, 1000 parameters", "µs of the host", "of an empty submission"];
-    table(text, "What a step costs the host", &head, &rows)
+    let head = ["call, 1000 parameters", "µs", "empty submissions"];
+    table(text, "Time of the host per call", &head, &rows)
 }
 
 /// Gigabytes per second over the number of parameters.

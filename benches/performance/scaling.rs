@@ -1,11 +1,11 @@
-//! Whole steps over 2¹⁰ to 2²⁶ parameters, beside the copy kernel.
+//! Whole steps over 2¹⁰ to 2²⁶ parameters, next to the copy kernel.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use dimer::{Config, Dimer, Gpu, Schedule, Storage};
 
 use crate::copy::{COPIES, Copy};
-use crate::report::{Key, Times};
 use crate::setup::{Prepared, optimizer, paper, time};
+use crate::times::{Key, Times};
 
 /// Binary logarithms of the numbers of parameters.
 pub const SIZES: [u32; 9] = [10, 12, 14, 16, 18, 20, 22, 24, 26];
@@ -13,7 +13,7 @@ pub const SIZES: [u32; 9] = [10, 12, 14, 16, 18, 20, 22, 24, 26];
 /// Longest vectors that one binding may need to hold for the copy.
 const COPY_LIMIT: u64 = 1 << 27;
 
-/// Kinds of step, each with the bytes that it moves for one parameter.
+/// Kinds of step, each with the bytes that it moves per parameter.
 pub const STEPS: [(&str, u64); 7] = [
     ("copy", 8),
     ("AdamW, unguarded", 28),

@@ -17,7 +17,7 @@ impl Objective for Prepared {
     }
 }
 
-/// The rotation and the projection of the paper, one event in so many steps.
+/// The rotation and the projection of the paper, with one event every `interval` steps.
 pub fn paper(interval: u32) -> Config {
     let dimer = Dimer {
         rotation: Rotation::Gradient { rate: Rate::Fixed(1e-3) },
@@ -69,7 +69,7 @@ pub fn wait(gpu: &Gpu) {
     gpu.device().poll(wgpu::PollType::wait_indefinitely()).expect("a device");
 }
 
-/// Times batches of `work` with one synchronisation each, and hands nanoseconds a call to `note`.
+/// Times batches of `work` with one synchronisation each, and hands nanoseconds per call to `note`.
 ///
 /// criterion enters a bench again for each of its samples, so whatever that works on is made once, before,
 /// and not at all where a filter leaves the bench out.
@@ -91,7 +91,7 @@ pub fn time(
     });
 }
 
-/// The time that the host spends in `work`, the device idle before and after.
+/// The time that the host spends in `work`, with the device idle before and after.
 pub fn time_host(
     gpu: &Gpu,
     bencher: &mut Bencher<'_>,

@@ -3,8 +3,8 @@
 use criterion::Criterion;
 use dimer::{Config, Dimer, Gpu, Layout, Optimizer, Scope};
 
-use crate::report::{Key, Times};
 use crate::setup::{Prepared, paper, time, values, wait, write_gradients};
+use crate::times::{Key, Times};
 
 pub const LAYOUTS: [(&str, usize); 2] = [("one tensor", 1), ("10 000 tensors", 10_000)];
 pub const SCOPES: [(&str, Scope); 2] = [("Global", Scope::Global), ("PerTensor", Scope::PerTensor)];
@@ -16,7 +16,7 @@ pub const STEPS: [(&str, u32); 2] = [("rotation", 1), ("no rotation", u32::MAX)]
 /// One name of what is timed.
 pub fn name(layout: &str, scope: &str, step: &str) -> &'static str {
     let name = format!("{layout}, {scope}, {step}");
-    // One of eight, for the length of the bench.
+    // One of eight, leaked for the duration of the bench.
     Box::leak(name.into_boxed_str())
 }
 

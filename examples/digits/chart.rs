@@ -1,4 +1,4 @@
-//! Draws the run: loss above, curvature below, one line an optimizer.
+//! Draws the run: loss above, curvature below, one line per optimizer.
 
 use std::error::Error;
 use std::path::Path;

@@ -52,7 +52,7 @@ pub fn first(count: usize) -> Images {
     images
 }
 
-/// Minibatches without end: each epoch visits every image once in a new order.
+/// Endless minibatches: each epoch visits every image once in a new order.
 pub struct Minibatches {
     order: Vec<u32>,
     next: usize,

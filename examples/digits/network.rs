@@ -65,7 +65,7 @@ struct Network {
     activations: Vec<wgpu::Buffer>,
     deltas: Vec<wgpu::Buffer>,
     losses: wgpu::Buffer,
-    /// Uniforms, one a layer.
+    /// Uniforms, one per layer.
     shapes: Vec<wgpu::Buffer>,
     batch: usize,
 }

@@ -17,8 +17,8 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Gradients until the target, probes counted; none if the budget did not do or the loss or its
-    /// gradients became infinite.
+    /// Gradients until the target, probes included; `None` if the budget was too small or the loss or
+    /// its gradients became infinite.
     pub fn gradients(&self, gpu: &Gpu) -> Result<Option<u64>, Error> {
         let dimer = self.config.dimer.clone().map(|dimer| Dimer { seed: self.seed, ..dimer });
         let config = Config { learning_rate: self.learning_rate, dimer, ..self.config.clone() };

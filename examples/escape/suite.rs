@@ -23,7 +23,7 @@ pub struct Sweep<'a> {
 /// The best learning rate of one method on one problem.
 #[derive(Clone, Copy, Debug)]
 pub struct Best {
-    /// Median gradients to the target; none if most runs did not reach it.
+    /// Median gradients to the target; `None` if most runs did not reach it.
     pub gradients: Option<u64>,
     pub solved: usize,
     pub learning_rate: f64,
@@ -40,7 +40,7 @@ pub struct Row {
 }
 
 impl Sweep<'_> {
-    /// One row a cell, with a progress bar on the way.
+    /// One row per cell, with a progress bar on the way.
     pub fn rows(&self, gpu: &Gpu, cells: &[Cell<'_>]) -> Result<Vec<Row>, Error> {
         let runs: Vec<Run<'_>> = cells.iter().flat_map(|cell| self.runs(*cell)).collect();
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} runs, {eta} left")

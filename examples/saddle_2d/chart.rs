@@ -1,4 +1,4 @@
-//! Contours, paths and dimers, one panel a surface.
+//! Contours, paths and dimers, one panel per surface.
 
 use std::error::Error;
 use std::path::Path as File;

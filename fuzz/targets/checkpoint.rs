@@ -1,5 +1,5 @@
 //! Any bytes as a checkpoint, with a checksum that counts as right: an error, or an optimizer that goes on
-//! as one that was saved. Never a panic, a hang or a large allocation.
+//! like a saved one. Never a panic, a hang or a large allocation.
 //!
 //! `./dev fuzz` runs it, from the file of tests/oracles/checkpoint_v1.py.
 #![no_main]
@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use dimer::{Base, Config, Gpu, HostObjective, Layout, Optimizer, Sgd};
 
 thread_local! {
-    /// Of the layout and settings of that file.
+    /// With the layout and settings of that file.
     static OPTIMIZER: RefCell<Optimizer> = {
         let base = Base::Sgd(Sgd { momentum: 0.9, nesterov: false });
         let config = Config { base, dimer: None, ..Config::default() };
@@ -30,7 +30,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             gradient.copy_from_slice(params);
             0.0
         });
-        // It may have too many skips, or what the file says of them.
+        // It may fail with too many skips, or because of what the file says about them.
         let _ = optimizer.step(&mut objective);
         let _ = optimizer.telemetry().expect("a device that answers");
     });

@@ -2,8 +2,8 @@
 //
 //   S.S (6)   S.HS, symmetrised (6)   HS.HS (6)
 //
-// in:  n, Hn, and with FORCE u, Hu, and with DIRECTION p, Hp; with AIMS p alone before that
-// out: two `Partial` a tile
+// in:  n, Hn, with FORCE also u, Hu, with DIRECTION also p, Hp; with AIMS p alone before that
+// out: two `Partial` per tile
 // 8, 16 or 24 bytes per element.
 // builds on: basis_bindings, basis_sums, direction, run, partial, streams, threads, step_bindings, switches
 
@@ -57,7 +57,7 @@ fn add_packed(a: PackedBasisSums, b: PackedBasisSums) -> PackedBasisSums {
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    // An event that needs no further rotation walks nothing; its barriers are met all the same.
+    // When the event needs no further rotation, nothing is walked; the barriers are still reached.
     let stopped = STOPS & FORCE & (scalars.ritz.stopped != 0u);
     let walk = walk_of(thread);
     let end = select(walk.end, 0u, stopped);

@@ -4,11 +4,11 @@
 //
 //   forward: d = g2 - g1, exact: d = g2
 //   central along n: d = (g2 - g1) / 2 with g1 on the other side, and g1 <- (g1 + g2) / 2
-//   central along u and p: d = (workspace[SLOT] - g2) / 2, the first of the pair having been kept there
+//   central along u and p: d = (workspace[SLOT] - g2) / 2, where the first of the pair was kept
 //
 // in:  g1, g2
 // out: one vector of the workspace
-// 12 bytes per element, with a central difference 16 along n and 12 else.
+// 12 bytes per element; with a central difference 16 along n and 12 otherwise.
 // builds on: basis_bindings, gradients, tile_bounds, streams, switches
 
 fn store_product(i: u32, place: Place, inverse: f32) {

@@ -8,10 +8,10 @@
 // Knyazev 2001, SIAM J. Sci. Comput. 23, 517: the Rayleigh-Ritz step of LOBPCG.
 // builds on: basis_bindings, basis_sums, partial, reduction, threads, step_bindings, switches
 
-// A vector is dropped when less than this of its square lies outside those before it: what is left
-// would be rounding, 2^-24 of the whole, magnified.
+// A vector is dropped when less than this share of its square lies outside those before it: the rest
+// would be magnified rounding, 2^-24 of the whole.
 const DEPENDENT: f32 = 1e-4;
-// Cyclic Jacobi sweeps; three by three converges to f32 in four.
+// Cyclic Jacobi sweeps; a 3x3 matrix converges to f32 in four.
 const SWEEPS: u32 = 6u;
 
 // Columns of unit length in the metric of the overlap, or zero where they were dropped.
@@ -22,7 +22,7 @@ fn orthonormal(overlap: mat3x3f) -> array<vec3f, 3> {
         var vector = vec3f();
         vector[i] = 1.0;
         let whole = metric[i][i];
-        // Twice: the first round leaves the rounding of what it took away.
+        // Twice: the first round leaves the rounding error of what it removed.
         for (var round = 0u; round < 2u; round += 1u) {
             for (var j = 0u; j < i; j += 1u) {
                 vector -= dot(basis[j], metric * vector) * basis[j];
@@ -89,7 +89,7 @@ fn lowest(hessian: mat3x3f, overlap: mat3x3f) -> vec3f {
     return y.x * b[0] + y.y * b[1] + y.z * b[2];
 }
 
-// What a rotation after the stop leaves: n and p as they are.
+// A rotation after the stop leaves n and p as they are.
 fn unturned(last: Ritz) -> Ritz {
     var ritz = last;
     ritz.combination = vec3f(1.0, 0.0, 0.0);
@@ -137,7 +137,7 @@ fn main(thread: Thread) {
     let outside = vec3f(0.0, combination.y, combination.z);
     let length = dot(outside, overlap * outside);
     ritz.direction = outside * select(0.0, inverseSqrt(length), length > 0.0);
-    // Not by the arc cosine, in which small angles vanish.
+    // Not by the arc cosine: it loses small angles.
     let inverse_length = inverseSqrt(overlap[0][0]);
     let cosine = (overlap * combination).x * inverse_length;
     let along = (overlap * outside).x * inverse_length;

@@ -2,7 +2,7 @@
 //
 //   n <- n', p <- p', Hn <- Hn', Hp <- Hp' (linearly),
 //   u <- (Hn' - C n') / |Hn' - C n'|,  probe <- params + distance u
-//   (with an exact product the probe is u; with STOPS nothing, after an idle ritz)
+//   (with an exact product the probe is u; with STOPS nothing is done after an idle ritz)
 //   with LAST only N <- n' and p <- p'
 //
 // in:  the workspace, params

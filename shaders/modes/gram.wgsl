@@ -3,7 +3,7 @@
 //   S_y.S_j   S_y.HS_j   HS_y.HS_j
 //
 // in:  S, HS
-// out: one `Partial` a tile, row and four columns
+// out: one `Partial` per tile, row and four columns
 // 40 bytes per element.
 // builds on: modes_bindings, mode_sums, run, partial, streams, threads, step_bindings, switches
 

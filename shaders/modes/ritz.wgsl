@@ -1,7 +1,7 @@
-// ritz: the lowest Ritz pairs in the span of the basis, by one workgroup; one thread a row or column.
+// ritz: the lowest Ritz pairs in the span of the basis, by one workgroup; one thread per row or column.
 //
 //   B = orthonormal basis of the span, in coefficients; dependent vectors become zero
-//   y_j = eigenvectors of B'(S.HS)B to its lowest eigenvalues,  x'_j = S B y_j,
+//   y_j = eigenvectors of B'(S.HS)B for its lowest eigenvalues,  x'_j = S B y_j,
 //   p'_j = its part outside all x, of unit length
 //
 // in:  the partials of gram
@@ -17,11 +17,11 @@ const SWEEPS: u32 = 8u;
 const NOT_FINITE: f32 = -1.0;
 const ENTRIES: u32 = MAX_BASIS * MAX_BASIS;
 // Once |Hx - C x| is less than a thousandth of the largest |Hx| of the block, it is rounding, and so is
-// what is left of a turn by less than 1e-4 radians: to follow them would magnify the errors of the
+// the direction of a turn of less than 1e-4 radians: following them would magnify the errors of the
 // products that are carried along.
 const CONVERGED: f32 = 1e-6;
 const LEAST_TURN: f32 = 1e-8;
-// Where a dropped vector stands among the eigenvalues: last.
+// The eigenvalue of a dropped vector, so that it comes last.
 const DROPPED: f32 = 3e38;
 
 // Row by row; `basis`, `image` and `vectors` hold a vector in each column.
@@ -32,7 +32,7 @@ var<workgroup> basis: array<f32, ENTRIES>;
 // The overlap times the basis, then the Hessian in it.
 var<workgroup> image: array<f32, ENTRIES>;
 var<workgroup> vectors: array<f32, ENTRIES>;
-// One value a thread: projections, then the order of the eigenvalues, then what is finite.
+// One value per thread: projections, then the order of the eigenvalues, then what is finite.
 var<workgroup> shared_values: array<f32, MAX_BASIS>;
 var<workgroup> order: array<u32, MAX_BASIS>;
 
@@ -40,7 +40,7 @@ fn at(row: u32, column: u32) -> u32 {
     return row * MAX_BASIS + column;
 }
 
-// Sums of the tiles, one entry a thread at a time.
+// Sums of the tiles, one entry per thread at a time.
 fn gather(lane: u32) {
     let chunks = (goal.vectors + 3u) / 4u;
     for (var entry = lane; entry < goal.vectors * chunks; entry += WORKGROUP_SIZE) {
@@ -62,7 +62,7 @@ fn gather(lane: u32) {
     workgroupBarrier();
 }
 
-// Orthonormal columns in the metric of the overlap, or zero where a vector depends on those before.
+// Orthonormal columns in the metric of the overlap, or zero where a vector depends on those before it.
 fn orthonormalize(lane: u32) {
     let takes_part = lane < goal.vectors;
     for (var i = 0u; i < goal.vectors; i += 1u) {
@@ -70,7 +70,7 @@ fn orthonormalize(lane: u32) {
             basis[at(lane, i)] = select(0.0, 1.0, lane == i);
         }
         workgroupBarrier();
-        // Twice: the first round leaves the rounding of what it took away.
+        // Twice: the first round leaves the rounding error of what it removed.
         for (var round = 0u; round < 2u; round += 1u) {
             if lane < i {
                 var along = 0.0;
@@ -181,7 +181,7 @@ fn diagonalize(lane: u32) {
             }
         }
     }
-    // The place of each eigenvalue among all.
+    // The rank of each eigenvalue among all.
     if takes_part {
         let mine = image[at(lane, lane)];
         var place = 0u;

@@ -5,7 +5,7 @@
 //
 // in:  the workspace
 // out: the workspace
-// 4 bytes per element for each vector read (S and HS) and written (five a mode).
+// 4 bytes per element for each vector read (S and HS) and written (five per mode).
 // builds on: modes_bindings, streams, threads, switches
 
 @compute @workgroup_size(WORKGROUP_SIZE)

@@ -1,7 +1,7 @@
 // norm: the sum of squares of the parameters over one tile, for a displacement relative to it.
 //
 // in:  params (their padding is zero)
-// out: one `Partial` a tile, of which only small.x and large.x are used
+// out: one `Partial` per tile, of which only small.x and large.x are used
 // 4 bytes per element.
 // builds on: probe_bindings, partial, streams, threads, switches
 

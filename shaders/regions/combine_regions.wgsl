@@ -1,5 +1,5 @@
-// combine_regions: from the outcomes of all regions to the record of the step, by one workgroup: whether every
-// region is finite, and the C, F and angle of the softest one.
+// combine_regions: makes the record of the step from the outcomes of all regions, by one workgroup: whether
+// every region is finite, and the C, F and angle of the softest one.
 //
 // in:  regions[].records
 // out: the record

@@ -1,8 +1,8 @@
-// norm: from the sums of all regions to what a step is as a whole, by one workgroup: the norm of the
-// gradient, its clip, and whether it is finite.
+// norm: what concerns the step as a whole, from the sums of all regions, by one workgroup: the norm of
+// the gradient, its clip, and whether it is finite.
 //
 // in:  regions[].sums
-// out: scalars.latest, not complete yet
+// out: scalars.latest, not yet complete
 // builds on: vector_bindings, regions, guard, partial, threads, switches
 
 @compute @workgroup_size(WORKGROUP_SIZE)

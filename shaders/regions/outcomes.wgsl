@@ -1,6 +1,6 @@
-// outcomes: what a step does in each region, one thread a region.
+// outcomes: what a step does in each region, one thread per region.
 //
-// in:  regions[].sums, the record before, scalars.latest of norm
+// in:  regions[].sums, the previous record, scalars.latest of norm
 // out: regions[].applied, and the older of regions[].records
 // builds on: vector_bindings, regions, region_outcome, outcome, base, threads, switches
 

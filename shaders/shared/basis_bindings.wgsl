@@ -7,7 +7,7 @@
 @group(0) @binding(5) var<storage, read_write> orientation: array<Stored>;
 @group(0) @binding(6) var<storage, read> params: array<vec4f>;
 @group(0) @binding(9) var<storage, read_write> probe: array<vec4f>;
-// Vectors, one behind the other: n, u and the products Hn, Hu, and where it is used p and Hp.
+// Vectors, one after another: n, u, the products Hn, Hu, and where they are used p and Hp.
 @group(0) @binding(10) var<storage, read_write> workspace: array<Stored>;
 
 fn probe_gradient_at(i: u32) -> vec4f {

@@ -1,9 +1,9 @@
-// What a step applies to every element, from its sums to all threads of a workgroup.
+// What a step applies to every element: computed from its sums and shared with all threads of a workgroup.
 // builds on: types, base, outcome, record, reduction, threads, switches
 
 var<workgroup> shared_applied: Applied;
 
-// One thread computes it, and publishes the record where it is the first of all.
+// One thread computes it; the first thread of all also publishes the record.
 fn broadcast_update(thread: Thread) -> Applied {
     if UNGUARDED {
         if thread.lane == 0u {

@@ -1,4 +1,4 @@
-// What a step is whatever it does along N: the norm of its gradient, the clip, whether all is finite.
+// What does not depend on the step along N: the norm of the gradient, the clip, whether all is finite.
 // builds on: arithmetic, partial, types, step_bindings, switches
 
 // The constant that PyTorch adds to the norm in `clip_grad_norm_`.

@@ -12,7 +12,7 @@ fn outcome(sums: Partial) -> Outcome {
     return result;
 }
 
-// That of a step of the base optimizer that measures nothing of its gradient.
+// The outcome of a step of the base optimizer that measures nothing of its gradient.
 fn unmeasured_outcome() -> Outcome {
     var result = Outcome();
     result.record = next_record(scalars.latest);
@@ -23,8 +23,8 @@ fn unmeasured_outcome() -> Outcome {
     return result;
 }
 
-// From sums over the elements of one N, with the record before, the distance that N was displaced
-// by, and the longest saddle-free step per learning rate.
+// From sums over the elements of one N, with the previous record, the distance by which N was
+// displaced, and the longest saddle-free step per learning rate.
 fn outcome_along(
     sums: Partial,
     previous: Record,

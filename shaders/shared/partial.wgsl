@@ -1,4 +1,4 @@
-// Sums over one tile, of which those of squares are kept at two scales.
+// Sums over one tile; sums of squares are kept at two scales.
 // builds on: arithmetic
 
 // Squares are summed at two scales, of vectors times 2^48 and times 2^-48, so that elements from
@@ -25,7 +25,7 @@ fn chosen_scale(small: f32) -> f32 {
     return select(LARGE_SCALE, SMALL_SCALE, is_finite(small));
 }
 
-// The sum at that scale: of vectors times the factor, so twice the factor is in it.
+// The sum at that scale: of vectors times the factor, so it contains the factor squared.
 fn chosen_sum(small: f32, large: f32) -> f32 {
     return select(large, small, is_finite(small));
 }

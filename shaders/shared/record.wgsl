@@ -1,7 +1,7 @@
 // The record of a step, from the record of the step before.
 // builds on: types, scalars, step_bindings, threads
 
-// The record before, less what a step finds anew.
+// The previous record, without what each step finds anew.
 fn next_record(previous: Record) -> Record {
     var record = previous;
     record.index = step.index;

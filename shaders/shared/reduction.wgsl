@@ -1,4 +1,4 @@
-// Sums over all tiles in a fixed order: the same bits on every run of one device.
+// Sums over all tiles in a fixed order: the same bits on every run on one device.
 // builds on: partial, threads, scalars, step_bindings, switches
 
 // The sum of all partials, known to the first thread of every workgroup, in the same order.

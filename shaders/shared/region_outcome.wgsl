@@ -6,19 +6,19 @@ fn is_reached(region: u32) -> bool {
     return regions[region].elements > 0u;
 }
 
-// What is known of the step as a whole, once `regions/norm.wgsl` has run.
+// What is known about the step as a whole, once `regions/norm.wgsl` has run.
 fn guard_of_record() -> StepGuard {
     let record = scalars.latest;
     return StepGuard(record.gradient_norm, record.clip, (record.status & SKIPPED) == 0u);
 }
 
-// With the scope as a whole, and which of the two records is the one before.
+// With the guard of the step as a whole, and which of the two records is the previous one.
 fn region_outcome(region: u32, guard: StepGuard, parity: u32) -> Outcome {
     let distance = scalars.displacement * step.region_scale;
     let trust = step.trust * sqrt(f32(regions[region].elements));
     var result =
         outcome_along(regions[region].sums, regions[region].records[parity], guard, distance, trust);
-    // The sums have the sign in them, the elements have not.
+    // The sums include the sign, the elements do not.
     result.turn *= sign_of(region);
     return result;
 }

@@ -3,7 +3,7 @@
 // builds on: partial, types, hash, scalars, step_bindings, switches, threads
 
 // Threads that walk one piece together. Fewer than in other streams, since each loads what it needs to
-// know of the piece; 4 vec4 are 64 bytes, still whole sectors of memory.
+// know about the piece; 4 vec4 are 64 bytes, still whole sectors of memory.
 const PIECE_WIDTH: u32 = 4u;
 
 // Consecutive elements of one region, in vec4 of the shard.

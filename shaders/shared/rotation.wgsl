@@ -46,7 +46,7 @@ fn rotation(sums: Partial, distance: f32, result: ptr<function, Outcome>) -> f32
 }
 
 // The last event turned n to (n - rate F) / s with s^2 = 1 + t^2, t = rate |F|. The curvature there,
-// measured now, tells that of the force's direction f = F/|F|:
+// measured now, gives that along the force's direction f = F/|F|:
 //   f.Hf = (C' (1 + t^2) - C + 2 t |F|) / t^2.
 // Returns f.Hf - C, or 0 where the turn was too small to tell.
 fn curvature_along_force(last: Record, curvature: f32) -> f32 {

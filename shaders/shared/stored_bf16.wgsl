@@ -12,7 +12,7 @@ fn unpacked(stored: Stored) -> vec4f {
     return bitcast<vec4f>(bits);
 }
 
-// Rounded up or down at random, right in the mean, so that a moment takes in what is less than half
+// Rounded up or down at random, correct on average, so that a moment takes in what is less than half
 // of its last bit. The random bits are a hash of step, vector and element.
 fn packed(value: vec4f, element: u32, vector: u32) -> Stored {
     let first = mixed(element ^ mixed(step.index ^ mixed(vector ^ step.seed)));

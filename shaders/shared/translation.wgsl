@@ -4,7 +4,7 @@
 // Bounds of `reach`.
 const LEAST_REACH: f32 = 1e-6;
 const LARGEST_REACH: f32 = 1e3;
-// How the slope along N may have changed, as a multiple of what the curvature lets expect.
+// How much the slope along N may have changed, as a multiple of what the curvature predicts.
 const LEAST_RATIO: f32 = 0.25;
 const LARGEST_RATIO: f32 = 2.0;
 
@@ -45,7 +45,7 @@ fn saddle_free_shift(projection: f32, reach: f32, trust: f32, record: Record) ->
 
 // By how much the bounds of that step have grown or shrunk since the last event. The step before
 // moved by `shift` along the same N, and the slope there changed by about C shift, or else C says
-// nothing of where the parameters are now.
+// nothing about where the parameters are now.
 fn next_reach(status: u32, projection: f32, last: Record) -> f32 {
     if (status & EVENT) != 0u || last.shift == 0.0 {
         return 1.0;

@@ -1,4 +1,4 @@
-// Structures and constants that the fused kernels share with the host; src/kernels/gpu_types.rs has them in Rust.
+// Structures and constants that the fused kernels share with the host; in Rust: src/kernels/gpu_types.rs.
 // builds on: partial
 
 // Records in the ring of step results.
@@ -16,7 +16,7 @@ const EVENT: u32 = 1u;
 const SKIPPED: u32 = 2u;
 const WRITTEN: u32 = 4u;
 const UNMEASURED: u32 = 8u;
-// Where in `Record.status` the reason lies for which a rotation stopped, and the reasons.
+// Where `Record.status` holds the reason why a rotation stopped, and the reasons.
 const STOP_SHIFT: u32 = 4u;
 const BY_RESIDUAL: u32 = 1u;
 const BY_ANGLE: u32 = 2u;
@@ -45,23 +45,23 @@ struct Step {
     // Times the learning rate, the longest saddle-free step along N.
     trust: f32,
     damping: f32,
-    // Share of that length which a step has at least.
+    // The least share of that length that a step takes.
     kick: f32,
-    // Standard errors that the smoothed curvature must lie below zero.
+    // How many standard errors below zero the smoothed curvature must lie.
     significance: f32,
     // Of Sophia: what the mean square is multiplied by.
     rho: f32,
     // |F| / |C| and radians at which a rotation was enough.
     stop_residual: f32,
     stop_angle: f32,
-    // Of the signs with which regions are displaced.
+    // Seed of the signs with which regions are displaced.
     seed: u32,
     // 1 / sqrt(B) for B regions that the dimer reaches, and how many there are in all.
     region_scale: f32,
     regions: u32,
     // How many of them have several pieces.
     several: u32,
-    // By what the gradients of the objective are too large, and its inverse; powers of two.
+    // The factor by which the objective's gradients are too large, and its inverse; powers of two.
     loss_scale: f32,
     gradient_scale: f32,
 }
@@ -81,7 +81,7 @@ struct Shard {
     padding2: vec2u,
 }
 
-// What the layout says of groups and tiles.
+// What the layout says about groups and tiles.
 struct Tables {
     groups: array<Group, MAX_GROUPS>,
     // For each tile, the word that all its blocks share, or 0 where they differ or are not full.
@@ -96,7 +96,7 @@ struct Group {
     padding: u32,
 }
 
-// What a kernel has to know of one vec4: its group, and which lanes hold elements. The others are
+// What a kernel has to know about one vec4: its group, and which lanes hold elements. The others are
 // padding, whatever a gradient has there.
 struct Place {
     group: Group,
@@ -152,12 +152,12 @@ struct Record {
     residual: f32,
     // Radians by which N turned.
     angle: f32,
-    // g1 . N, with the N of after the rotation.
+    // g1 . N, with N as it is after the rotation.
     projection: f32,
     gradient_norm: f32,
     clip: f32,
     displacement: f32,
-    // The largest curvature seen of late.
+    // The largest curvature seen recently.
     curvature_scale: f32,
     // Of the last rotation.
     rate: f32,
@@ -190,7 +190,7 @@ struct Ritz {
     residual: f32,
     // 1 / residual, or 0 where there is no force.
     inverse_residual: f32,
-    // Radians by which n turned in this event, and by how many rotations.
+    // Radians by which n turned in this event, and in how many rotations.
     angle: f32,
     rotations: u32,
     // 0 once a gradient of this event was not finite.
@@ -222,7 +222,7 @@ struct Scalars {
     displacement: f32,
     padding: vec2u,
     calibration: Calibration,
-    // The last record, and its copy of before the current step: gram makes the copy, so that no
+    // The last record, and a copy of it from before the current step: gram makes the copy, so that no
     // workgroup of the update can read what another one writes.
     latest: Record,
     previous: Record,

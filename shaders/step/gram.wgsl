@@ -3,7 +3,7 @@
 //   N.N  N.d  g1.N  g1.g1  d.d  g1.d      with d = g2 - g1
 //
 // in:  g1, and with DIMER also N, and with ROTATION also g2
-// out: one `Partial` a tile; the last record becomes the previous one
+// out: one `Partial` per tile; the last record becomes the previous one
 // 4, 8 or 12 bytes per element.
 // builds on: vector_bindings, products, run, partial, tile_bounds, streams, threads, switches
 

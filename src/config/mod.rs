@@ -49,22 +49,21 @@ pub struct Config {
     /// Weight decay of the groups that set none, per step, finite and ≥ 0; default 10⁻².
     /// Decoupled in [`Base::AdamW`], added to the gradient in the others.
     pub weight_decay: f64,
-    /// Scales the gradient so that ‖g₁‖ is at most this, in units of the gradient, > 0;
-    /// default none. The factor is that of PyTorch's `clip_grad_norm_`, and g₁, g₂ enter the
-    /// dimer unclipped.
+    /// Scales the gradient so that ‖g₁‖ is at most this, in units of the gradient, > 0; default `None`. The
+    /// factor is that of PyTorch's `clip_grad_norm_`, and g₁, g₂ enter the dimer unclipped.
     pub max_gradient_norm: Option<f64>,
     /// Whether a step with a NaN or an infinity in a gradient changes nothing and is counted; default
     /// true.
     ///
-    /// To know it before the first write, the gradient is read twice. With `false`, a step of the base
-    /// optimizer alone reads it once: for AdamW 28 bytes a parameter instead of 32. Such a step has no
-    /// [`Telemetry::gradient_norm`](crate::Telemetry::gradient_norm), and a NaN reaches the parameters.
-    /// Steps that need sums over the gradient anyway (clipped, corrected along N, events, or with
+    /// To know this before the first write, the gradient is read twice. With `false`, a step of the base
+    /// optimizer alone reads it once: for AdamW 28 bytes per parameter instead of 32. Such a step has no
+    /// [`Telemetry::gradient_norm`](crate::Telemetry::gradient_norm), and a NaN reaches the parameters. Steps
+    /// that need sums over the gradient anyway (clipped, corrected along N, events, or with
     /// [`Schedule::OnPlateau`]) are guarded always.
     pub skip_non_finite: bool,
-    /// How many steps in a row may be skipped until a step is an [`Error::TooManySkips`] instead, at
-    /// least 1; default 100, and none for no limit. It is looked at without a wait, every 32 steps, so
-    /// the error comes some steps late. The next call goes on.
+    /// How many steps in a row may be skipped before a step returns [`Error::TooManySkips`], at least 1;
+    /// default 100, `None` for no limit. The count is read every 32 steps, without a wait, so the error comes
+    /// some steps late. The next call goes on.
     pub max_consecutive_skips: Option<u32>,
     /// In which format N, the moments and the vectors of a rotation are kept; default
     /// [`Storage::F32`].
@@ -90,8 +89,8 @@ impl Default for Config {
 
 /// How the dimer senses curvature and what it does to the step.
 ///
-/// An *event* is a step in which the objective is called away from θ, too: once at θ + ΔR·N, or
-/// as often as the [`Rotation`] says. Any other step costs 1 gradient.
+/// An *event* is a step in which the objective is also called away from θ: once at θ + ΔR·N, or as often as
+/// the [`Rotation`] says. Any other step costs 1 gradient.
 ///
 /// The defaults are made for training on minibatches: one locally optimal rotation every 50 steps
 /// (6 % more gradients), and the saddle-free step in every step while the loss curves down along
@@ -136,7 +135,7 @@ impl Default for Dimer {
 }
 
 impl Config {
-    /// Checks every number against its range, and which settings go together.
+    /// Checks that every number is in its range and that the settings go together.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`], which names the field, its value and the range; [`Error::Unsupported`] for
@@ -202,7 +201,7 @@ impl Dimer {
         if self.displacement == Displacement::Automatic && self.difference != Difference::Forward {
             return unsupported(
                 "Displacement::Automatic",
-                "any difference but forward ones, which it checks",
+                "any difference other than Forward, which it checks",
                 "set `dimer.difference` to Forward, or `dimer.displacement` to Absolute or Relative",
             );
         }

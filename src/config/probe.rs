@@ -5,21 +5,22 @@ use crate::error::Result;
 
 /// ΔR, in units of the parameters.
 ///
-/// Too small a distance drowns in the rounding of the gradients, too large a one leaves the
-/// region where the gradient is linear. `Relative` suits networks; take `Automatic` for a loss of unknown
-/// scale, and `Absolute` where the unit of the parameters is known, as for positions of atoms.
+/// If the distance is too small, the difference drowns in the rounding of the gradients; if it is too large,
+/// the probe leaves the region where the gradient is linear. `Relative` suits networks; take `Automatic` for
+/// a loss of unknown scale, and `Absolute` where the unit of the parameters is known, such as for positions
+/// of atoms.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum Displacement {
     /// This distance, > 0.
     Absolute(f64),
-    /// max(factor · ‖θ‖, minimum), measured on the GPU in each event, at one more pass over θ.
+    /// max(factor · ‖θ‖, minimum), measured on the GPU in each event, at the cost of one more pass over θ.
     Relative(Relative),
-    /// A fraction of ‖θ‖ (of 1 where ‖θ‖ is less) that the GPU adapts from event to event, at one
-    /// gradient an event more: C at ΔR is checked against C at 2ΔR. Where they differ by more than
-    /// rounding can explain, the curvature changes over the distance, and it is halved; else it is
-    /// doubled. It starts at 3·10⁻⁵ and stays within 10⁻⁶ to 10⁻². [`Telemetry::difference_error`]
-    /// gives the error that it expects of C. With [`Difference::Forward`] only.
+    /// A fraction of ‖θ‖ (of 1 if ‖θ‖ is less) that the GPU adapts from event to event, at the cost of one
+    /// more gradient per event: C at ΔR is checked against C at 2ΔR. If they differ by more than rounding can
+    /// explain, the curvature changes over the distance, and the fraction is halved; otherwise it is doubled.
+    /// It starts at 3·10⁻⁵ and stays within 10⁻⁶ to 10⁻². [`Telemetry::difference_error`] gives the error
+    /// that it expects of C. Only with [`Difference::Forward`].
     ///
     /// [`Telemetry::difference_error`]: crate::Telemetry::difference_error
     Automatic,
@@ -60,27 +61,27 @@ impl Displacement {
     }
 }
 
-/// From which evaluations the product Hd along a direction d is made.
+/// From which evaluations the product Hd along a direction d is computed.
 ///
-/// Forward differences are the cheapest, and near 10⁻³ of the curvature in f32; take central ones where
-/// curvature changes fast over ΔR or more digits are needed, and exact products where the objective
-/// has them at the price of about a gradient.
+/// Forward differences are the cheapest, and good to about 10⁻³ of the curvature in f32. Take central ones if
+/// the curvature changes fast over ΔR or more digits are needed, and exact products if the objective has them
+/// at about the cost of a gradient.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
 )]
 #[non_exhaustive]
 pub enum Difference {
-    /// (∇L(θ + ΔR d) − ∇L(θ))/ΔR: one gradient a direction. Its error grows with ΔR.
+    /// (∇L(θ + ΔR d) − ∇L(θ))/ΔR: one gradient per direction. Its error grows with ΔR.
     #[default]
     Forward,
-    /// (∇L(θ + ΔR d) − ∇L(θ − ΔR d))/2ΔR: two gradients a direction, and none at θ, since the mean of
-    /// the pair along N is ∇L(θ) but for ΔR². So an event of [`Rotation::Gradient`] costs 2 gradients
-    /// either way. The error grows with ΔR² only. Such an event has no loss in the telemetry.
+    /// (∇L(θ + ΔR d) − ∇L(θ − ΔR d))/2ΔR: two gradients per direction, and none at θ, since the mean of the
+    /// pair along N is ∇L(θ) up to order ΔR². So an event of [`Rotation::Gradient`] costs 2 gradients either
+    /// way. The error grows with ΔR² only. Such an event has no loss in the telemetry.
     ///
     /// [`Rotation::Gradient`]: crate::Rotation::Gradient
     Central,
-    /// The objective's own Hessian-vector product, [`Objective::hessian_product`]: one product a
-    /// direction, and no displacement.
+    /// The objective's own Hessian-vector product, [`Objective::hessian_product`]: one product per direction,
+    /// and no displacement.
     ///
     /// [`Objective::hessian_product`]: crate::Objective::hessian_product
     Exact,

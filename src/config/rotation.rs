@@ -5,19 +5,19 @@ use crate::error::Result;
 
 /// How N turns towards the softest direction of the loss.
 ///
-/// | rotation | gradients an event, θ included | choose it |
+/// | rotation | gradients per event, θ included | choose it |
 /// | --- | ---: | --- |
 /// | [`Gradient`](Self::Gradient) | 2 | to do as the paper does |
-/// | [`OptimalAngle`](Self::OptimalAngle) | 3, or 2 + rotations | where memory for P is dear |
-/// | [`LocallyOptimal`](Self::LocallyOptimal) | 4, or 2 + rotations | else |
+/// | [`OptimalAngle`](Self::OptimalAngle) | 3, or 2 + rotations | where memory for P is scarce |
+/// | [`LocallyOptimal`](Self::LocallyOptimal) | 4, or 2 + rotations | otherwise |
 ///
 /// These are the gradients of forward differences; see [`Difference`](crate::Difference).
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum Rotation {
-    /// Steepest descent on the curvature: N ← normalize(N − η F) with the rotational force
-    /// F = HN − C N (arXiv 2507.19968; there with forces, so with the other sign). One gradient
-    /// an event. Simple and faithful to the paper, but it takes hundreds of events.
+    /// Steepest descent on the curvature: N ← normalize(N − η F) with the rotational force F = HN − C N
+    /// (arXiv 2507.19968; there with forces, so with the other sign). One gradient per event. Simple and
+    /// faithful to the paper, but it takes hundreds of events.
     Gradient {
         /// η.
         rate: Rate,
@@ -30,13 +30,12 @@ pub enum Rotation {
         /// What the loss is like from event to event.
         regime: Regime,
     },
-    /// Rayleigh–Ritz in span{N, F, P}, with P the previous search direction: the locally optimal
-    /// iteration of LOBPCG (Knyazev 2001, SIAM J. Sci. Comput. 23, 517). It needs no rate, and on
-    /// a fixed Hessian about ten times fewer gradients than the best fixed rate. In the stochastic
-    /// regime the direction of the gradient stands in for P until C is negative: on a plateau the steps
-    /// so far have turned it towards soft directions. C and ‖F‖ in the telemetry are those of the new N.
-    /// Keeps six more vectors on the GPU. Curvatures beyond 10⁻¹⁸
-    /// to 10¹⁸ are out of its reach: N stays, or the step is skipped and counted.
+    /// Rayleigh–Ritz in span{N, F, P}, with P the previous search direction: the locally optimal iteration of
+    /// LOBPCG (Knyazev 2001, SIAM J. Sci. Comput. 23, 517). It needs no rate, and on a fixed Hessian about
+    /// ten times fewer gradients than the best fixed rate. In the stochastic regime the direction of the
+    /// gradient stands in for P until C is negative: on a plateau the steps so far have turned it towards
+    /// soft directions. C and ‖F‖ in the telemetry are those of the new N. Keeps six more vectors on the GPU.
+    /// Curvatures outside 10⁻¹⁸ to 10¹⁸ are out of its reach: N stays, or the step is skipped and counted.
     LocallyOptimal {
         /// What the loss is like from event to event.
         regime: Regime,
@@ -47,11 +46,11 @@ pub enum Rotation {
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum Rate {
-    /// This number, > 0. Above 2/(λmax + λmin − 2C) it runs to the stiffest mode instead.
+    /// This number, > 0. Above 2/(λmax + λmin − 2C) N runs to the stiffest mode instead.
     Fixed(f64),
-    /// 1/(2κ), with κ the largest curvature seen of late: ‖HN‖, and the curvature along F less C,
-    /// which follows from C of two events in a row. F holds stiff modes long before N does, so κ
-    /// grows before a rate that is too large can turn N to them. Each event κ fades by 1 %.
+    /// 1/(2κ), with κ the largest curvature seen recently: ‖HN‖, and the curvature along F minus C, which
+    /// follows from the C of two events in a row. F holds stiff modes long before N does, so κ grows before a
+    /// rate that is too large can turn N to them. κ fades by 1 % per event.
     Automatic,
 }
 
@@ -59,11 +58,11 @@ pub enum Rate {
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum Regime {
-    /// One rotation an event, with every product measured on the minibatch of the step. Many
-    /// rotations on one minibatch would find a direction that is soft on that minibatch only.
+    /// One rotation per event, with every product measured on the minibatch of the step. Many rotations on
+    /// one minibatch would find a direction that is soft on that minibatch only.
     Stochastic,
-    /// For full batches and saddle searches: many rotations an event, with HN and HP carried from
-    /// one to the next, so that each costs one gradient.
+    /// For full batches and saddle searches: many rotations per event, with HN and HP carried from one to the
+    /// next, so that each costs one gradient.
     Deterministic(Deterministic),
 }
 
@@ -71,7 +70,7 @@ pub enum Regime {
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Deterministic {
-    /// Rotations per event, from 1 to 10 000; with `stop`, at most so many. Default 10.
+    /// Rotations per event, from 1 to 10 000; with `stop`, at most this many. Default 10.
     pub max_rotations: u32,
     /// When an event has turned N enough; default never.
     pub stop: Option<Stop>,
@@ -84,7 +83,7 @@ impl Default for Deterministic {
 }
 
 impl Regime {
-    /// [`Regime::Deterministic`] with so many rotations an event.
+    /// [`Regime::Deterministic`] with this many rotations per event.
     pub const fn rotations(max_rotations: u32) -> Self {
         Self::Deterministic(Deterministic { max_rotations, stop: None })
     }
@@ -105,12 +104,12 @@ pub struct Stop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum Saves {
-    /// The work of this crate alone. All gradients are recorded before the GPU decides, in one
-    /// submission and without a wait; the rotations after the stop do nothing.
+    /// Only the work of this crate. All gradients are recorded before the GPU decides, in one submission and
+    /// without a wait; the rotations after the stop do nothing.
     Rotations,
-    /// The gradients too. After each rotation the step submits what is recorded, also what the user has
-    /// in the encoder of [`Optimizer::record_step`](crate::Optimizer::record_step), and waits for a
-    /// readback of 4 bytes.
+    /// The gradients too. After each rotation the step submits what is recorded, including what the user has
+    /// in the encoder of [`Optimizer::record_step`](crate::Optimizer::record_step), and waits for a readback
+    /// of 4 bytes.
     Gradients,
 }
 
@@ -131,7 +130,7 @@ impl RayleighRitz {
         if self.direction { 6 } else { 4 }
     }
 
-    /// Whether an event measures along P, beside N and F, in its one rotation.
+    /// Whether an event measures along P, in addition to N and F, in its one rotation.
     pub(crate) fn aims(self) -> bool {
         self.direction && self.regime == Regime::Stochastic
     }

@@ -7,18 +7,18 @@ use crate::error::Result;
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum Schedule {
-    /// One event every K steps, K ≥ 1: steps K, 2K, … counted from 1. So a run that is over in less
-    /// costs nothing, and by then the base optimizer's steps have turned the gradient towards soft
-    /// directions, which the first event makes use of.
+    /// One event every K steps, K ≥ 1: steps K, 2K, … counted from 1. So a run of fewer steps costs nothing
+    /// extra, and by step K the base optimizer's steps have turned the gradient towards soft directions,
+    /// which the first event makes use of.
     Every(u32),
     /// Often on a plateau, rarely on a slope: probes cost gradients.
     ///
-    /// Every `shortest` steps the optimizer looks at the telemetry of the `shortest` steps before
-    /// last time, which has arrived by then. They are a plateau if the mean loss fell by at most
-    /// `share` of its running scale, or the gradient norm is at most `share` of its own (the largest
-    /// of late, which fades by 1 % a look). On a plateau the next event comes after a wait that starts
-    /// at `shortest`, doubles with each event that finds no significantly negative curvature, up to
-    /// `longest`, and halves with each look at a slope; on a slope it comes after `longest` steps.
+    /// Every `shortest` steps the optimizer looks at the telemetry of the `shortest` steps before the
+    /// previous look, which has arrived by then. They are a plateau if the mean loss fell by at most `share`
+    /// of its running scale, or the gradient norm is at most `share` of its own scale (the largest seen
+    /// recently, which fades by 1 % per look). On a plateau the next event comes after a wait that starts at
+    /// `shortest`, doubles with each event that finds no significantly negative curvature, up to `longest`,
+    /// and halves with each look at a slope; on a slope it comes after `longest` steps.
     ///
     /// What it decides depends on the steps alone, not on when a readback arrives.
     OnPlateau(OnPlateau),
@@ -28,9 +28,9 @@ pub enum Schedule {
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OnPlateau {
-    /// Steps between events at least, from 1 to 512; default 10.
+    /// Fewest steps between events, from 1 to 512; default 10.
     pub shortest: u32,
-    /// Steps between events at most, at least `shortest`; default 200.
+    /// Most steps between events, at least `shortest`; default 200.
     pub longest: u32,
     /// Share of the running scale that counts as flat, in (0, 1); default 0.1.
     pub share: f64,
@@ -63,7 +63,7 @@ impl Schedule {
     }
 }
 
-/// Steps of one look at most: half of the ring in which the GPU keeps their records.
+/// Most steps of one look: half of the ring in which the GPU keeps their records.
 const MAX_WINDOW: u32 = 512;
 
 /// The learning rate after `step` steps of a linear warm-up and a cosine decay.

@@ -2,18 +2,18 @@
 
 /// Which parameters share one dimer.
 ///
-/// With more than one, each has an N, a C and a correction of its own, and an event still costs no
-/// more gradients: all are displaced at once, to θ + Σ sᵦ Nᵦ ΔR/√B for B dimers, with fresh random
-/// signs sᵦ = ±1. Of the product that comes back, sᵦ (Hd)ᵦ is Hᵦᵦ Nᵦ plus parts of the other blocks
-/// whose signs are random: an estimate that is right in the mean, not exact, where displacing all
-/// with the same sign would add those parts up each time. So C and ‖F‖ of one event are noisy, all
-/// the more the more dimers there are; the smoothed C and a small rotation rate average over events.
-/// What each dimer found is in [`Optimizer::read_regions`]; the telemetry has the softest one.
+/// With more than one, each has an N, a C and a correction of its own, and an event still costs no more
+/// gradients: all are displaced at once, to θ + Σ sᵦ Nᵦ ΔR/√B for B dimers, with fresh random signs sᵦ = ±1.
+/// In the product that comes back, sᵦ (Hd)ᵦ is Hᵦᵦ Nᵦ plus parts of the other blocks with random signs: an
+/// unbiased estimate, but not an exact one. With the same sign for all, those parts would add up each time.
+/// So C and ‖F‖ of one event are noisy, and the noise grows with the number of dimers; the smoothed C and a
+/// small rotation rate average over events. What each dimer found is in [`Optimizer::read_regions`]; the
+/// telemetry has the softest one.
 ///
-/// Take the global one to leave saddles. Take one for each group or tensor to see in which part of a
-/// model the loss curves down, and to correct each part by its own.
+/// Take the global one to leave saddles. Take one for each group or tensor to see in which part of a model
+/// the loss curves down, and to correct each part by its own dimer.
 ///
-/// Needs [`Rotation::Gradient`], and a device with 10 storage buffers a stage.
+/// Needs [`Rotation::Gradient`], and a device with 10 storage buffers per stage.
 ///
 /// [`Optimizer::read_regions`]: crate::Optimizer::read_regions
 /// [`Rotation::Gradient`]: crate::Rotation::Gradient

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-/// The format of N, the moments and the vectors of a rotation. Parameters, gradients and the probe are
-/// f32 always, and so is all arithmetic.
+/// The format of N, the moments and the vectors of a rotation. Parameters, gradients and the probe are always
+/// f32, and so is all arithmetic.
 ///
-/// Memory in bytes a parameter, for AdamW: θ, g₁, g₂ and the probe take 16.
+/// Memory in bytes per parameter, for AdamW: θ, g₁, g₂ and the probe take 16.
 ///
 /// | rotation | `F32` | `Bf16` |
 /// | --- | ---: | ---: |
@@ -18,12 +18,12 @@ use std::borrow::Cow;
 )]
 #[non_exhaustive]
 pub enum Storage {
-    /// 4 bytes an element.
+    /// 4 bytes per element.
     #[default]
     F32,
-    /// 2 bytes an element: the upper half of an f32, rounded up or down at random, right in the mean
-    /// (stochastic rounding), so that a moment also takes in changes below its last bit. The random bits
-    /// follow from the step and the place: the same on every run.
+    /// 2 bytes per element: the upper half of an f32, rounded up or down at random without bias (stochastic
+    /// rounding), so that a moment also takes in changes below its last bit. The random bits follow from the
+    /// step and the place, so they are the same on every run.
     ///
     /// Numbers have 8 significant bits, so C and a correction are off by about 10⁻³ of ‖HN‖. Not for
     /// [`Regime::Deterministic`](crate::Regime::Deterministic), whose linear carry would add up the
@@ -33,7 +33,7 @@ pub enum Storage {
 }
 
 impl Storage {
-    /// Bytes of one element.
+    /// Bytes per element.
     pub(crate) const fn bytes(self) -> u64 {
         match self {
             Self::F32 => 4,
@@ -41,7 +41,7 @@ impl Storage {
         }
     }
 
-    /// The stored form of `values`; to bf16 they are rounded to the nearest.
+    /// The stored form of `values`; for bf16 they are rounded to the nearest value.
     pub(crate) fn pack(self, values: &[f32]) -> Cow<'_, [u8]> {
         match self {
             Self::F32 => Cow::Borrowed(bytemuck::cast_slice(values)),
@@ -64,7 +64,7 @@ impl Storage {
     }
 }
 
-/// The bf16 nearest to a finite `value`, of two the even one.
+/// The bf16 nearest to a finite `value`; of two equally near ones, the even one.
 fn nearest(value: f32) -> u16 {
     let bits = value.to_bits();
     let rounded = bits + 0x7fff + (bits >> 16 & 1);
@@ -92,7 +92,8 @@ mod tests {
         let values = [1.5, -2.0e-30, 0.0, 3.0e38];
         let back = Storage::Bf16.unpack(&Storage::Bf16.pack(&values));
         for (value, back) in values.iter().zip(back) {
-            assert!((value - back).abs() <= value.abs() / 256.0, "{value:e} {back:e}");
+            let bound = value.abs() / 256.0;
+            assert!(approx::abs_diff_eq!(value, &back, epsilon = bound), "{value:e} {back:e}");
         }
     }
 }

@@ -11,21 +11,19 @@ pub enum Translation {
     ///
     /// At a strict saddle this removes the way out; it is here for fidelity to the paper.
     Project(Project),
-    /// The saddle-free step along N (after Dauphin et al. 2014, arXiv 1406.2572), only while the
-    /// curvature is significantly negative; else bit for bit the base optimizer. The one to train
-    /// with.
+    /// The saddle-free step along N (after Dauphin et al. 2014, arXiv 1406.2572), only while the curvature is
+    /// significantly negative; otherwise bit for bit the base optimizer. This is the one to train with.
     ///
-    /// Besides the base optimizer's own step it moves along N by −c/(|C| + damping), c = g₁·N:
-    /// downhill, and far where the loss is flat. C here is the smoothed curvature. The length is at
-    /// most R = trust · learning rate · √n (n elements under the dimer) and, where c is tiny, as at
-    /// the saddle itself, at least kick · R. From one event to the next, R doubles with each step
-    /// after which the slope along N has changed as C lets expect (by ¼ to 2 times as much), and
-    /// halves with each after which it has not: a long walk out takes logarithmically many steps,
-    /// and ends where the loss curves up again, or down faster, so that the base optimizer needs no
-    /// help.
+    /// Besides the base optimizer's own step it moves along N by −c/(|C| + damping), with c = g₁·N: downhill,
+    /// and far where the loss is flat. C here is the smoothed curvature. The length is at most R = trust ·
+    /// learning rate · √n (n elements under the dimer) and, where c is tiny, as at the saddle itself, at
+    /// least kick · R. From one event to the next, R doubles with each step after which the slope along N has
+    /// changed as C predicts (by ¼ to 2 times as much), and halves with each after which it has not: a long
+    /// walk out takes a logarithmic number of steps, and ends where the loss curves up again, or down faster,
+    /// so that the base optimizer needs no help.
     ///
-    /// The gate is open while the smoothed curvature lies `significance` standard errors below zero
-    /// and the last measured one below zero.
+    /// The gate is open while the smoothed curvature lies `significance` standard errors below zero and the
+    /// last measured one lies below zero.
     SaddleFree(SaddleFree),
     /// Walks *to* saddles of index 1, uphill along N and downhill elsewhere: the dimer search of
     /// Henkelman, Jónsson 1999 (J. Chem. Phys. 111, 7010). For transition states of potential
@@ -58,15 +56,14 @@ impl Default for Project {
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SaddleFree {
-    /// Dimensionless, > 0; default 0.2. At 1 the step along N is as long as one of Adam's as a whole. SGD's
-    /// rates can be a hundred times larger: with many parameters, take less in proportion, or R comes near
-    /// ‖θ‖.
+    /// Dimensionless, > 0; default 0.2. At 1 the step along N is as long as a whole step of Adam. SGD's rates
+    /// can be a hundred times larger: with many parameters, take less in proportion, or R comes near ‖θ‖.
     pub trust: f64,
     /// Added to |C|, in loss per parameter², > 0; default 10⁻².
     pub damping: f64,
-    /// Share of R that a step along N has at least, in [0, 1]; default 0.1.
+    /// Shortest step along N, as a share of R, in [0, 1]; default 0.1.
     pub kick: f64,
-    /// Standard errors that the smoothed curvature must lie below zero, ≥ 0; default 2.
+    /// By how many standard errors the smoothed curvature must lie below zero, ≥ 0; default 2.
     pub significance: f64,
 }
 
@@ -106,7 +103,7 @@ impl Translation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum Correction {
-    /// Steps with an event; the others are those of the base optimizer, at its traffic.
+    /// Steps with an event; the others are those of the base optimizer, at its memory traffic.
     EventsOnly,
     /// Every step, along the last N.
     EveryStep,

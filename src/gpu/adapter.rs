@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 
-/// One instance for all devices of the process: wgpu tells buffers of another device apart only
-/// within one instance.
+/// One instance for all devices of the process: wgpu recognises a buffer of another device only within one
+/// instance.
 fn instance() -> &'static wgpu::Instance {
     static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
     INSTANCE.get_or_init(|| {
@@ -26,7 +26,7 @@ pub(super) async fn best_adapter() -> Result<wgpu::Adapter> {
     for adapter in instance.enumerate_adapters(backends).await {
         let info = adapter.get_info();
         if !info.name.to_lowercase().contains(&wanted) {
-            rejected.push(format!("{} is not named like \"{wanted}\"", info.name));
+            rejected.push(format!("{} does not have \"{wanted}\" in its name", info.name));
             continue;
         }
         let rank = match info.device_type {

@@ -1,7 +1,9 @@
 //! [`DeviceLimits`]: what a device can do, as numbers.
 
-use super::tuning::STORAGE_PER_THREAD;
 use crate::error::{Error, Result};
+
+/// Bytes of workgroup memory that a reduction needs per thread: three `vec4<f32>`.
+const STORAGE_PER_THREAD: u32 = 48;
 
 /// Storage buffers of the smallest step: scalars, blocks, gradient and parameters.
 const STORAGE_BUFFERS: u32 = 4;
@@ -9,13 +11,13 @@ const STORAGE_BUFFERS: u32 = 4;
 /// The limits that plans depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeviceLimits {
-    /// Bytes of one storage binding at most.
+    /// Most bytes of one storage binding.
     pub binding_bytes: u64,
-    /// Storage buffers of one kernel at most.
+    /// Most storage buffers of one kernel.
     pub storage_buffers: u32,
-    /// Workgroups of one dispatch at most.
+    /// Most workgroups of one dispatch.
     pub workgroups: u32,
-    /// Threads of one workgroup at most, and bytes of its memory.
+    /// Most threads of one workgroup, and most bytes of its memory.
     pub threads: u32,
     pub workgroup_bytes: u32,
 }
@@ -33,8 +35,8 @@ impl DeviceLimits {
         }
     }
 
-    /// Whether any kernel can run on such a device, in workgroups of so many threads. What a configuration
-    /// needs besides, its plan checks.
+    /// Whether any kernel can run on such a device, in workgroups of this many threads. What a configuration
+    /// needs in addition is checked by its plan.
     pub(super) fn check(self, workgroup_size: u32) -> Result<()> {
         let bytes = workgroup_size.saturating_mul(STORAGE_PER_THREAD);
         let checks = [

@@ -20,7 +20,7 @@ pub(crate) use timer::Timer;
 pub use tuning::Tuning;
 pub(crate) use tuning::{WORKGROUP_SIZE, WORKGROUPS};
 
-/// A device, its queue, and what the kernels need to know of them.
+/// A device, its queue, and what the kernels need to know about them.
 ///
 /// Cloning is cheap and gives another handle to the same device.
 ///
@@ -35,7 +35,7 @@ pub struct Gpu {
     queue: wgpu::Queue,
     name: String,
     tuning: Tuning,
-    /// Of the driver, where it has one.
+    /// The driver's pipeline cache, if it has one.
     pipeline_cache: Option<wgpu::PipelineCache>,
     pipelines: Arc<Pipelines>,
     lost: Arc<OnceLock<String>>,
@@ -44,10 +44,9 @@ pub struct Gpu {
 impl Gpu {
     /// Opens the best adapter: discrete before integrated before virtual before software.
     ///
-    /// The environment variables `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`) and
-    /// `WGPU_ADAPTER_NAME` (part of the adapter's name, case ignored) narrow the choice. The
-    /// device gets all of the adapter's limits, and of its features those that the kernels can
-    /// use: subgroups, timestamps and the pipeline cache.
+    /// The environment variables `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`) and `WGPU_ADAPTER_NAME` (part of
+    /// the adapter's name, case ignored) narrow the choice. The device gets all of the adapter's limits, and
+    /// those of its features that the kernels can use: subgroups, timestamps and the pipeline cache.
     ///
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::LimitTooSmall`] or [`Error::NoDevice`].
@@ -58,7 +57,7 @@ impl Gpu {
     /// The asynchronous twin of [`Gpu::new`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as for [`Gpu::new`].
     pub async fn new_async() -> Result<Self> {
         let adapter = best_adapter().await?;
         let info = adapter.get_info();
@@ -85,13 +84,13 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// Wraps the user's own device and the queue that came with it, leaving its callbacks alone: that it
-    /// is lost is noticed by what it then refuses; see [`Error::DeviceLost`].
+    /// Wraps the user's own device and the queue that came with it. The device's callbacks are left alone:
+    /// that the device is lost is noticed when it refuses work; see [`Error::DeviceLost`].
     ///
     /// # Errors
-    /// [`Error::LimitTooSmall`] if the device was requested with limits that every kernel exceeds
-    /// (workgroups of 256 threads, 12 KiB of workgroup memory). What a configuration needs besides is checked
-    /// when an optimizer is made.
+    /// [`Error::LimitTooSmall`] if the device was requested with limits that every kernel exceeds (workgroups
+    /// of 256 threads, 12 KiB of workgroup memory). What a configuration needs in addition is checked when an
+    /// optimizer is made.
     pub fn wrap(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         DeviceLimits::of(&device.limits()).check(WORKGROUP_SIZE)?;
         let info = device.adapter_info();
@@ -112,17 +111,17 @@ impl Gpu {
         &self.queue
     }
 
-    /// Name, kind and backend of the adapter, for people.
+    /// Name, kind and backend of the adapter, in readable form.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What plans depend on.
+    /// The limits that plans depend on.
     pub(crate) fn limits(&self) -> DeviceLimits {
         DeviceLimits::of(&self.device.limits())
     }
 
-    /// Allocates a zeroed buffer; a refusal of the device is an error, not a panic.
+    /// Allocates a zeroed buffer; if the device refuses, that is an error, not a panic.
     pub(crate) fn allocate(
         &self,
         what: &str,
@@ -143,7 +142,7 @@ impl Gpu {
         });
         match pollster::block_on(scope.pop()) {
             Some(_) => Err(refused()),
-            // A lost device gives an invalid buffer, and to write into that is a panic of wgpu.
+            // A lost device gives an invalid buffer, and wgpu panics on a write into that.
             None => self.check_alive().map(|()| buffer),
         }
     }
@@ -161,10 +160,10 @@ impl Gpu {
         }
     }
 
-    /// Checks that the device is still there, by a liveness check that never waits.
+    /// Checks that the device is still there; never waits.
     ///
-    /// wgpu reports a lost device to its one callback only, which is the user's where the device is, and which
-    /// after a `destroy` does not run before a wait. Whatever is made on a lost device is invalid, though, and
+    /// wgpu reports a lost device to its one callback only. That callback is the user's if the device is, and
+    /// after a `destroy` it does not run before a wait. But whatever is made on a lost device is invalid, and
     /// an invalid buffer cannot be mapped.
     pub(crate) fn check_alive(&self) -> Result<()> {
         self.check_lost()?;

@@ -7,10 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::Gpu;
 use crate::error::Result;
 use crate::kernels::bindings::{Access, Bindings, Entry, STEP_GROUP};
-use crate::kernels::catalogue::{Choices, Kernel, Source};
+use crate::kernels::catalogue::{Kernel, Source};
+use crate::kernels::choices::Choices;
 use crate::kernels::switches::{Switch, Switches};
 
-/// What was compiled so far.
+/// What has been compiled so far.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines {
     modules: Mutex<HashMap<Source, Module>>,
@@ -39,8 +40,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The value of `key`, made where there is none yet. The map is open to others meanwhile: where two make the
-/// same at once, both get the first.
+/// The value of `key`, made if there is none yet. Meanwhile the map is open to others: if two make the same
+/// value at once, both get the first one.
 fn shared<K: Eq + Hash, V: Clone>(
     map: &Mutex<HashMap<K, V>>,
     key: K,
@@ -54,7 +55,7 @@ fn shared<K: Eq + Hash, V: Clone>(
 }
 
 impl Gpu {
-    /// The pipeline of `kernel` with these switches, compiled where it was not before.
+    /// The pipeline of `kernel` with these switches, compiled unless it was before.
     pub(crate) fn pipeline(
         &self,
         kernel: Kernel,
@@ -138,7 +139,7 @@ pub(crate) fn vectors_layout(gpu: &Gpu, entries: &[Entry]) -> wgpu::BindGroupLay
     group_layout(gpu, &entries)
 }
 
-/// Entries that are numbered from 0.
+/// Entries numbered from 0.
 pub(crate) fn numbered(accesses: &[Access]) -> Vec<(u32, Access)> {
     (0..).zip(accesses.iter().copied()).collect()
 }

@@ -34,12 +34,21 @@ async fn yield_now() {
 }
 
 impl Gpu {
-    /// Starts to copy `slices`, one behind the other, to the host.
+    /// Starts to copy `slices`, one after the other, to the host.
     pub(crate) fn start_read(&self, slices: &[GpuSlice]) -> Result<PendingRead> {
+        self.start_read_after("a read-back", &mut self.encoder("read-back"), slices)
+    }
+
+    /// The same after what is recorded in `encoder`, which goes on empty: both are one submission.
+    pub(crate) fn start_read_after(
+        &self,
+        what: &'static str,
+        encoder: &mut wgpu::CommandEncoder,
+        slices: &[GpuSlice],
+    ) -> Result<PendingRead> {
         let bytes = slices.iter().map(|slice| slice.size).sum();
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let staging = self.allocate("read-back", bytes, usage)?;
-        let mut encoder = self.encoder("read-back");
         let mut end = 0;
         for slice in slices {
             encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, &staging, end, slice.size);
@@ -50,7 +59,7 @@ impl Gpu {
             // A receiver that was dropped no longer wants the answer.
             let _ = sender.send(result);
         });
-        self.submit("a read-back", encoder)?;
+        self.flush(what, encoder)?;
         Ok(PendingRead { staging, receiver })
     }
 
@@ -67,7 +76,7 @@ impl Gpu {
     /// The bytes of `pending`, waiting for them.
     pub(crate) fn finish_read(&self, pending: &PendingRead) -> Result<Vec<u8>> {
         self.wait()?;
-        // Another thread that polls may still be on its way to the callback.
+        // Another thread that polls may not have reached the callback yet.
         self.take(pending, pollster::block_on(pending.receiver.receive()))
     }
 

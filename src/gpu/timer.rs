@@ -10,10 +10,10 @@ use crate::error::Result;
 const FEATURES: wgpu::Features =
     wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES);
 
-/// Kernels of one recording that are timed; later ones of the same recording are not.
+/// Most kernels of one recording that are timed; later ones are not.
 const KERNELS: u32 = 64;
 
-/// Recordings whose times wait on the GPU to be read.
+/// Most recordings whose times wait on the GPU to be read.
 const RECORDINGS: u64 = 256;
 
 /// Bytes of the times of one recording: a beginning and an end for each kernel.
@@ -23,27 +23,28 @@ const RECORDING_BYTES: u64 = 2 * KERNELS as u64 * wgpu::QUERY_SIZE as u64;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct KernelTime {
-    /// Index of the step, from 0; for a [`Spectrum`](crate::Spectrum), of the step that came next.
+    /// Index of the step, from 0; for a [`Spectrum`](crate::Spectrum), that of the step that came next.
     pub step: u64,
-    /// Name of the kernel, that of its file in `shaders/` without the ending.
+    /// Name of the kernel: that of its file in `shaders/`, without the ending.
     pub kernel: &'static str,
     /// Nanoseconds on the GPU from its beginning to its end, all shards together.
     pub nanoseconds: f64,
 }
 
-/// Timestamps of the last steps, and rotations of a block of modes: of what was recorded together.
+/// Timestamps of the last recordings. A recording is what was recorded together: a step, or the rotations of
+/// a block of modes.
 #[derive(Debug)]
 pub(crate) struct Timer {
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,
     times: wgpu::Buffer,
-    /// Nanoseconds of one tick.
+    /// Nanoseconds per tick.
     period: f64,
     /// The kernels of what is being recorded.
     kernels: Mutex<Vec<&'static str>>,
-    /// What was recorded and not read.
+    /// What was recorded and not read yet.
     recordings: VecDeque<Recording>,
-    /// How many recordings there were.
+    /// How many recordings there have been.
     count: u64,
 }
 
@@ -55,7 +56,7 @@ struct Recording {
 }
 
 impl Timer {
-    /// None where the device has no timestamps within passes.
+    /// `None` if the device has no timestamps within passes.
     pub(crate) fn new(gpu: &Gpu) -> Result<Option<Self>> {
         if !gpu.device().features().contains(FEATURES) {
             return Ok(None);
@@ -98,12 +99,12 @@ impl Timer {
         pass.write_timestamp(&self.queries, first + 1);
     }
 
-    /// Forgets what was recorded and failed.
+    /// Begins a recording, and forgets what is left of one that failed.
     pub(crate) fn begin(&mut self) {
         self.kernels.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Keeps the times of what was recorded since the beginning, as those of step `step`.
+    /// Keeps the times of what was recorded since [`Self::begin`], as those of step `step`.
     pub(crate) fn end(&mut self, encoder: &mut wgpu::CommandEncoder, step: u64) {
         let kernels =
             std::mem::take(self.kernels.get_mut().unwrap_or_else(PoisonError::into_inner));
@@ -125,7 +126,8 @@ impl Timer {
         GpuSlice::whole(self.times.clone())
     }
 
-    /// The times that were not taken, of the last 256 recordings at most, from the bytes of [`Self::times`].
+    /// The times that were not taken yet, of at most the last 256 recordings, from the bytes of
+    /// [`Self::times`].
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Vec<KernelTime> {
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(bytes);
         let mut times = Vec::new();

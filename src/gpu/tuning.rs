@@ -7,31 +7,28 @@ use crate::kernels::gpu_types::MAX_WORKGROUPS;
 /// Threads of one workgroup, unless tuned.
 pub(crate) const WORKGROUP_SIZE: u32 = 256;
 
-/// Workgroups of one dispatch at most, unless tuned.
+/// Most workgroups of one dispatch, unless tuned.
 pub(crate) const WORKGROUPS: u32 = 256;
 
-/// The same on a software renderer, to which each workgroup with a barrier costs some ten microseconds.
+/// The same on a software renderer, where each workgroup with a barrier costs about ten microseconds.
 const WORKGROUPS_CPU: u32 = 32;
 
-/// Threads of one workgroup at least: what the smallest reduction and the block of modes need.
+/// Fewest threads of one workgroup: what the smallest reduction and the block of modes need.
 const MIN_WORKGROUP_SIZE: u32 = 32;
-
-/// Bytes of workgroup memory that a reduction needs for one thread: three `vec4<f32>`.
-pub(super) const STORAGE_PER_THREAD: u32 = 48;
 
 /// How the kernels spread their work over a device; part of a [`Gpu`].
 ///
-/// The bits of a result depend on it, since it sets the order of sums: to get the same bits again,
-/// take the same tuning. That of a new [`Gpu`] depends on the kind of device alone;
-/// [`Tuning::measure`] finds a faster one for the device at hand, [`Tuning::cached`] keeps it in a file.
+/// The bits of a result depend on it, since it sets the order of sums: to get the same bits again, take the
+/// same tuning. The tuning of a new [`Gpu`] depends on the kind of device alone. [`Tuning::measure`] finds a
+/// faster one for this device, and [`Tuning::cached`] keeps it in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Tuning {
-    /// Threads of one workgroup: a power of two from 32, at most what the device can; default 256.
+    /// Threads of one workgroup: a power of two, from 32 to what the device can do; default 256.
     pub workgroup_size: u32,
-    /// Workgroups of one dispatch at most, from 1 to 2048; default 256, or 32 on a software renderer.
-    /// Each takes at least 4096 elements.
+    /// Most workgroups of one dispatch, from 1 to 2048; default 256, or 32 on a software renderer. Each takes
+    /// at least 4096 elements.
     pub workgroups: u32,
-    /// Whether sums use the subgroups of the hardware; needs [`wgpu::Features::SUBGROUP`], default false.
+    /// Whether sums use the subgroups of the hardware; needs [`wgpu::Features::SUBGROUP`]; default false.
     pub subgroups: bool,
 }
 
@@ -42,7 +39,7 @@ impl Default for Tuning {
 }
 
 impl Tuning {
-    /// Where nothing is measured.
+    /// The tuning of a new device, before anything is measured.
     pub(super) fn of(kind: wgpu::DeviceType) -> Self {
         let workgroups = if kind == wgpu::DeviceType::Cpu { WORKGROUPS_CPU } else { WORKGROUPS };
         Self { workgroups, ..Self::default() }

@@ -1,6 +1,6 @@
-//! What kernels bind: the entries of group 0, by the numbers that all WGSL files give them.
+//! What kernels bind: the entries of group 0, with the numbers that all WGSL files give them.
 
-use super::catalogue::Choices;
+use super::choices::Choices;
 
 /// A vector of the optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,7 +46,7 @@ pub(crate) struct Entry {
     pub access: Access,
 }
 
-/// The bind groups of a kernel: one shard of some vectors, the step, and what some kernels need besides.
+/// The bind groups of a kernel: one shard of some vectors, the step, and whatever else some kernels need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Bindings {
     /// `vector_bindings.wgsl`

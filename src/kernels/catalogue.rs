@@ -1,14 +1,14 @@
 //! The one list of kernels: each in the file of its name, with what it binds.
 //!
-//! Every WGSL file says at its head which files of `shaders/shared` it builds on; the source of a kernel is its
-//! file and theirs, and theirs in turn. Some names there stand for a choice between files, which [`Choices`]
-//! makes.
+//! Every WGSL file says at its head which files of `shaders/shared` it builds on; the source of a kernel is
+//! its file, those files, and the files that they build on in turn. Some names there stand for a choice
+//! between files, which [`Choices`] makes.
 
 use std::collections::BTreeSet;
 
 use super::bindings::Bindings;
+use super::choices::Choices;
 use super::switches::Switch;
-use crate::config::Storage;
 
 macro_rules! kernels {
     ($($kernel:ident $file:literal $bindings:ident),* $(,)?) => {
@@ -125,33 +125,6 @@ shared! {
     "vector_numbers",
 }
 
-/// What a device or a configuration chooses between: which file stands for a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Choices {
-    /// Whether sums use subgroups.
-    pub subgroups: bool,
-    pub storage: Storage,
-    /// Whether the step has the vectors of a dimer.
-    pub dimer: bool,
-    /// How many moments the base optimizer has.
-    pub moments: u32,
-}
-
-impl Choices {
-    fn file(self, name: &'static str) -> &'static str {
-        match name {
-            "threads" if self.subgroups => "threads_subgroup",
-            "stored" => match self.storage {
-                Storage::F32 => "stored_f32",
-                Storage::Bf16 => "stored_bf16",
-            },
-            "dimer_vectors" if !self.dimer => "dimer_vectors_none",
-            "moments" => ["moments_none", "moments_one", "moments_two"][self.moments as usize],
-            name => name,
-        }
-    }
-}
-
 /// The marker before the names of the files that a file builds on.
 const BUILDS_ON: &str = "// builds on: ";
 
@@ -165,7 +138,7 @@ pub(crate) fn builds_on(text: &'static str) -> impl Iterator<Item = &'static str
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Source {
     pub kernel: Kernel,
-    /// Those of `shaders/shared`, in the order of the alphabet; WGSL has no other.
+    /// Those of `shaders/shared`, in alphabetical order; WGSL itself needs no order.
     shared: BTreeSet<&'static str>,
 }
 

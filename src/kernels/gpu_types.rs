@@ -1,4 +1,5 @@
-//! The structs that cross to the GPU, as WGSL has them in `shaders/shared`; `tests.rs` holds both together.
+//! The structs that cross to the GPU, the same as in WGSL in `shaders/shared`; `src/tests/gpu_types.rs`
+//! checks that they agree.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -29,7 +30,7 @@ pub(crate) const WRITTEN: u32 = 4;
 /// `Record.status`: the norm of the gradient was not measured.
 pub(crate) const UNMEASURED: u32 = 8;
 
-/// Where in `Record.status` the reason lies for which a rotation stopped, and the reasons.
+/// Where in `Record.status` the reason why a rotation stopped lies, and the possible reasons.
 pub(crate) const STOP_SHIFT: u32 = 4;
 pub(crate) const BY_RESIDUAL: u32 = 1;
 pub(crate) const BY_ANGLE: u32 = 2;
@@ -86,7 +87,7 @@ pub(crate) struct Step {
     pub region_scale: f32,
     pub regions: u32,
     pub several: u32,
-    /// By what the gradients of the objective are too large, and its inverse; powers of two.
+    /// By what factor the gradients of the objective are too large, and its inverse; both are powers of two.
     pub loss_scale: f32,
     pub gradient_scale: f32,
 }
@@ -181,7 +182,7 @@ pub(crate) struct Region {
     pub several: u32,
     /// A `Partial`.
     pub sums: [f32; 12],
-    /// An `Applied`, which the kernels alone use.
+    /// An `Applied`, which only the kernels use.
     pub applied: [f32; 8],
     /// The state before and after a step, which take turns.
     pub records: [Record; 2],
@@ -194,13 +195,13 @@ impl Region {
     }
 }
 
-/// `MAX_MODES`: modes of a block at most.
+/// `MAX_MODES`: most modes of a block.
 pub(crate) const MAX_MODES: usize = 8;
 
 /// Vectors of the basis for each mode: x, u and p.
 pub(crate) const BASIS: usize = 3;
 
-/// `Modes`, but for its partials.
+/// `Modes`, without its partials.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Results {

@@ -3,6 +3,7 @@
 
 pub(crate) mod bindings;
 pub(crate) mod catalogue;
+pub(crate) mod choices;
 pub(crate) mod gpu_types;
 pub(crate) mod switches;
 pub(crate) mod traffic;

@@ -12,6 +12,9 @@ macro_rules! exclusive {
         impl $name {
             /// Its values in WGSL, in order.
             pub(crate) const WGSL: &[&str] = &[$($wgsl),*];
+
+            #[cfg(test)]
+            pub(crate) const ALL: &[Self] = &[$(Self::$value),*];
         }
     };
 }

@@ -1,6 +1,6 @@
 //! The bytes that a kernel moves: each vector that it loads or stores counts once.
 //!
-//! `tests.rs` holds these numbers against the compiled shaders.
+//! `src/tests/traffic.rs` checks these numbers against the compiled shaders.
 
 use super::catalogue::Kernel;
 use super::switches::{RotationRule, Switches};

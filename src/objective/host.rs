@@ -66,7 +66,7 @@ where
     fn hessian_product(&mut self, mut at: HessianProduct<'_>) -> Result<()> {
         let Some(product) = &mut self.product else {
             return Err(Error::objective(
-                "its closure gives no product; add one by `with_hessian_product`",
+                "its closure gives no product; add one with `with_hessian_product`",
             ));
         };
         let (params, direction) = at.read()?;

@@ -5,13 +5,13 @@ mod host;
 pub use host::HostObjective;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuSlice};
+use crate::gpu::{Gpu, GpuSlice, PendingRead};
 use crate::layout::Layout;
 
-/// A loss whose gradient the optimizer asks for: once a step, and more often in an event.
+/// A loss whose gradient the optimizer asks for: once per step, and more often in an event.
 ///
-/// All gradients of one step must belong to the same function: the same minibatch, the same
-/// dropout masks, the same everything. [`Optimizer::check_objective`] tests it.
+/// All gradients of one step must belong to the same function: the same minibatch, the same dropout masks,
+/// the same everything. [`Optimizer::check_objective`] tests this.
 ///
 /// An objective that records its work into [`Evaluation::encoder`] makes the whole step one
 /// submission without a host wait. One that needs values on the host calls
@@ -25,7 +25,7 @@ pub trait Objective {
     /// Fixes the minibatch, and any randomness, for every evaluation of this step.
     ///
     /// # Errors
-    /// What the objective returns ends the step before anything has changed.
+    /// An error from the objective ends the step before anything has changed.
     fn begin_step(&mut self, step: u64) -> Result<()> {
         let _ = step;
         Ok(())
@@ -36,15 +36,15 @@ pub trait Objective {
     /// Every element of every tensor must be written; what lies in the padding is ignored.
     ///
     /// # Errors
-    /// What the objective returns, for instance by [`Error::objective`], is what `step` returns;
-    /// parameters, moments, orientation and counters are as they were.
+    /// `step` returns the error of the objective, for instance one made with [`Error::objective`].
+    /// Parameters, moments, orientation and counters are then as they were.
     fn gradient(&mut self, at: Evaluation<'_>) -> Result<()>;
 
     /// Records, or runs, the work that writes the Hessian at `at.params` times `at.direction` into
-    /// `at.product`; needed with [`Difference::Exact`](crate::Difference::Exact) only.
+    /// `at.product`; needed only with [`Difference::Exact`](crate::Difference::Exact).
     ///
     /// # Errors
-    /// As [`Objective::gradient`]; the default has no product and says so.
+    /// The same as for [`Objective::gradient`]. The default has no product: it returns an error that says so.
     fn hessian_product(&mut self, at: HessianProduct<'_>) -> Result<()> {
         let _ = at;
         Err(Error::objective(
@@ -53,7 +53,7 @@ pub trait Objective {
         ))
     }
 
-    /// Whether the objective writes its loss into [`Evaluation::loss`]; default no.
+    /// Whether the objective writes its loss into [`Evaluation::loss`]; default false.
     fn supplies_loss(&self) -> bool {
         false
     }
@@ -64,8 +64,8 @@ pub trait Objective {
 pub enum Point {
     /// θ.
     Centre,
-    /// θ + ΔR·N, or another direction that the rotation probes, or the other side of one; running
-    /// statistics, as of batch normalisation, should not learn from it.
+    /// θ + ΔR·N, or a point along another direction that the rotation probes, or the point on the other side
+    /// of θ. Running statistics, such as those of batch normalisation, should not learn from it.
     Probe,
 }
 
@@ -103,18 +103,22 @@ impl Evaluation<'_> {
     /// # Errors
     /// [`Error::Rejected`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn read_params(&mut self) -> Result<Vec<f32>> {
-        self.submit()?;
-        read(self.gpu, self.layout, self.params)
+        let pending = self.start_read()?;
+        Ok(unpacked(self.layout, &self.gpu.finish_read(&pending)?))
     }
 
     /// The asynchronous twin of [`Evaluation::read_params`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as for [`Evaluation::read_params`].
     pub async fn read_params_async(&mut self) -> Result<Vec<f32>> {
-        self.submit()?;
-        let bytes = self.gpu.read_async(self.params).await?;
-        Ok(self.layout.unpad(&bytemuck::pod_collect_to_vec(&bytes)))
+        let pending = self.start_read()?;
+        Ok(unpacked(self.layout, &self.gpu.finish_read_async(&pending).await?))
+    }
+
+    fn start_read(&mut self) -> Result<PendingRead> {
+        let params = std::slice::from_ref(self.params);
+        self.gpu.start_read_after("an evaluation", self.encoder, params)
     }
 
     /// Writes a gradient from the host, without padding.
@@ -143,7 +147,7 @@ pub struct HessianProduct<'a> {
     pub encoder: &'a mut wgpu::CommandEncoder,
     /// The parameters, padded; read only.
     pub params: &'a GpuSlice,
-    /// The direction d, padded with zeros, of unit length; zero in groups without dimer.
+    /// The direction d, padded with zeros, of unit length; zero in groups without the dimer.
     pub direction: &'a GpuSlice,
     /// Where Hd belongs, padded.
     pub product: &'a GpuSlice,
@@ -155,9 +159,11 @@ impl HessianProduct<'_> {
     /// # Errors
     /// [`Error::Rejected`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn read(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
-        self.gpu.flush("a product", self.encoder)?;
-        let vector = |slice| read(self.gpu, self.layout, slice);
-        Ok((vector(self.params)?, vector(self.direction)?))
+        let slices = [self.params.clone(), self.direction.clone()];
+        let pending = self.gpu.start_read_after("a product", self.encoder, &slices)?;
+        let bytes = self.gpu.finish_read(&pending)?;
+        let (params, direction) = bytes.split_at(self.params.size as usize);
+        Ok((unpacked(self.layout, params), unpacked(self.layout, direction)))
     }
 
     /// Writes the product from the host, without padding.
@@ -169,8 +175,8 @@ impl HessianProduct<'_> {
     }
 }
 
-fn read(gpu: &Gpu, layout: &Layout, slice: &GpuSlice) -> Result<Vec<f32>> {
-    Ok(layout.unpad(&bytemuck::pod_collect_to_vec(&gpu.read(slice)?)))
+fn unpacked(layout: &Layout, bytes: &[u8]) -> Vec<f32> {
+    layout.unpad(&bytemuck::pod_collect_to_vec(bytes))
 }
 
 fn write(

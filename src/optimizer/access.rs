@@ -1,6 +1,6 @@
-//! What can be read of an [`Optimizer`], and set: vectors, curvature, telemetry, times, rates.
+//! What can be read from an [`Optimizer`], and set in it: vectors, curvature, telemetry, times, rates.
 //!
-//! A plain name waits for the GPU; its twin with `_async` yields to other tasks instead.
+//! A method with a plain name waits for the GPU; its twin with `_async` yields to other tasks instead.
 
 use super::telemetry::{Losses, RegionCurvature, Telemetry};
 use super::{Optimizer, no_dimer, orientation};
@@ -17,7 +17,7 @@ impl Optimizer {
         &self.state.params
     }
 
-    /// The probe θ + ΔR·N of the last event, padded; none without a dimer.
+    /// The probe θ + ΔR·N of the last event, padded; `None` without a dimer.
     pub fn probe(&self) -> Option<&GpuSlice> {
         self.state.probe.as_ref()
     }
@@ -27,13 +27,13 @@ impl Optimizer {
         &self.state.gradient
     }
 
-    /// Where the gradient at the probe belongs; none without a dimer.
+    /// Where the gradient at the probe belongs; `None` without a dimer.
     pub fn probe_gradient(&self) -> Option<&GpuSlice> {
         self.state.probe_gradient.as_ref()
     }
 
-    /// N, a unit vector, padded; zero in groups without dimer. With several dimers, one behind the
-    /// other; none without a dimer. With [`Storage::Bf16`](crate::Storage::Bf16), 2 bytes per element.
+    /// N, a unit vector, padded; zero in groups without the dimer. With several dimers, one after the other;
+    /// `None` without a dimer. With [`Storage::Bf16`](crate::Storage::Bf16), 2 bytes per element.
     pub fn orientation(&self) -> Option<&GpuSlice> {
         self.state.orientation.as_ref()
     }
@@ -48,7 +48,7 @@ impl Optimizer {
         &self.layout
     }
 
-    /// The settings it was made with.
+    /// The settings that it was made with.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -58,8 +58,8 @@ impl Optimizer {
         self.index
     }
 
-    /// Gradients, and exact Hessian-vector products, asked of objectives so far: the cost to compare
-    /// optimizers by.
+    /// Gradients and exact Hessian-vector products that objectives were asked for so far: the cost by which
+    /// to compare optimizers.
     pub fn gradient_evaluations(&self) -> u64 {
         self.gradient_evaluations
     }
@@ -80,14 +80,14 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Says that the gradients, and exact Hessian-vector products, that the objective hands over from
-    /// now on are `scale` times those of the loss, as where a loss is multiplied so that its gradient
-    /// does not vanish in f16: a power of two from 2⁻³² to 2³², at first 1. Kernels divide by it as they
-    /// load, which is exact; telemetry, clipping and the displacement do not see it.
+    /// Says that the gradients and exact Hessian-vector products that the objective hands over from now on
+    /// are `scale` times those of the loss. This is for a loss that is multiplied so that its gradient does
+    /// not vanish in f16. The scale is a power of two from 2⁻³² to 2³², at first 1. Kernels divide by it as
+    /// they load, which is exact; telemetry, clipping and the displacement do not see it.
     ///
-    /// A scale that is too large makes infinities, and those a skipped step
-    /// ([`Telemetry::skipped`](crate::Telemetry::skipped)): halve it then, and double it again after a
-    /// long time without.
+    /// A scale that is too large makes infinities, and then the step is skipped
+    /// ([`Telemetry::skipped`](crate::Telemetry::skipped)). Halve the scale after a skipped step, and double
+    /// it again after a long time without one.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for any other number.
@@ -117,8 +117,8 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Points the dimer along `orientation`, of any length above 0, in the order of the layout and
-    /// without padding; with several dimers, each along its part. Elements in groups without dimer count as 0.
+    /// Points the dimer along `orientation`, of any length above 0, in the order of the layout and without
+    /// padding; with several dimers, each along its part. Elements in groups without the dimer count as 0.
     ///
     /// # Errors
     /// [`Error::LengthMismatch`], [`Error::NonFinite`], [`Error::Unsupported`] without a dimer, or
@@ -146,7 +146,7 @@ impl Optimizer {
         self.gpu.queue().write_buffer(&slice.buffer, slice.offset, bytes);
     }
 
-    /// Writes a padded vector in the format of the optimizer's own, where it has it.
+    /// Writes a padded vector in the format of the optimizer's own vectors, if `slice` is there.
     pub(super) fn write_stored(&self, slice: Option<&GpuSlice>, padded: &[f32]) {
         if let Some(slice) = slice {
             let bytes = self.plan.storage.pack(padded);
@@ -165,15 +165,15 @@ impl Optimizer {
     /// The asynchronous twin of [`Optimizer::read_params`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as for [`Optimizer::read_params`].
     pub async fn read_params_async(&self) -> Result<Vec<f32>> {
         Ok(self.unpad(Storage::F32, &self.gpu.read_async(&self.state.params).await?))
     }
 
-    /// N, in the order of the layout and without padding; none without a dimer.
+    /// N, in the order of the layout and without padding; `None` without a dimer.
     ///
     /// # Errors
-    /// As [`Optimizer::read_params`].
+    /// The same as for [`Optimizer::read_params`].
     pub fn read_orientation(&self) -> Result<Option<Vec<f32>>> {
         let Some(slice) = &self.state.orientation else { return Ok(None) };
         Ok(Some(self.unpad(self.plan.storage, &self.gpu.read(slice)?)))
@@ -182,7 +182,7 @@ impl Optimizer {
     /// The asynchronous twin of [`Optimizer::read_orientation`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as for [`Optimizer::read_orientation`].
     pub async fn read_orientation_async(&self) -> Result<Option<Vec<f32>>> {
         let Some(slice) = &self.state.orientation else { return Ok(None) };
         Ok(Some(self.unpad(self.plan.storage, &self.gpu.read_async(slice).await?)))
@@ -191,7 +191,7 @@ impl Optimizer {
     /// C = N·HN as the last event measured it, in loss per parameter²; 0 before the first.
     ///
     /// # Errors
-    /// As [`Optimizer::read_params`].
+    /// The same as for [`Optimizer::read_params`].
     pub fn read_curvature(&self) -> Result<f32> {
         Ok(record(&self.gpu.read(&self.state.latest())?).curvature)
     }
@@ -199,16 +199,16 @@ impl Optimizer {
     /// The asynchronous twin of [`Optimizer::read_curvature`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as for [`Optimizer::read_curvature`].
     pub async fn read_curvature_async(&self) -> Result<f32> {
         Ok(record(&self.gpu.read_async(&self.state.latest()).await?).curvature)
     }
 
-    /// What each dimer found in the last event, where [`Dimer::scope`](crate::Dimer::scope) says that
-    /// there is more than one; those that the dimer does not reach are left out.
+    /// What each dimer found in the last event, if [`Dimer::scope`](crate::Dimer::scope) asks for more than
+    /// one. Regions that the dimer does not reach are left out.
     ///
     /// # Errors
-    /// As [`Optimizer::read_params`].
+    /// The same as for [`Optimizer::read_params`].
     pub fn read_regions(&self) -> Result<Vec<RegionCurvature>> {
         let Some((regions, entries)) = self.regions() else { return Ok(Vec::new()) };
         let latest = self.gpu.read(&self.state.latest())?;
@@ -218,7 +218,7 @@ impl Optimizer {
     /// The asynchronous twin of [`Optimizer::read_regions`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as for [`Optimizer::read_regions`].
     pub async fn read_regions_async(&self) -> Result<Vec<RegionCurvature>> {
         let Some((regions, entries)) = self.regions() else { return Ok(Vec::new()) };
         let latest = self.gpu.read_async(&self.state.latest()).await?;
@@ -258,9 +258,8 @@ impl Optimizer {
 
     /// The telemetry that has arrived since the last call, in order; never waits.
     ///
-    /// Steps are on the GPU for a while, so this is a few steps behind. Asking more often than
-    /// every 1024 steps loses none; it costs one small submission, and nothing if it is never
-    /// called.
+    /// Steps are on the GPU for a while, so this is a few steps behind. Called more often than every 1024
+    /// steps, it loses none. A call costs one small submission; if it is never called, there is no cost.
     ///
     /// # Errors
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
@@ -269,10 +268,10 @@ impl Optimizer {
         self.telemetry.poll(&self.gpu, &self.state, self.index, losses)
     }
 
-    /// The telemetry of all steps so far that was not returned yet, at most the last 1024.
+    /// The telemetry of all steps so far that has not been returned yet, of at most the last 1024.
     ///
     /// # Errors
-    /// As [`Optimizer::poll_telemetry`].
+    /// The same as for [`Optimizer::poll_telemetry`].
     pub fn telemetry(&mut self) -> Result<Vec<Telemetry>> {
         let losses = self.losses();
         self.telemetry.finish(&self.gpu, &self.state, self.index, losses)
@@ -281,7 +280,7 @@ impl Optimizer {
     /// The asynchronous twin of [`Optimizer::telemetry`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as for [`Optimizer::telemetry`].
     pub async fn telemetry_async(&mut self) -> Result<Vec<Telemetry>> {
         let losses = self.losses();
         self.telemetry.finish_async(&self.gpu, &self.state, self.index, losses).await
@@ -291,8 +290,8 @@ impl Optimizer {
         Losses { supplied: self.supplies_loss, in_events: self.plan.events_have_centre() }
     }
 
-    /// Whether the next steps are timed, kernel by kernel, by timestamps of the GPU; they are not at
-    /// first. Timestamps keep kernels from overlapping, so a timed step may be slower.
+    /// Sets whether the next steps are timed, kernel by kernel, with timestamps of the GPU; at first they are
+    /// not. Timestamps keep kernels from overlapping, so a timed step may be slower.
     ///
     /// ```no_run
     /// # use dimer::{Config, Gpu, HostObjective, Layout, Optimizer};
@@ -308,7 +307,7 @@ impl Optimizer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where the device was requested without
+    /// [`Error::Unsupported`] if the device was requested without
     /// [`wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES`], or cannot do it; [`Error::OutOfMemory`].
     pub fn time_kernels(&mut self, on: bool) -> Result<()> {
         self.timer = if on { Timer::new(&self.gpu)? } else { None };
@@ -322,11 +321,11 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The times of the kernels of the last steps, at most 256 of them, that were not read yet, in the
-    /// order in which they ran; empty unless [`Optimizer::time_kernels`] is on. Waits for the GPU.
+    /// The kernel times of at most the last 256 steps that have not been read yet, in the order in which the
+    /// kernels ran; empty unless [`Optimizer::time_kernels`] is on. Waits for the GPU.
     ///
-    /// Of a step, the first 64 kernels are timed, and of a rotation of a [`Spectrum`](crate::Spectrum)
-    /// likewise. Steps that are recorded but not submitted have no meaningful times.
+    /// The first 64 kernels of a step are timed, and likewise of a rotation of a
+    /// [`Spectrum`](crate::Spectrum). Steps that are recorded but not submitted have no meaningful times.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
@@ -339,7 +338,7 @@ impl Optimizer {
     /// The asynchronous twin of [`Optimizer::kernel_times`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as for [`Optimizer::kernel_times`].
     pub async fn kernel_times_async(&mut self) -> Result<Vec<KernelTime>> {
         let Some(timer) = &mut self.timer else { return Ok(Vec::new()) };
         let bytes = self.gpu.read_async(&timer.times()).await?;

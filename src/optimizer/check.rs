@@ -1,4 +1,4 @@
-//! Checking an objective: whether all gradients of one step are of one function, and read and write what
+//! Checking an objective: whether all gradients of one step belong to one function, and read and write what
 //! they should.
 
 use super::Optimizer;
@@ -9,11 +9,11 @@ use crate::gpu::GpuSlice;
 use crate::objective::Objective;
 use crate::player::{Compiled, Pause, Player};
 
-/// Largest ‖g − g′‖ / ‖g‖ that two gradients of a sound objective at one point may show: a sum whose
-/// order changes from run to run differs by rounding, a moved minibatch by orders more.
+/// Largest ‖g − g′‖ / ‖g‖ that two gradients of a sound objective at one point may show: a sum whose order
+/// changes from run to run differs by rounding, a moved minibatch by orders of magnitude more.
 const CONSISTENT: f64 = 1e-4;
 
-/// What lies in a gradient before it is evaluated: a NaN that no arithmetic makes.
+/// What lies in a gradient before it is evaluated: a NaN that no arithmetic produces.
 const UNWRITTEN: u32 = 0x7fd1_3e57;
 
 /// [`Optimizer::check_objective`].
@@ -26,7 +26,7 @@ pub(super) fn check(
     let after = optimizer.read_params()?;
     if after.iter().zip(&params).any(|(a, b)| a.to_bits() != b.to_bits()) {
         optimizer.write_params(&params)?;
-        return Err(inconsistent("it changed the parameters; it may write the gradient alone"));
+        return Err(inconsistent("it changed the parameters; it may only write the gradient"));
     }
     checked
 }
@@ -72,7 +72,7 @@ fn check_gradients(
     }
     if displaced == first && first.iter().any(|g| *g != 0.0) {
         return Err(inconsistent(
-            "its gradient at the probe is that at θ to the bit: it does not read \
+            "its gradient at the probe equals that at θ to the bit: it does not read \
              `Evaluation::params`, or the loss is linear and has no curvature to sense",
         ));
     }
@@ -106,12 +106,12 @@ fn check_consistent(what: &str, a: &[f32], b: &[f32]) -> Result<()> {
         return Ok(());
     }
     Err(inconsistent(format!(
-        "{what} differ by {difference:.1e} of their norm, so that they are of two functions: the \
+        "{what} differ by {difference:.1e} of their norm, so they belong to two functions: the \
          minibatch moved, or randomness (dropout) is live; fix both in `begin_step`"
     )))
 }
 
-/// ‖a − b‖ / ‖a‖; 0 where both are equal to the bit.
+/// ‖a − b‖ / ‖a‖; 0 if both are equal to the bit.
 fn relative_difference(a: &[f32], b: &[f32]) -> f64 {
     let sum = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
     let pairs = || a.iter().zip(b).map(|(&a, &b)| (f64::from(a), f64::from(b)));

@@ -18,7 +18,7 @@ const CONFIG: &str = "config";
 const GROUPS: &str = "groups";
 const PROGRESS: &str = "progress";
 
-/// Tensors that are no vectors of the layout.
+/// Tensors that are not vectors of the layout.
 const RECORD: &str = "record";
 const CALIBRATION: &str = "calibration";
 const REGIONS: &str = "regions";
@@ -48,7 +48,7 @@ struct Progress {
     plateau: Option<plateau::Saved>,
 }
 
-/// Steps that no run takes, and evaluations: a file with more of them is not one that was saved.
+/// More steps or evaluations than any run takes: a file with more than this was never saved by a run.
 const MOST: u64 = 1 << 62;
 
 impl Progress {
@@ -72,8 +72,8 @@ impl Optimizer {
     /// direction, counters, curvatures and settings, as a safetensors file with a tensor for each
     /// vector and tensor of the layout (`params/NAME`, `orientation/NAME` …).
     ///
-    /// Waits for the steps before. The file is written under another name, brought to the disk and
-    /// renamed: after a crash there is the old checkpoint or the new one.
+    /// Waits for the steps before. The file is written under another name, flushed to the disk and renamed:
+    /// after a crash there is either the old checkpoint or the new one.
     ///
     /// ```
     /// # use dimer::{Config, Gpu, HostObjective, Layout, Optimizer};
@@ -94,9 +94,9 @@ impl Optimizer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Checkpoint`](crate::Error::Checkpoint) if the file cannot be written, or while steps are recorded in an encoder
-    /// that was not submitted; [`Error::OutOfMemory`](crate::Error::OutOfMemory) or
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
+    /// [`Error::Checkpoint`](crate::Error::Checkpoint) if the file cannot be written, or while steps are
+    /// recorded in an encoder that has not been submitted; [`Error::OutOfMemory`](crate::Error::OutOfMemory)
+    /// or [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         self.settle(path)?;
@@ -150,15 +150,15 @@ impl Optimizer {
         checkpoint.write(path)
     }
 
-    /// Goes on from a checkpoint that an optimizer of the same layout and settings has saved: the next
-    /// steps are those that would have followed there, bit for bit on the same device with the same
-    /// [`Tuning`](crate::Tuning). Telemetry that was not read before is not in it.
+    /// Goes on from a checkpoint that an optimizer of the same layout and settings has saved: the next steps
+    /// are those that would have followed there, bit for bit on the same device with the same
+    /// [`Tuning`](crate::Tuning). Telemetry that was not read before the save is not in it.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`](crate::Error::Checkpoint), which names the tensor or setting: for a file that cannot be read, is
-    /// damaged, of a newer version, or of another layout or other settings, and while steps are recorded in
-    /// an encoder that was not submitted; [`Error::DeviceLost`](crate::Error::DeviceLost). Nothing has
-    /// changed then.
+    /// [`Error::Checkpoint`](crate::Error::Checkpoint), which names the tensor or setting, for a file that
+    /// cannot be read, is damaged, has a newer version, or belongs to another layout or other settings, and
+    /// while steps are recorded in an encoder that has not been submitted;
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost). Nothing has changed then.
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         self.restore(path, &Checkpoint::read(path)?)
@@ -167,7 +167,7 @@ impl Optimizer {
     /// [`Self::load`] from memory, for the fuzzer.
     ///
     /// # Errors
-    /// As there.
+    /// The same as for [`Self::load`].
     #[cfg(fuzzing)]
     pub fn load_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         let path = Path::new("memory");
@@ -191,7 +191,7 @@ impl Optimizer {
         let progress: Progress = serde_json::from_value(entry(PROGRESS)?)
             .map_err(|error| refuse_from(path, format!("`{PROGRESS}`"), error))?;
         if let Some(field) = progress.impossible() {
-            return Err(refuse(path, format!("`{PROGRESS}.{field}` is none that was saved")));
+            return Err(refuse(path, format!("`{PROGRESS}.{field}` has an impossible value")));
         }
         let words = |name: &str, shape: &[usize], float| -> Result<&[u8]> {
             let words = checkpoint.tensors.get(name);
@@ -242,7 +242,7 @@ impl Optimizer {
         }
         if checkpoint.tensors.len() != names {
             let count = checkpoint.tensors.len();
-            let reason = format!("it has {count} tensors, this optimizer {names}: another layout");
+            let reason = format!("it has {count} tensors instead of {names}: another layout");
             return Err(refuse(path, reason));
         }
         self.settle(path)?;
@@ -278,7 +278,8 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Waits for the steps so far; those that wait for the user to submit them would come after.
+    /// Waits for the steps so far. Steps that the user has yet to submit would come later, so they are
+    /// refused.
     fn settle(&self, path: &Path) -> Result<()> {
         self.gpu.wait()?;
         if self.pending.load(std::sync::atomic::Ordering::Acquire) > 0 {
@@ -328,7 +329,7 @@ impl Optimizer {
     }
 }
 
-/// The loss scale of files from before there was one.
+/// The loss scale for files from before there was one.
 fn unscaled() -> f64 {
     1.0
 }
@@ -337,7 +338,7 @@ fn json(path: &Path, value: &impl Serialize) -> Result<Value> {
     serde_json::to_value(value).map_err(|error| refuse_from(path, "the settings", error))
 }
 
-/// Settings with the defaults of those that are newer than the file.
+/// The saved settings, with defaults for those that are newer than the file.
 fn with_defaults(mut saved: Value, mut defaults: Value) -> Value {
     let fill = |saved: &mut Value, defaults: Value| {
         if let (Value::Object(saved), Value::Object(defaults)) = (saved, defaults) {

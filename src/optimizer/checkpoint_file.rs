@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::error::{Error, Result};
 
-/// Version of the format, and the names of what its metadata holds.
+/// Version of the format, and the keys of its metadata.
 const VERSION: u32 = 1;
 const VERSION_KEY: &str = "dimer_format";
 const CHECKSUM_KEY: &str = "crc32";
@@ -18,7 +18,7 @@ const CHECKSUM_KEY: &str = "crc32";
 pub(crate) struct Words {
     pub shape: Vec<usize>,
     pub bytes: Vec<u8>,
-    /// Whether the words are f32, or else u32.
+    /// Whether the words are f32; if not, they are u32.
     pub float: bool,
 }
 
@@ -50,7 +50,7 @@ impl Checkpoint {
         replace(path, &bytes).map_err(|error| refuse_from(path, "it cannot be written", error))
     }
 
-    /// Reads a file whole; anything that is not what was written is an error.
+    /// Reads a whole file; anything other than what was written is an error.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let bytes =
             std::fs::read(path).map_err(|error| refuse_from(path, "it cannot be read", error))?;
@@ -59,19 +59,19 @@ impl Checkpoint {
 
     pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
         let (_, header) = SafeTensors::read_metadata(bytes)
-            .map_err(|error| format!("it is no safetensors file ({error})"))?;
+            .map_err(|error| format!("it is not a safetensors file ({error})"))?;
         let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
         let mut metadata: BTreeMap<String, String> =
             header.metadata().clone().unwrap_or_default().into_iter().collect();
-        let version = metadata.get(VERSION_KEY).ok_or("it is no checkpoint of this crate")?;
+        let version = metadata.get(VERSION_KEY).ok_or("it is not a checkpoint of this crate")?;
         match version.parse::<u32>() {
             Ok(VERSION) => {}
             Ok(newer) if newer > VERSION => {
                 return Err(format!(
-                    "its format is version {newer}, this crate reads up to {VERSION}; update it"
+                    "its format is version {newer}, but this crate reads up to {VERSION}; update it"
                 ));
             }
-            _ => return Err(format!("`{version}` is no format version")),
+            _ => return Err(format!("`{version}` is not a format version")),
         }
         let checksum = metadata.remove(CHECKSUM_KEY).ok_or("it has no checksum")?;
         let mut tensors = BTreeMap::new();
@@ -85,7 +85,7 @@ impl Checkpoint {
             tensors.insert(name, words);
         }
         let mut checkpoint = Self { tensors, metadata };
-        // A fuzzer would find nothing behind it.
+        // A fuzzer would never get past this check.
         if checkpoint.checksum() != checksum && !cfg!(fuzzing) {
             return Err("it is damaged: its checksum does not match".to_owned());
         }
@@ -93,7 +93,7 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Of every name, shape, word and entry of the metadata.
+    /// The checksum of every name, shape, word and entry of the metadata.
     fn checksum(&self) -> String {
         let mut hasher = crc32fast::Hasher::new();
         // Lengths go in as well, so that nothing can move from one field to the next.
@@ -116,7 +116,7 @@ impl Checkpoint {
     }
 }
 
-/// Writes a file beside `path`, makes sure that it is on the disk, and renames it.
+/// Writes a file next to `path`, makes sure that it is on the disk, and renames it.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -126,18 +126,18 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    // The new name is on the disk when its folder is.
+    // The new name is on the disk once its folder is.
     #[cfg(unix)]
     std::fs::File::open(folder)?.sync_all()?;
     Ok(())
 }
 
-/// The error of a file that cannot be used.
+/// The error for a file that cannot be used.
 pub(crate) fn refuse(path: &Path, reason: impl std::fmt::Display) -> Error {
     Error::Checkpoint { path: path.to_owned(), reason: reason.to_string(), source: None }
 }
 
-/// The error of a file that cannot be written or used for the sake of another error.
+/// The error for a file that cannot be written or used because of another error.
 pub(crate) fn refuse_from(
     path: &Path,
     what: impl std::fmt::Display,

@@ -66,15 +66,15 @@ impl<'a> ManualStep<'a> {
         }
     }
 
-    /// θ and g₁; every step needs this gradient, before the second probe is placed, but for the
-    /// events of [`Difference::Central`](crate::Difference::Central).
+    /// θ and g₁. Every step needs this gradient before the second probe is placed, except the events of
+    /// [`Difference::Central`](crate::Difference::Central).
     pub fn centre(&self) -> PointBuffers<'_> {
         let state = &self.optimizer.state;
         PointBuffers { params: &state.params, gradient: &state.gradient }
     }
 
-    /// Submits the next probe of an event and says where it lies; `None` after the last one, and
-    /// in a step that is no event. The gradient of the probe before must have been written.
+    /// Submits the next probe of an event and says where it lies; `None` after the last one, and in a step
+    /// that is not an event. The gradient of the previous probe must have been written.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
@@ -86,7 +86,7 @@ impl<'a> ManualStep<'a> {
         let mut encoder = optimizer.gpu.encoder("probe");
         let mut player = optimizer.player(self.kind)?;
         (player.cursor, player.evaluations) = (self.cursor, self.evaluations);
-        // The gradient at the centre is the user's to write at any time.
+        // The user may write the gradient at the centre at any time.
         let pause = loop {
             match player.advance(&mut encoder, false)? {
                 Pause::Evaluate(evaluate) if evaluate.point == Point::Centre => {}

@@ -32,7 +32,8 @@ use plateau::Plateau;
 use skips::Skips;
 use telemetry::Reader;
 
-/// Steps from one liveness check of the device to the next; recording and submitting alone do not tell.
+/// Steps from one liveness check of the device to the next; recording and submitting alone do not show a lost
+/// device.
 const LIVENESS_CHECKS: u64 = 32;
 
 /// Minimises an [`Objective`] on the GPU, sensing its curvature with a dimer.
@@ -94,9 +95,8 @@ impl Optimizer {
     /// [`offset`](crate::Tensor::offset). The gaps between tensors are zeroed.
     ///
     /// # Errors
-    /// As [`Optimizer::new`], and [`Error::InvalidBuffer`] for a slice that is too short, not
-    /// aligned, of another device, without the usages, or that shares a buffer which must be
-    /// its own.
+    /// The same as for [`Optimizer::new`], and [`Error::InvalidBuffer`] for a slice that is too short, is not
+    /// aligned, belongs to another device, lacks a usage, or shares a buffer where it must have its own.
     pub fn with_buffers(
         gpu: &Gpu,
         layout: Layout,
@@ -172,8 +172,8 @@ impl Optimizer {
 
     /// Records one step into an encoder of the user, who submits it to [`Gpu::queue`] later.
     ///
-    /// Several steps can be recorded before a submission, up to 256 of them. An encoder that is
-    /// dropped instead leaves the state as it was.
+    /// Several steps can be recorded before a submission, up to 256 of them. If the encoder is dropped
+    /// instead, the state stays as it was.
     ///
     /// # Errors
     /// What the objective returns, [`Error::TooManySkips`] or [`Error::TooManyPendingSteps`].
@@ -207,11 +207,11 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Turns the dimer once at the current parameters without moving them: for following the
-    /// curvature of a training that another optimizer does. Costs the gradients of one event.
+    /// Turns the dimer once at the current parameters without moving them: to follow the curvature while
+    /// another optimizer does the training. Costs the gradients of one event.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] without a dimer; else as [`Optimizer::step`].
+    /// [`Error::Unsupported`] without a dimer; otherwise the same as for [`Optimizer::step`].
     pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.gpu.encoder("rotation");
         let recorded = self.record(&mut encoder, objective, StepKind::Rotation)?;
@@ -220,11 +220,11 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Records [`Optimizer::rotate`] into an encoder of the user, as
-    /// [`Optimizer::record_step`] does a step.
+    /// Records [`Optimizer::rotate`] into an encoder of the user, as [`Optimizer::record_step`] does for a
+    /// step.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] without a dimer; else as [`Optimizer::record_step`].
+    /// [`Error::Unsupported`] without a dimer; otherwise the same as for [`Optimizer::record_step`].
     pub fn record_rotation(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -235,7 +235,7 @@ impl Optimizer {
 
     /// Begins a step without callbacks.
     ///
-    /// Work that reads `params` and writes `gradient` of a point is the user's, on
+    /// The user does the work that reads `params` and writes `gradient` of a point, on
     /// [`Gpu::queue`](crate::Gpu::queue).
     ///
     /// # Errors
@@ -245,7 +245,7 @@ impl Optimizer {
         if self.plan.dimer.is_some_and(|dimer| dimer.needs_products) {
             return Err(Error::Unsupported {
                 what: "a step without an objective",
-                with: "Difference::Exact, whose products only an objective has",
+                with: "Difference::Exact, since only an objective has products",
                 instead: "set `dimer.difference` to Forward or Central",
             });
         }
@@ -254,19 +254,21 @@ impl Optimizer {
         Ok(ManualStep::new(self, kind))
     }
 
-    /// Evaluates the objective at θ twice, and where there is a dimer also as a probe at θ and at the
-    /// probe of an event, all as of one step, and looks for what makes a dimer sense something other
-    /// than the curvature of the loss:
+    /// Evaluates the objective at θ twice and, if there is a dimer, also as a probe at θ and at the probe of
+    /// an event, all as part of one step. It looks for whatever makes a dimer sense something other than the
+    /// curvature of the loss:
     ///
     /// - gradients that differ at the same point: a minibatch that moved, live dropout, another batch or
     ///   mode for the probe;
-    /// - a probe with the gradient of θ to the bit: [`Evaluation::params`](crate::Evaluation::params) is
-    ///   not read (or the loss is linear there, and a dimer without use);
-    /// - elements of the gradient that are not written, or added to what lay there;
+    /// - a gradient at the probe that equals the one at θ to the bit:
+    ///   [`Evaluation::params`](crate::Evaluation::params) is not read (or the loss is linear there, and a
+    ///   dimer is of no use);
+    /// - elements of the gradient that are not written, or that are added to what lay there;
     /// - parameters that the objective changes.
     ///
-    /// Waits for the GPU; takes no step and changes no state. With [`Difference::Exact`](crate::Difference::Exact), whose probes are
-    /// no gradients, as without a dimer.
+    /// Waits for the GPU; takes no step and changes no state. With
+    /// [`Difference::Exact`](crate::Difference::Exact), whose probes are not gradients, the check is the same
+    /// as without a dimer.
     ///
     /// # Errors
     /// [`Error::InconsistentObjective`], which says what was found; [`Error::NonFinite`] if a gradient is
@@ -304,7 +306,7 @@ impl Optimizer {
         }
     }
 
-    /// Makes the pipelines of a kind of step, where it has none yet.
+    /// Makes the pipelines of a kind of step, if it has none yet.
     fn compile(&mut self, kind: StepKind) -> Result<()> {
         let program = self.plan.program(kind).ok_or_else(|| no_dimer("a rotation"))?;
         let place = &mut self.compiled[kind as usize];
@@ -323,7 +325,7 @@ impl Optimizer {
         }
     }
 
-    /// Records a whole step and counts its evaluations; nothing of `self` that a later step sees has changed
+    /// Records a whole step and counts its evaluations; nothing in `self` that a later step sees changes
     /// until [`Self::advance`].
     fn record(
         &mut self,
@@ -353,7 +355,7 @@ impl Optimizer {
         Ok(self.plan.events.kind(event, self.turned))
     }
 
-    /// Hands the hyperparameters of the next step over.
+    /// Hands over the hyperparameters of the next step.
     pub(crate) fn prepare(&mut self) -> Result<()> {
         if let Some(skips) = &self.skips {
             skips.check(&self.gpu, self.index)?;
@@ -419,7 +421,7 @@ impl Drop for PendingSlot {
     }
 }
 
-/// The error of what only a dimer can do.
+/// The error for what only a dimer can do.
 pub(crate) fn no_dimer(what: &'static str) -> Error {
     Error::Unsupported { what, with: "a configuration without a dimer", instead: "set `dimer`" }
 }

@@ -1,4 +1,4 @@
-//! [`Plateau`]: the schedule that probes where the loss is flat, from what the steps before have found; see
+//! [`Plateau`]: the schedule that probes where the loss is flat, based on what earlier steps have found; see
 //! [`Schedule::OnPlateau`](crate::Schedule::OnPlateau).
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::kernels::gpu_types::Record;
 use crate::plan::schedule::Looks;
 use crate::state::State;
 
-/// Decides step by step, from records that were asked for one look before.
+/// Decides step by step, from records that were asked for one look earlier.
 #[derive(Debug)]
 pub(super) struct Plateau {
     shortest: u64,
@@ -40,7 +40,7 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
-    /// Whether a schedule before step `index` can have been so.
+    /// Whether a schedule can have been in this state before step `index`.
     pub(crate) fn is_possible(&self, index: u64) -> bool {
         self.last_event <= index && self.looks.doublings <= u32::BITS
     }
@@ -96,8 +96,8 @@ impl Plateau {
         Ok(index - self.last_event >= wait)
     }
 
-    /// Waits for the records that were asked for, which stay until the next look has begun: one that
-    /// fails is repeated.
+    /// Waits for the records that were asked for, which stay until the next look has begun: a look that fails
+    /// is repeated.
     fn arrive(&mut self, gpu: &Gpu) -> Result<()> {
         if let Some(Window::Asked(read)) = &self.pending {
             self.pending = Some(Window::Arrived(gpu.finish_read(read)?));
@@ -105,7 +105,7 @@ impl Plateau {
         Ok(())
     }
 
-    /// Steps of which a look needs the records.
+    /// The steps whose records a look needs.
     pub(crate) fn window(&self) -> u64 {
         self.shortest
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 
-/// Steps from one look to the next, at most.
+/// Most steps from one look to the next.
 const PERIOD: u32 = 32;
 
 /// What became of the last look.
@@ -22,7 +22,7 @@ pub(super) struct Skips {
     state: Arc<AtomicU8>,
 }
 
-/// Says that the look it belongs to is over, also when its encoder was dropped.
+/// Says that the look it belongs to is over, even if its encoder was dropped.
 struct Look(Arc<AtomicU8>);
 
 impl Look {
@@ -60,9 +60,9 @@ impl Skips {
         found
     }
 
-    /// Whether the steps before step `index` let it begin.
+    /// Whether step `index` may begin after the steps before it.
     pub(super) fn check(&self, gpu: &Gpu, index: u64) -> Result<()> {
-        // Submissions let callbacks run; where the user keeps many back, this does.
+        // Submissions let callbacks run; if the user keeps many back, this does.
         let pending = self.state.load(Ordering::Acquire) == PENDING;
         if pending && index.is_multiple_of(self.period()) {
             gpu.poll()?;

@@ -17,7 +17,7 @@ pub struct Telemetry {
     pub event: bool,
     /// Whether the step changed nothing, because a gradient was not finite.
     pub skipped: bool,
-    /// Loss at the centre, where the objective supplies it and the step evaluated it.
+    /// Loss at the centre, if the objective supplies it and the step evaluated it.
     pub loss: Option<f32>,
     /// C = N·HN, in loss per parameter², of the N that the last event started with.
     pub curvature: f32,
@@ -30,22 +30,22 @@ pub struct Telemetry {
     pub residual: f32,
     /// Radians by which N turned in this step.
     pub angle: f32,
-    /// Why the rotation of this event needed no further gradients, where [`Stop`](crate::Stop) says when.
+    /// Why the rotation of this event needed no further gradients; only with a [`Stop`](crate::Stop).
     pub stop: Option<StopReason>,
-    /// g₁·N with the N of after the rotation; 0 in a step that does not use N.
+    /// g₁·N with the N after the rotation; 0 in a step that does not use N.
     pub projection: f32,
     /// How far θ moved along N besides the base optimizer's step, in units of the parameters: the
     /// saddle-free step; 0 while its gate is closed, and with other translations.
     pub shift: f32,
-    /// ‖g₁‖, unclipped; none in a step that did not measure it
+    /// ‖g₁‖, unclipped; `None` in a step that did not measure it
     /// ([`Config::skip_non_finite`](crate::Config::skip_non_finite)).
     pub gradient_norm: Option<f32>,
-    /// Factor of the norm clip, 1 where it did not act.
+    /// Factor of the norm clip, 1 if it did not act.
     pub clip: f32,
     /// ΔR of the last event.
     pub displacement: f32,
-    /// What [`Displacement::Automatic`](crate::Displacement::Automatic) expects `curvature` to be off
-    /// by, in the same unit: |C(2ΔR) − C(ΔR)| and rounding; 0 with other displacements.
+    /// By how much [`Displacement::Automatic`](crate::Displacement::Automatic) expects `curvature` to be off,
+    /// in the same unit: |C(2ΔR) − C(ΔR)| and rounding; 0 with other displacements.
     pub difference_error: f32,
     /// Steps applied since the start.
     pub updates: u32,
@@ -57,11 +57,11 @@ pub struct Telemetry {
     pub rotations: u32,
 }
 
-/// Why a rotation stopped before its last; see [`Stop`](crate::Stop).
+/// Why an event stopped before its last rotation; see [`Stop`](crate::Stop).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub enum StopReason {
-    /// ‖F‖ is small beside |C|.
+    /// ‖F‖ is small compared with |C|.
     Residual,
     /// The last rotation turned N by a small angle.
     Angle,
@@ -84,13 +84,13 @@ impl StopReason {
 pub struct RegionCurvature {
     /// Names of the tensors that share the dimer.
     pub tensors: Vec<String>,
-    /// C = N·HN of this region, by an estimate that is right in the mean.
+    /// C = N·HN of this region: an unbiased estimate.
     pub curvature: f32,
     /// Mean of `curvature` over the last four events.
     pub curvature_mean: f32,
     /// Standard error of that mean.
     pub curvature_error: f32,
-    /// ‖F‖, of the same estimate.
+    /// ‖F‖, from the same estimate.
     pub residual: f32,
     /// g₁·N over the region's elements, in the last step that used N.
     pub projection: f32,

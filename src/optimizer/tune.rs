@@ -11,14 +11,14 @@ use crate::gpu::{Gpu, Tuning};
 use crate::layout::Layout;
 use crate::objective::{Evaluation, Objective};
 
-/// What is tried, one setting after the other, from the best so far.
+/// What is tried, one setting after the other, starting from the best so far.
 const WORKGROUPS: [u32; 8] = [16, 32, 64, 128, 256, 512, 1024, 2048];
 const WORKGROUP_SIZES: [u32; 5] = [64, 128, 256, 512, 1024];
 
-/// Elements that one measurement takes, at least and at most.
+/// Fewest and most elements of one measurement.
 const LENGTHS: (usize, usize) = (1 << 12, 1 << 24);
 
-/// Rounds of a measurement, of which the fastest counts, and how long one takes at least.
+/// Rounds of a measurement, of which the fastest counts, and the shortest time that a round takes.
 const ROUNDS: u32 = 3;
 const ROUND: Duration = Duration::from_millis(20);
 
@@ -35,12 +35,12 @@ impl Objective for Nothing {
 }
 
 impl Tuning {
-    /// Times steps over about `len` elements (4096 to 2²⁴) with a dozen settings, and returns the
-    /// fastest. Takes memory for 7 vectors, and some seconds, most of them to compile. The device should have nothing else
-    /// to do.
+    /// Times steps over about `len` elements (4096 to 2²⁴) with a dozen settings, and returns the fastest.
+    /// Takes memory for 7 vectors, and a few seconds, most of them for compiling. The device should have
+    /// nothing else to do.
     ///
     /// What it returns may differ from run to run, and with it the last bits of results; keep it with
-    /// [`Tuning::cached`] or by serde.
+    /// [`Tuning::cached`] or with serde.
     ///
     /// ```no_run
     /// use dimer::{Gpu, Tuning};
@@ -79,12 +79,12 @@ impl Tuning {
         Ok(best)
     }
 
-    /// The tuning that the file at `path` has for this device, driver and order of magnitude of `len`,
-    /// or else that of [`Tuning::measure`], which is added to the file.
+    /// The tuning that the file at `path` has for this device, driver and order of magnitude of `len`, or
+    /// else the result of [`Tuning::measure`], which is added to the file.
     ///
     /// # Errors
-    /// [`Error::TuningCache`] for a file that cannot be written or is none of this kind; else as
-    /// [`Tuning::measure`].
+    /// [`Error::TuningCache`] for a file that cannot be written or is not of this kind; otherwise the same as
+    /// for [`Tuning::measure`].
     pub fn cached(gpu: &Gpu, len: usize, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -117,7 +117,7 @@ fn measured_length(len: usize) -> usize {
     len.clamp(LENGTHS.0, LENGTHS.1).next_power_of_two()
 }
 
-/// Seconds of one event with rotation, correction and step.
+/// Seconds that one event takes, with rotation, correction and step.
 fn time(gpu: &Gpu, tuning: Tuning, len: usize) -> Result<f64> {
     let dimer = Dimer {
         rotation: Rotation::Gradient { rate: Rate::Automatic },

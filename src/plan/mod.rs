@@ -17,7 +17,7 @@ use crate::config::{Base, Config, Difference, Dimer, Displacement, RayleighRitz,
 use crate::error::{Error, Result};
 use crate::gpu::{DeviceLimits, Tuning};
 use crate::kernels::bindings::{Access, Vector};
-use crate::kernels::catalogue::Choices;
+use crate::kernels::choices::Choices;
 use crate::kernels::gpu_types::{PIECE_WIDTH, Step, Tables};
 use crate::kernels::switches::{BaseRule, DisplacementRule};
 use crate::kernels::traffic::SLOT_P;

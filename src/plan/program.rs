@@ -17,7 +17,7 @@ pub(crate) enum Stage {
         from: Vector,
         to: Place,
     },
-    /// The loss is taken to where the record finds it, if the objective supplies one.
+    /// The loss is copied to where the record finds it, if the objective supplies one.
     TakeLoss,
     /// The host asks whether the rotation is done, and waits for the answer; if it is, the program goes on
     /// where [`Program::after_stop`] says.
@@ -61,9 +61,9 @@ pub(crate) struct Dispatch {
 /// How many workgroups a dispatch has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grid {
-    /// For each shard, one workgroup a tile.
+    /// For each shard, one workgroup per tile.
     Tiles,
-    /// The same for each of `rows` and `columns`.
+    /// The same for each row and column.
     TilesTimes {
         rows: u32,
         columns: u32,
@@ -75,7 +75,7 @@ pub(crate) enum Grid {
     /// A thread for each region, or a stream for each region of several pieces, with the first shard.
     Regions,
     RegionsOfSeveralPieces,
-    /// A thread for each region, if any is of one piece.
+    /// A thread for each region, if any region has one piece.
     RegionsOfOnePiece,
 }
 
@@ -115,7 +115,7 @@ impl Program {
         self.blocks.get(cursor.block)?.stages.get(cursor.stage)
     }
 
-    /// Moves `cursor` behind its stage.
+    /// Moves `cursor` past its stage.
     pub(crate) fn advance(&self, cursor: &mut Cursor) {
         let Some(block) = self.blocks.get(cursor.block) else { return };
         cursor.stage += 1;
@@ -128,7 +128,7 @@ impl Program {
         }
     }
 
-    /// Every dispatch, those of a repeated block once.
+    /// Every dispatch; those of a repeated block count once.
     pub(crate) fn dispatches(&self) -> impl Iterator<Item = &Dispatch> {
         self.blocks.iter().flat_map(|block| &block.stages).filter_map(|stage| match stage {
             Stage::Dispatch(dispatch) => Some(dispatch),
@@ -136,14 +136,14 @@ impl Program {
         })
     }
 
-    /// The sum of `value` over all stages, repeated ones as often as they run.
+    /// The sum of `value` over all stages; repeated ones count as often as they run.
     pub(crate) fn sum(&self, value: impl Fn(&Stage) -> f64) -> f64 {
         let block =
             |block: &Block| f64::from(block.times) * block.stages.iter().map(&value).sum::<f64>();
         self.blocks.iter().map(block).sum()
     }
 
-    /// Evaluations, or with `point` those there; with a stop, at most so many.
+    /// Number of evaluations, or with `point` of those at that point; with a stop, at most this many.
     pub(crate) fn evaluations(&self, point: Option<Point>) -> u32 {
         let counts = |stage: &Stage| match stage {
             Stage::Evaluate(evaluate) => point.is_none_or(|point| evaluate.point == point),
@@ -158,7 +158,7 @@ impl Dispatch {
         Self { kernel, switches, grid, goal: None }
     }
 
-    /// Bytes that it moves for one element.
+    /// Bytes that it moves per element.
     pub(crate) fn bytes(&self, storage: Storage) -> f64 {
         let bytes = traffic::bytes(self.kernel, &self.switches, storage);
         match self.grid {
@@ -169,7 +169,7 @@ impl Dispatch {
 }
 
 impl Stage {
-    /// Bytes that it moves for one element.
+    /// Bytes that it moves per element.
     pub(crate) fn bytes(&self, storage: Storage) -> f64 {
         match self {
             Self::Dispatch(dispatch) => dispatch.bytes(storage),

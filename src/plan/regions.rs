@@ -13,7 +13,7 @@ use crate::layout::Layout;
 /// Elements of the smallest piece that is cut from a larger one.
 const MIN_PIECE: usize = 1024;
 
-/// Pieces of one tensor at most, but for those that tiles cut: what one reduction has to add.
+/// Most pieces of one tensor, except those that tiles cut: what one reduction has to add.
 const MAX_PIECES: usize = 2048;
 
 /// The regions of one layout.
@@ -31,7 +31,7 @@ pub(crate) struct Regions {
 }
 
 impl Regions {
-    /// None for a global dimer.
+    /// `None` for a global dimer.
     pub(super) fn new(layout: &Layout, scope: Scope, shards: &[Range<usize>]) -> Option<Self> {
         let tensors = layout.tensors();
         let of_tensor: Vec<usize> = match scope {
@@ -136,13 +136,13 @@ impl Regions {
         workgroups(self.several, workgroup_size)
     }
 
-    /// Whether any region is of one piece.
+    /// Whether any region has one piece only.
     pub(crate) fn has_single(&self) -> bool {
         self.several < self.entries.len()
     }
 
     /// Regions of several pieces each take a stream of one dispatch, and all of them a thread; everything
-    /// else walks what there is in few workgroups.
+    /// else gets by with few workgroups.
     pub(super) fn check_workgroups(&self, tuning: &Tuning, limits: &DeviceLimits) -> Result<()> {
         check_workgroups(self.several, self.entries.len(), tuning, limits)
     }

@@ -1,5 +1,5 @@
 //! [`Events`]: which steps are events, and what kind of step each is; and the looks of
-//! [`Schedule::OnPlateau`](crate::Schedule::OnPlateau) at what the steps before have found.
+//! [`Schedule::OnPlateau`](crate::Schedule::OnPlateau) at what earlier steps have found.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::kernels::gpu_types::{Record, SKIPPED};
 /// Which steps are events, and which are corrected.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Events {
-    /// None without a dimer.
+    /// `None` without a dimer.
     schedule: Option<Schedule>,
     correction: Correction,
 }
@@ -24,7 +24,7 @@ impl Events {
         }
     }
 
-    /// Whether step `index` is an event, where its number alone tells.
+    /// Whether step `index` is an event, if its number alone decides that.
     pub(crate) fn is_event(&self, index: u64) -> Option<bool> {
         match self.schedule {
             None => Some(false),
@@ -35,7 +35,7 @@ impl Events {
         }
     }
 
-    /// What a step does with the dimer, `turned` telling whether an event has turned N before.
+    /// What a step does with the dimer; `turned` says whether an event has turned N before.
     pub(crate) fn kind(&self, event: bool, turned: bool) -> StepKind {
         match (self.schedule, self.correction) {
             (Some(_), _) if event => StepKind::Event,
@@ -83,7 +83,7 @@ pub(crate) struct Looks {
 }
 
 impl Looks {
-    /// `ratio` is how many times the longest wait is the shortest.
+    /// `ratio` is the longest wait divided by the shortest.
     pub(crate) fn take_in(
         &mut self,
         records: &[Record],
@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    /// Without a loss the gradient norm alone tells, and skipped steps do not count.
+    /// Without a loss the gradient norm alone decides, and skipped steps do not count.
     #[test]
     fn looks_at_gradients_where_there_is_no_loss() {
         let mut looks = Looks::default();

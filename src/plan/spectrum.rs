@@ -24,8 +24,8 @@ impl SpectrumPlan {
     /// A block of `count` modes.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for settings that it cannot measure with; [`Error::InvalidArgument`] for a count
-    /// out of range.
+    /// [`Error::Unsupported`] for settings that it cannot measure with; [`Error::InvalidArgument`] for a
+    /// count out of range.
     pub(crate) fn new(dimer: &Dimer, layout: &Layout, count: usize) -> Result<Self> {
         if dimer.difference == Difference::Exact || dimer.displacement == Displacement::Automatic {
             return Err(Error::Unsupported {
@@ -50,8 +50,8 @@ impl SpectrumPlan {
         BASIS * self.count
     }
 
-    /// The gradient at θ, then a product along every mode, then so many rotations, each with a product along
-    /// every force.
+    /// The gradient at θ, then a product along every mode, then this many rotations, each with a product
+    /// along every force.
     pub(crate) fn program(&self, rotations: u32) -> Program {
         let gradient =
             Evaluate { point: Point::Centre, asks: Asks::Gradient, into: Vector::Gradient };
@@ -88,7 +88,7 @@ impl SpectrumPlan {
         }
     }
 
-    /// Rayleigh–Ritz in the span of x, or with `parts` 2 also u, or with 3 also p.
+    /// Rayleigh–Ritz in the span of x; with `parts` 2 also of u, with 3 also of p.
     fn rotate(&self, stages: &mut Vec<Stage>, parts: u32) {
         let goal = Goal { slot: 0, parts };
         let rows = parts * self.count as u32;

@@ -1,5 +1,5 @@
-//! The programs of a step: of the base optimizer alone, corrected along N, an event, and a rotation that leaves
-//! the parameters alone.
+//! The programs of a step: of the base optimizer alone, corrected along N, an event, and a rotation that
+//! leaves the parameters alone.
 
 use super::program::{Asks, Block, Cursor, Dispatch, Evaluate, Grid, Place, Program, Stage};
 use super::{StepKind, base_rule, displacement_rule};
@@ -13,7 +13,7 @@ use crate::kernels::switches::{DisplacementRule, RotationRule, Switches, Transla
 use crate::kernels::traffic::{SLOT_HN, SLOT_HP, SLOT_HU, SLOT_N};
 use crate::objective::Point;
 
-/// The program of a step of `kind`; none without a dimer where it needs one.
+/// The program of a step of `kind`; `None` if it needs a dimer and there is none.
 pub(super) fn program(config: &Config, kind: StepKind) -> Option<Program> {
     let mut writer = Writer::default();
     match (kind, &config.dimer) {
@@ -81,7 +81,7 @@ impl Writer {
         self.stages.push(Stage::Dispatch(Dispatch::new(kernel, grid, switches)));
     }
 
-    /// Ends a block that runs once, then one of `stages` that runs so many times.
+    /// Ends a block that runs once, then adds one of `stages` that runs this many times.
     fn repeat(&mut self, times: u32, stages: Vec<Stage>) {
         self.end_block();
         if times > 0 {
@@ -138,9 +138,9 @@ fn event(writer: &mut Writer, config: &Config, dimer: &Dimer, kind: StepKind) {
     update(writer, config, dimer, kind);
 }
 
-/// The evaluations along one direction, whose probe is placed: into `probe_gradient`, or with central
-/// differences also from the other side. Of a direction other than N, whose gradient at the centre is not
-/// wanted, the first of the pair is kept in `slot` of the workspace.
+/// The evaluations along one direction, whose probe has been placed: into `probe_gradient`, or with central
+/// differences also from the other side. For a direction other than N, where the gradient at the centre is
+/// not wanted, the first of the pair is kept in `slot` of the workspace.
 fn measure_along(writer: &mut Writer, dimer: &Dimer, slot: Option<u32>) {
     let stages = &mut writer.stages;
     let asks = match dimer.difference {
@@ -283,7 +283,8 @@ fn update(writer: &mut Writer, config: &Config, dimer: &Dimer, kind: StepKind) {
         dimer: true,
         moves,
         rotation,
-        // Of a rotation by Rayleigh–Ritz the product is taken, and the mean of a central pair is in place.
+        // A rotation by Rayleigh–Ritz has taken its product already, and the mean of a central pair is in
+        // place.
         difference: if rotation == RotationRule::Gradient {
             dimer.difference
         } else {

@@ -58,11 +58,11 @@ pub struct Reference {
     pub curvature_error: f64,
     /// ‖F‖ of the last event.
     pub residual: f64,
-    /// κ, the largest curvature seen of late; see [`Rate::Automatic`].
+    /// κ, the largest curvature seen recently; see [`Rate::Automatic`].
     pub curvature_scale: f64,
     /// η of the last event.
     pub rate: f64,
-    /// One for each dimer, where there are several; of them only what lies along N counts.
+    /// One for each dimer, if there are several; in each, only what lies along N counts.
     pub regions: Vec<Self>,
     /// Rotations of the last event by Rayleigh–Ritz.
     pub rotations: u32,
@@ -74,9 +74,9 @@ pub struct Reference {
     pub direction: Vec<f64>,
     /// g₁·N of the last step, or 0 if it did not use it.
     pub projection: f64,
-    /// The last step's length along N beside that of the base optimizer.
+    /// The last step's length along N, in addition to that of the base optimizer.
     pub shift: f64,
-    /// What the bounds of that length are scaled by.
+    /// The factor on the bounds of that length.
     pub reach: f64,
     config: Config,
     /// The group of each element.
@@ -121,8 +121,8 @@ impl Reference {
         reference
     }
 
-    /// Takes one step on the loss whose gradient is given. Events are those of
-    /// [`Schedule::Every`]; other schedules tell by [`Reference::step_as`].
+    /// Takes one step on the loss whose gradient is given. Events are those of [`Schedule::Every`]; for other
+    /// schedules use [`Reference::step_as`].
     pub fn step(&mut self, gradient: impl FnMut(&[f64]) -> Vec<f64>) {
         let event = match self.config.dimer.as_ref().map(|dimer| dimer.schedule) {
             Some(Schedule::Every(interval)) => (self.index + 1).is_multiple_of(interval.into()),
@@ -270,7 +270,7 @@ impl Reference {
         self.displacement_factor = next.clamp(1e-6, 1e-2);
     }
 
-    /// Hd = (g₂ − g₁)/ΔR; zero in groups without dimer.
+    /// Hd = (g₂ − g₁)/ΔR; zero in groups without the dimer.
     pub(super) fn product(&self, distance: f64, g1: &[f64], g2: &[f64]) -> Vec<f64> {
         g1.iter()
             .zip(g2)
@@ -279,7 +279,7 @@ impl Reference {
             .collect()
     }
 
-    /// `vector`, zero in groups without dimer.
+    /// `vector`, zero in groups without the dimer.
     pub(super) fn masked(&self, vector: &[f64]) -> Vec<f64> {
         let parts = vector.iter().zip(&self.groups);
         parts.map(|(x, group)| if group.dimer { *x } else { 0.0 }).collect()
@@ -287,14 +287,14 @@ impl Reference {
 
     /// N ← normalize(N − η F), with F = HN − C N, C = N·HN and HN = (g₂ − g₁)/ΔR.
     ///
-    /// With gradients (not forces) this sign leads to the lowest eigenvalue. A group without
-    /// dimer takes no part: its elements of HN count as zero.
+    /// With gradients (not forces) this sign leads to the lowest eigenvalue. A group without the dimer takes
+    /// no part: its elements of HN count as zero.
     pub fn rotate_by_gradient(&mut self, rate: Rate, distance: f64, g1: &[f64], g2: &[f64]) {
         let product = self.product(distance, g1, g2);
         self.rotate_along(rate, &product);
     }
 
-    /// The same from HN, for the N at hand of whatever length.
+    /// The same from HN, for the current N, of any length.
     fn rotate_along(&mut self, rate: Rate, product: &[f64]) {
         let length = norm(&self.orientation);
         let unit: Vec<f64> = self.orientation.iter().map(|n| n / length).collect();
@@ -317,8 +317,8 @@ impl Reference {
         self.orientation = turned.iter().map(|n| n / length).collect();
     }
 
-    /// f·Hf − C for the direction f of the last rotational force, which C before and after the
-    /// last turn implies; 0 where that turn was too small to tell.
+    /// f·Hf − C for the direction f of the last rotational force, which follows from C before and after the
+    /// last turn; 0 where that turn was too small to tell.
     ///
     /// With t = η‖F‖ the turn was N′ = (N − t f)/√(1 + t²), so that
     /// C′ (1 + t²) = C − 2 t ‖F‖ + t² f·Hf.

@@ -1,10 +1,10 @@
-//! Several dimers: one reference for each region, of which only what lies along N counts.
+//! Several dimers: one reference for each region, in which only what lies along N counts.
 
 use super::Reference;
 use crate::config::{Dimer, Rotation, Scope};
 use crate::layout::Layout;
 
-/// For each element, the number of its region; none with a global dimer.
+/// For each element, the number of its region; `None` with a global dimer.
 fn regions_of(layout: &Layout, scope: Scope) -> Option<Vec<usize>> {
     let tensors = layout.tensors();
     let keys: Vec<usize> = match scope {

@@ -14,8 +14,8 @@ impl Reference {
         self.curvature_error = (squares / (count * (count - 1.0).max(1.0))).sqrt();
     }
 
-    /// Moves θ along N where the translation says so, and returns the gradient for the base
-    /// optimizer. `last` are projection and shift of the step before.
+    /// Moves θ along N where the translation says so, and returns the gradient for the base optimizer. `last`
+    /// is the projection and the shift of the previous step.
     pub(super) fn translate(
         &mut self,
         dimer: &Dimer,

@@ -14,13 +14,13 @@ use crate::plan::spectrum::SpectrumPlan;
 use crate::player::{Compiled, Player, Stand};
 use crate::state::{BindGroups, STEP_STRIDE, UNIFORM, VECTOR, Workspace, orientation};
 
-/// The k lowest eigenpairs of the Hessian at the parameters of an [`Optimizer`], as a block with
-/// Rayleigh–Ritz in the span of all modes, forces and directions (block LOBPCG, Knyazev 2001, SIAM J.
-/// Sci. Comput. 23, 517). For looking at a loss, not for training: all gradients must be of the same
-/// function, such as the full batch.
+/// The k lowest eigenpairs of the Hessian at the parameters of an [`Optimizer`], found as a block by
+/// Rayleigh–Ritz in the span of all modes, forces and directions (block LOBPCG, Knyazev 2001, SIAM J. Sci.
+/// Comput. 23, 517). For looking at a loss, not for training: all gradients must be of the same function,
+/// such as that of the full batch.
 ///
-/// It measures by forward differences at the optimizer's [`Dimer::displacement`], and takes 6k vectors
-/// on the GPU. The optimizer is borrowed for as long; its parameters are where the spectrum is.
+/// It measures by forward differences at the optimizer's [`Dimer::displacement`], and takes 6k vectors on the
+/// GPU. It borrows the optimizer; the spectrum is the one at the optimizer's parameters.
 ///
 /// [`Dimer::displacement`]: crate::Dimer::displacement
 ///
@@ -70,7 +70,7 @@ impl<'a> Spectrum<'a> {
     /// A block of `count` random modes, from 1 to 8, at the parameters of `optimizer`.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for another count, and for more modes than elements under the dimer;
+    /// [`Error::InvalidArgument`] for any other count, and for more modes than elements under the dimer;
     /// [`Error::Unsupported`] without a dimer, and with an automatic displacement or exact products;
     /// [`Error::LimitTooSmall`], [`Error::OutOfMemory`].
     pub fn new(optimizer: &'a mut Optimizer, count: usize, seed: u64) -> Result<Self> {
@@ -98,12 +98,12 @@ impl<'a> Spectrum<'a> {
         Ok(Self { plan, shards, workspace, results, groups, optimizer })
     }
 
-    /// Improves the modes at the current parameters by so many rotations, at 1 + k + k · `rotations`
-    /// gradients, in one submission. The optimizer takes no step.
+    /// Improves the modes at the current parameters by this many rotations, at the cost of 1 + k + k ·
+    /// `rotations` gradients, in one submission. The optimizer takes no step.
     ///
     /// # Errors
-    /// What the objective returns, [`Error::Rejected`], [`Error::DeviceLost`]. A gradient that is not
-    /// finite is found by [`Spectrum::read`]. The modes are as they were then, but for the turns before it.
+    /// What the objective returns, [`Error::Rejected`], [`Error::DeviceLost`]. A gradient that is not finite
+    /// is found by [`Spectrum::read`]; the modes are then as they were, except for the turns before it.
     pub fn rotate(
         &mut self,
         objective: &mut (impl Objective + ?Sized),
@@ -160,7 +160,7 @@ impl<'a> Spectrum<'a> {
     /// The asynchronous twin of [`Spectrum::read`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as for [`Spectrum::read`].
     pub async fn read_async(&self) -> Result<Vec<Eigenpair>> {
         let gpu = &self.optimizer.gpu;
         let results = finite(&gpu.read_async(&self.found()).await?)?;
@@ -175,7 +175,7 @@ impl<'a> Spectrum<'a> {
         Ok(modes)
     }
 
-    /// What the kernels have found, but for their partials.
+    /// What the kernels have found, without their partials.
     fn found(&self) -> GpuSlice {
         let size = size_of::<Results>() as u64;
         GpuSlice { buffer: self.results.clone(), offset: 0, size }
@@ -219,7 +219,7 @@ fn finite(bytes: &[u8]) -> Result<Results> {
     Ok(results)
 }
 
-/// Every vector to aim at, with each number of vectors in use.
+/// A goal for every vector that a dispatch can aim at, with each number of vectors in use.
 fn goals(gpu: &Gpu, count: usize) -> Result<wgpu::Buffer> {
     let basis = BASIS * count;
     let buffer = gpu.allocate("goals", (BASIS * basis) as u64 * STEP_STRIDE, UNIFORM)?;
@@ -250,7 +250,7 @@ fn write_random(
     let all: Vec<usize> = (0..layout.tensors().len()).collect();
     let mut vectors: Vec<Vec<f32>> = Vec::new();
     for mode in 0..plan.count {
-        // Streams of one generator, far from each other.
+        // Streams of one generator, far apart.
         let seed = seed.wrapping_add((mode as u64) << 32);
         let random = orientation::random(layout, std::slice::from_ref(&all), seed);
         let vector = orthogonal(random, &vectors);
@@ -262,7 +262,7 @@ fn write_random(
     }
 }
 
-/// The part of `vector` outside `others`, of unit length: few elements make random vectors all but
+/// The part of `vector` outside `others`, of unit length: with few elements, random vectors may be almost
 /// parallel.
 fn orthogonal(vector: Vec<f32>, others: &[Vec<f32>]) -> Vec<f32> {
     let mut wide: Vec<f64> = vector.into_iter().map(f64::from).collect();

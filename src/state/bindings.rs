@@ -7,19 +7,19 @@ use crate::config::Storage;
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuSlice, group_layout, numbered, vectors_layout};
 use crate::kernels::bindings::{Bindings, Entry, Extra, Resource, STEP_GROUP, Vector};
-use crate::kernels::catalogue::Choices;
+use crate::kernels::choices::Choices;
 use crate::kernels::gpu_types::{BLOCK, Shard, Step};
 use crate::layout::Layout;
 use crate::plan::Plan;
 
-/// Vectors that lie shard by shard, one behind the other.
+/// Vectors that lie shard by shard, one after the other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Workspace<'a> {
     pub slice: Option<&'a GpuSlice>,
-    /// How many they are, and bytes of one element.
+    /// How many there are, and the bytes per element.
     pub vectors: usize,
     pub width: u64,
-    /// What a block of modes has found, and the goals of its dispatches, of so many bytes each.
+    /// What a block of modes has found, and the goals of its dispatches, of this many bytes each.
     pub modes: Option<(&'a wgpu::Buffer, &'a wgpu::Buffer, u64)>,
 }
 
@@ -40,7 +40,7 @@ struct ShardGroups {
 }
 
 impl BindGroups {
-    /// Those of `wanted`, over `shards`.
+    /// The bind groups of `wanted`, over `shards`.
     pub(crate) fn new(
         gpu: &Gpu,
         layout: &Layout,
@@ -108,13 +108,13 @@ impl BindGroups {
         &self.step
     }
 
-    /// Group 2, where a kernel has one.
+    /// Group 2, if a kernel has one.
     pub(crate) fn extra(&self, extra: Extra) -> Option<&wgpu::BindGroup> {
         self.extra.as_ref().filter(|(of, _)| *of == extra).map(|(_, group)| group)
     }
 }
 
-/// What the entries of one shard lie in.
+/// Where the entries of one shard lie.
 struct Parts<'a> {
     plan: &'a Plan,
     state: &'a State,

@@ -23,13 +23,13 @@ pub(crate) const STEP_SLOTS: u32 = 256;
 /// Bytes from one slot to the next: the largest alignment that uniform offsets can need.
 pub(crate) const STEP_STRIDE: u64 = 256;
 
-/// Buffers of the user that the optimizer is to work in; see
+/// The user's buffers that the optimizer is to work in; see
 /// [`Optimizer::with_buffers`](crate::Optimizer::with_buffers).
 ///
-/// Each needs the usages `STORAGE`, `COPY_SRC` and `COPY_DST`, and at least [`Layout::bytes`]
-/// bytes at an offset aligned for storage bindings. `params` and `probe` must lie in buffers of
-/// their own; the two gradients may share one. All must come from the [`wgpu::Instance`] of the
-/// [`Gpu`]: wgpu cannot tell, and panics, when objects of two instances meet.
+/// Each needs the usages `STORAGE`, `COPY_SRC` and `COPY_DST`, and at least [`Layout::bytes`] bytes at an
+/// offset aligned for storage bindings. `params` and `probe` must lie in buffers of their own; the two
+/// gradients may share one. All must come from the [`wgpu::Instance`] of the [`Gpu`]: wgpu cannot tell
+/// objects of two instances apart, and panics if they meet.
 #[derive(Clone, Debug, Default)]
 pub struct Buffers {
     /// θ; the optimizer reads and writes it in place. Allocated if `None`.
@@ -42,7 +42,7 @@ pub struct Buffers {
     pub probe_gradient: Option<GpuSlice>,
 }
 
-/// The GPU buffers of one optimizer; none for vectors that the configuration does not have.
+/// The GPU buffers of one optimizer; `None` for vectors that the configuration does not have.
 #[derive(Debug)]
 pub(crate) struct State {
     pub params: GpuSlice,
@@ -59,7 +59,7 @@ pub(crate) struct State {
     /// Four bytes into which an objective writes its loss.
     pub loss: wgpu::Buffer,
     pub blocks: wgpu::Buffer,
-    /// None with a global dimer.
+    /// `None` with a global dimer.
     pub regions: Option<RegionBuffers>,
     pub tables: wgpu::Buffer,
     pub steps: wgpu::Buffer,
@@ -80,7 +80,7 @@ pub(crate) const VECTOR: BufferUsages =
 pub(crate) const UNIFORM: BufferUsages = BufferUsages::UNIFORM.union(BufferUsages::COPY_DST);
 
 impl State {
-    /// Allocates what the user did not bring. Everything is zero but the tables.
+    /// Allocates what the user did not provide. Everything is zero except the tables.
     pub(crate) fn new(gpu: &Gpu, layout: &Layout, plan: &Plan, buffers: Buffers) -> Result<Self> {
         check_separate(&buffers)?;
         let elements = layout.padded_len() as u64;
@@ -125,7 +125,7 @@ impl State {
         Ok(state)
     }
 
-    /// Zeroes the gaps between the tensors of θ, on which norms rely.
+    /// Zeroes the gaps between the tensors of θ; norms rely on these zeros.
     fn clear_padding(&self, gpu: &Gpu, layout: &Layout) -> Result<()> {
         let ends = layout.tensors().iter().skip(1).map(|t| t.offset).chain([layout.padded_len()]);
         let mut encoder = gpu.encoder("padding");
@@ -140,7 +140,7 @@ impl State {
         gpu.submit("the padding of params", encoder)
     }
 
-    /// The memory of `vector`; none where the configuration does not have it.
+    /// The memory of `vector`; `None` if the configuration does not have it.
     pub(crate) fn vector(&self, vector: Vector) -> Option<&GpuSlice> {
         match vector {
             Vector::Params => Some(&self.params),
@@ -258,9 +258,9 @@ fn check_slice(gpu: &Gpu, what: &'static str, slice: GpuSlice, bytes: u64) -> Re
         ));
     }
     if slice.size < bytes {
-        return refuse(format!("it has {} bytes, the padded layout needs {bytes}", slice.size));
+        return refuse(format!("it has {} bytes, but the padded layout needs {bytes}", slice.size));
     }
-    // Only using a buffer tells whose it is.
+    // Which device a buffer belongs to shows only when it is used.
     let used = gpu.validated("a buffer", || {
         let mut encoder = gpu.encoder("a buffer");
         encoder.clear_buffer(&slice.buffer, 0, Some(0));

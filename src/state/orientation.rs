@@ -13,8 +13,8 @@ pub(crate) fn random(layout: &Layout, regions: &[Vec<usize>], seed: u64) -> Vec<
     unit(layout, regions, orientation).expect("a normal number is not zero")
 }
 
-/// The unit vector along a padded one in each of `regions`, zero in groups without dimer; none if it
-/// is zero all over a region that the dimer reaches.
+/// The unit vector along a padded one in each of `regions`, zero in groups without the dimer; `None` if it is
+/// all zero in a region that the dimer reaches.
 pub(crate) fn unit(
     layout: &Layout,
     regions: &[Vec<usize>],
@@ -42,7 +42,7 @@ fn slot(tensor: &Tensor) -> std::ops::Range<usize> {
     tensor.offset..tensor.offset + tensor.len
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): enough for a start direction, and the same everywhere.
+/// SplitMix64 (Steele, Lea, Flood 2014): good enough for a start direction, and the same everywhere.
 struct SplitMix(u64);
 
 impl SplitMix {

@@ -2,8 +2,9 @@
 
 use std::mem::offset_of;
 
-use crate::config::Storage;
-use crate::kernels::catalogue::{Choices, Kernel, Source};
+use crate::config::{Difference, Storage};
+use crate::kernels::catalogue::{Kernel, Source};
+use crate::kernels::choices::Choices;
 use crate::kernels::gpu_types::{
     BLOCK, BY_ANGLE, BY_RESIDUAL, CALIBRATION_OFFSET, EVENT, Goal, GroupEntry, LATEST_OFFSET,
     MAX_GROUPS, MAX_WORKGROUPS, PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH, Piece, RING, RITZ,
@@ -56,15 +57,17 @@ fn structs_of_modes_match_the_host() {
 #[test]
 fn switches_match_the_host() {
     let module = module(Kernel::RotateTranslate);
-    let all = [
-        BaseRule::WGSL,
-        RotationRule::WGSL,
-        TranslationRule::WGSL,
-        DisplacementRule::WGSL,
-        DIFFERENCES,
-    ];
-    for (value, name) in all.iter().flat_map(|names| (0..).zip(*names)) {
-        assert_eq!(constant_in(&module, name), value, "{name}");
+    macro_rules! same {
+        ($($rule:ident),*) => {$(
+            for (name, rule) in $rule::WGSL.iter().zip($rule::ALL) {
+                assert_eq!(constant_in(&module, name), *rule as u32, "{rule:?}");
+            }
+        )*};
+    }
+    same!(BaseRule, RotationRule, TranslationRule, DisplacementRule);
+    let differences = [Difference::Forward, Difference::Central, Difference::Exact];
+    for (name, difference) in DIFFERENCES.iter().zip(differences) {
+        assert_eq!(constant_in(&module, name), difference as u32, "{name}");
     }
 }
 

@@ -105,7 +105,8 @@ fn wide(values: &[f32]) -> Vec<f64> {
 
 #[track_caller]
 fn assert_within(what: &str, found: f64, expected: f64, bound: f64) {
-    assert!((found - expected).abs() <= bound, "{what}: {found:e}, {expected:e}, {bound:e}");
+    let within = approx::abs_diff_eq!(found, expected, epsilon = bound);
+    assert!(within, "{what}: {found:e}, {expected:e}, {bound:e}");
 }
 
 /// One of the sums at two scales, as the kernels choose it.

@@ -10,18 +10,9 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
 use crate::config::Storage;
-use crate::kernels::catalogue::{Choices, Kernel, SHARED, Source, builds_on};
+use crate::kernels::catalogue::{Kernel, SHARED, Source, builds_on};
+use crate::kernels::choices::Choices;
 use crate::kernels::switches::{BaseRule, Switch};
-
-/// The rules of the base optimizers by their number.
-const BASES: [BaseRule; 6] = [
-    BaseRule::Sgd,
-    BaseRule::Momentum,
-    BaseRule::Nesterov,
-    BaseRule::Adam,
-    BaseRule::AdamW,
-    BaseRule::Sophia,
-];
 
 /// Everything that devices and configurations choose between.
 fn choices() -> Vec<Choices> {
@@ -44,7 +35,7 @@ fn settings(source: &Source, choices: Choices) -> Vec<PipelineConstants> {
     for switch in source.switches() {
         let values: Vec<u32> = match (switch, switch.values()) {
             (Switch::Base, _) => (0..)
-                .zip(BASES)
+                .zip(BaseRule::ALL)
                 .filter(|(_, base)| base.moments() == choices.moments)
                 .map(|(value, _)| value)
                 .collect(),

@@ -1,9 +1,9 @@
 //! The same step as a chain of textbook operations: the baseline that fused kernels are measured
 //! against, and a second implementation to check them by.
 //!
-//! It makes the passes over memory that eager code makes, one operation a kernel. It covers what
-//! a comparison needs and no more: one group, a fixed rotation rate, an absolute displacement,
-//! projection on every event or step, no clipping, no guard against non-finite gradients.
+//! It makes the passes over memory that eager code makes, one operation per kernel. It covers what a
+//! comparison needs and no more: one group, a fixed rotation rate, an absolute displacement, projection on
+//! every event or step, no clipping, no guard against non-finite gradients.
 
 mod chains;
 mod operations;
@@ -93,11 +93,11 @@ struct Vectors {
 }
 
 impl UnfusedOptimizer {
-    /// As [`Optimizer::new`](crate::Optimizer::new), for the configurations that this twin has.
+    /// Like [`Optimizer::new`](crate::Optimizer::new), for the configurations that this twin supports.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for what it does not have; else as there. One binding must hold
-    /// a whole vector.
+    /// [`Error::Unsupported`] for what it does not support; otherwise the same as for
+    /// [`Optimizer::new`](crate::Optimizer::new). One binding must hold a whole vector.
     pub fn new(gpu: &Gpu, layout: Layout, config: Config, params: &[f32]) -> Result<Self> {
         config.validate()?;
         check_supported(&layout, &config)?;
@@ -153,10 +153,10 @@ impl UnfusedOptimizer {
         })
     }
 
-    /// As [`Optimizer::step`](crate::Optimizer::step).
+    /// Like [`Optimizer::step`](crate::Optimizer::step).
     ///
     /// # Errors
-    /// As there.
+    /// The same as for [`Optimizer::step`](crate::Optimizer::step).
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let kind = self.events.kind(self.events.is_event(self.index).unwrap_or(false), self.turned);
         let mut encoder = self.begin(objective, kind)?;
@@ -172,10 +172,10 @@ impl UnfusedOptimizer {
         Ok(())
     }
 
-    /// As [`Optimizer::rotate`](crate::Optimizer::rotate).
+    /// Like [`Optimizer::rotate`](crate::Optimizer::rotate).
     ///
     /// # Errors
-    /// As there.
+    /// The same as for [`Optimizer::rotate`](crate::Optimizer::rotate).
     pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.begin(objective, StepKind::Event)?;
         encode(&mut encoder, &self.rotate);
@@ -203,7 +203,7 @@ impl UnfusedOptimizer {
     /// θ without padding.
     ///
     /// # Errors
-    /// As [`Optimizer::read_params`](crate::Optimizer::read_params).
+    /// The same as for [`Optimizer::read_params`](crate::Optimizer::read_params).
     pub fn read_params(&self) -> Result<Vec<f32>> {
         self.read(&self.buffers.params)
     }
@@ -211,7 +211,7 @@ impl UnfusedOptimizer {
     /// N without padding.
     ///
     /// # Errors
-    /// As [`Optimizer::read_params`](crate::Optimizer::read_params).
+    /// The same as for [`Optimizer::read_params`](crate::Optimizer::read_params).
     pub fn read_orientation(&self) -> Result<Vec<f32>> {
         self.read(&GpuSlice::whole(self.buffers.orientation.clone()))
     }
@@ -303,10 +303,10 @@ fn check_supported(layout: &Layout, config: &Config) -> Result<()> {
     let unsupported =
         |what, instead| Err(Error::Unsupported { what, with: "the unfused optimizer", instead });
     if layout.groups() != [Group::default()] {
-        return unsupported("a group of its own", "use the default group alone");
+        return unsupported("a group other than the default one", "use the default group alone");
     }
     if matches!(config.base, Base::Sophia(_)) {
-        return unsupported("Base::Sophia", "set `base` to another");
+        return unsupported("Base::Sophia", "set `base` to another one");
     }
     if config.max_gradient_norm.is_some() {
         return unsupported("a gradient clip", "set `max_gradient_norm` to None");

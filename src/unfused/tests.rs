@@ -42,7 +42,7 @@ fn element_wise_operations_match_f64() {
                     // Square roots may be off by 3 units, quotients by 2.5 (WGSL specification).
                     let bound = 4.0 * UNIT * magnitude + UNDERFLOW;
                     assert!(
-                        (f64::from(found) - expected).abs() <= bound,
+                        approx::abs_diff_eq!(f64::from(found), expected, epsilon = bound),
                         "[{i}]: {found:e}, expected {expected:e}"
                     );
                 }
@@ -63,7 +63,8 @@ fn dot_matches_f64() {
             let (sum, magnitude) = (products().sum::<f64>(), products().map(f64::abs).sum::<f64>());
             // This textbook dot has no scales: what falls below the normal f32 is lost.
             let bound = 1e-6 * magnitude + products().count() as f64 * UNDERFLOW;
-            assert!((f64::from(found) - sum).abs() <= bound, "{found:e}, expected {sum:e}");
+            let within = approx::abs_diff_eq!(f64::from(found), sum, epsilon = bound);
+            assert!(within, "{found:e}, expected {sum:e}");
         }
     }
 }

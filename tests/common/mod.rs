@@ -4,10 +4,11 @@
 pub mod checkpoints;
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dimer::{
     Adam, Base, Config, Correction, Difference, Dimer, Displacement, Gpu, GpuSlice, HostObjective,
-    Layout, Optimizer, Project, Rate, Rotation, Schedule, Scope, Sgd, Sophia, Translation,
+    Layout, Optimizer, Project, Rate, Rotation, Schedule, Scope, Sgd, Sophia, Translation, Tuning,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -18,10 +19,27 @@ pub const UNIT: f64 = 1.0 / (1 << 24) as f64;
 /// The lengths that kernels are tested at: one, odd, prime, around a block and a tile.
 pub const LENGTHS: [usize; 9] = [1, 3, 63, 64, 65, 255, 1023, 4099, 1_000_003];
 
-/// The device of this test binary. Without an adapter the test fails and says what to install.
+/// The device of this test: one of as many as tests run at once, so that none waits for another's work, and all
+/// find their kernels compiled. Without an adapter the test fails and says what to install.
 pub fn gpu() -> Gpu {
-    static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| Gpu::new().unwrap_or_else(|error| panic!("{error}"))).clone()
+    static GPUS: OnceLock<Vec<OnceLock<Gpu>>> = OnceLock::new();
+    static TESTS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static TEST: usize = TESTS.fetch_add(1, Ordering::Relaxed);
+    }
+    let gpus = GPUS.get_or_init(|| {
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..count).map(|_| OnceLock::new()).collect()
+    });
+    let gpu = &gpus[TEST.with(|test| test % gpus.len())];
+    gpu.get_or_init(|| Gpu::new().unwrap_or_else(|error| panic!("{error}"))).clone()
+}
+
+/// The same with the smallest workgroups: on a software renderer a step of a short vector takes half the time.
+/// For what is said of a method, whatever the order of its sums.
+pub fn quick_gpu() -> Gpu {
+    let gpu = gpu();
+    gpu.with_tuning(Tuning { workgroup_size: 32, ..*gpu.tuning() }).expect("a tuning")
 }
 
 /// A generator whose seed is printed, so that a failure can be run again.
@@ -62,10 +80,10 @@ pub fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().copied().map(f64::from).collect()
 }
 
-/// Fails unless |found − expected| ≤ bound; NaN fails.
+/// Fails unless |found − expected| ≤ bound; NaN fails, as in every comparison of `approx`.
 #[track_caller]
 pub fn assert_within(what: &str, found: f64, expected: f64, bound: f64) {
-    let within = (found - expected).abs() <= bound;
+    let within = approx::abs_diff_eq!(found, expected, epsilon = bound);
     assert!(within, "{what}: found {found:e}, expected {expected:e}, bound {bound:e}");
 }
 
@@ -175,4 +193,21 @@ pub fn counted(gpu: &Gpu) -> [isize; 8] {
 pub fn state(optimizer: &Optimizer) -> (Vec<u32>, Vec<u32>) {
     let n = optimizer.read_orientation().unwrap().unwrap_or_default();
     (bits(&optimizer.read_params().unwrap()), bits(&n))
+}
+
+/// Runs `body` in a process that runs nothing else, for what is measured of a whole process. `test` is the path
+/// of the test that calls it.
+pub fn alone(test: &str, body: impl FnOnce()) {
+    const ALONE: &str = "DIMER_TEST_ALONE";
+    if std::env::var(ALONE).is_ok_and(|name| name == test) {
+        return body();
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(ALONE, test)
+        .output()
+        .unwrap();
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{test} failed in its process");
 }

@@ -48,8 +48,8 @@ fn configs() -> Vec<Config> {
     configs
 }
 
-/// 100 steps are 50, a file, and 50 by an optimizer that started elsewhere; saved at an event, after
-/// one, and between two looks of the schedule.
+/// 100 steps equal 50 steps, a file, and 50 steps of an optimizer that started elsewhere; saved at an
+/// event, after one, and between two looks of the schedule.
 #[test]
 fn resumes_bit_for_bit() {
     let scratch = Scratch::new();
@@ -76,7 +76,7 @@ fn resumes_bit_for_bit() {
             second.load(scratch.file()).unwrap();
             for _ in saved_at..100 {
                 second.step(&mut objective()).unwrap();
-                // The one that saved goes on as if it had not.
+                // The optimizer that saved goes on as if it had not.
                 first.step(&mut objective()).unwrap();
             }
             assert_eq!(snapshot(&mut second), expected, "saved at {saved_at}");
@@ -119,7 +119,7 @@ fn saves_until_it_is_killed() {
     }
 }
 
-/// Kills (SIGKILL on Unix) at random moments of saving: what is there always loads.
+/// Kills the process (SIGKILL on Unix) at random moments while it saves: the file there always loads.
 #[test]
 fn a_killed_process_leaves_a_whole_checkpoint() {
     let kills = std::env::var("DIMER_TEST_KILLS").map_or(40, |kills| kills.parse().unwrap());
@@ -151,7 +151,7 @@ fn a_killed_process_leaves_a_whole_checkpoint() {
         newest = victim.steps();
         assert!(newest >= 1);
     }
-    println!("{kills} kills, {progressed} of them left another step than the one before");
+    println!("{kills} kills, {progressed} of them left a different step from the one before");
 }
 
 fn modified(path: &Path) -> std::time::SystemTime {

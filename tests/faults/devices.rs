@@ -1,5 +1,5 @@
-//! A device that goes away, memory that is not there, threads that share a device: errors and not panics,
-//! nothing that hangs.
+//! A device that goes away, memory that is not there, threads that share a device: errors instead of
+//! panics, and nothing hangs.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ fn every_step() -> Config {
     Config { dimer: Some(dimer), ..Config::default() }
 }
 
-/// A gradient that stays, so that a step needs nothing of the host.
+/// A gradient that stays the same, so that a step needs nothing from the host.
 struct Standing;
 
 impl Objective for Standing {
@@ -30,7 +30,7 @@ fn is_lost<T: std::fmt::Debug>(result: dimer::Result<T>) {
     assert!(matches!(result, Err(Error::DeviceLost { .. })), "{result:?}");
 }
 
-/// Destroyed between steps, and with work under way: every call says so, none hangs, and a new device
+/// Destroyed between steps, and with work under way: every call reports it, none hangs, and a new device
 /// goes on from the last checkpoint.
 #[test]
 fn a_lost_device_is_an_error_and_a_checkpoint_goes_on() {
@@ -57,7 +57,7 @@ fn a_lost_device_is_an_error_and_a_checkpoint_goes_on() {
         }
         let _ = optimizer.poll_telemetry().unwrap();
         gpu.device().destroy();
-        // What was submitted before may still be finished; the next wait knows.
+        // Work submitted before may still finish; the next wait reports the loss.
         let _ = gpu.device().poll(wgpu::PollType::wait_indefinitely());
         is_lost(optimizer.step(&mut Standing));
         is_lost(optimizer.step(&mut quadratic(h.clone())));
@@ -97,7 +97,7 @@ fn wrapped(gpu: &Gpu) -> Gpu {
 enum Afterwards {
     Reads,
     Writes,
-    /// Records work with a buffer of its own, which is invalid as all that is made of a lost device.
+    /// Records work with a buffer of its own, which is invalid like everything made from a lost device.
     Records,
 }
 
@@ -131,8 +131,8 @@ impl Objective for Fatal {
     }
 }
 
-/// Destroyed within a step: while the objective runs, at whichever point, and between the parts of a step
-/// by hand. No call panics or hangs, and the loss is told by whatever waits, or within 32 steps.
+/// Destroyed within a step: while the objective runs, at any point, and between the parts of a step taken
+/// by hand. No call panics or hangs, and the loss is reported by whatever waits, or within 32 steps.
 #[test]
 fn a_device_that_is_lost_within_a_step() {
     let began = Instant::now();
@@ -141,7 +141,7 @@ fn a_device_that_is_lost_within_a_step() {
         let dimer = Dimer { rotation, ..every_step().dimer.unwrap() };
         Config { dimer: Some(dimer), ..Config::default() }
     };
-    // The user alone hears of the loss of a device of his own.
+    // Only the users hear about the loss of a device of their own.
     for users in [false, true] {
         let make = || {
             let gpu = Gpu::new().unwrap_or_else(|error| panic!("{error}"));
@@ -195,11 +195,11 @@ fn a_device_that_is_lost_within_a_step() {
     assert!(began.elapsed() < Duration::from_secs(180));
 }
 
-/// Too much memory is an error with the bytes that were wanted; a smaller layout works afterwards.
+/// Asking for too much memory is an error that names the bytes wanted; a smaller layout works afterwards.
 #[test]
 fn too_much_memory_is_an_error() {
     let gpu = gpu();
-    // 64 GiB a vector.
+    // 64 GiB per vector.
     let error =
         Optimizer::new(&gpu, Layout::flat(1 << 34).unwrap(), Config::default(), &[]).unwrap_err();
     assert!(matches!(error, Error::OutOfMemory { .. } | Error::LimitTooSmall { .. }), "{error}");
@@ -228,7 +228,7 @@ fn threads_share_a_device() {
     assert_eq!(together, alone);
 }
 
-/// Dropped with telemetry on its way, and with a step recorded and not submitted.
+/// Dropped with telemetry on its way, and with a step recorded but not submitted.
 #[test]
 fn optimizers_are_dropped_at_any_time() {
     for _ in 0..20 {

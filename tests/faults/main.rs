@@ -1,4 +1,4 @@
-//! What kills processes and devices, in a process of its own.
+//! Tests that kill processes and devices, in a process of their own.
 
 #[path = "../common/mod.rs"]
 mod common;

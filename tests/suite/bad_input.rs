@@ -35,7 +35,7 @@ fn group_of_another_builder() {
     other.group(Group::default());
     let foreign = other.group(Group::default());
     let mut builder = Layout::builder();
-    // Also where the builder at hand has as many groups.
+    // Also when the builder at hand has as many groups.
     for _ in 0..3 {
         let error = builder.clone().tensor_in(foreign, "a", &[1]).build().unwrap_err();
         assert!(matches!(error, Error::Foreign { .. }), "{error}");
@@ -175,7 +175,7 @@ fn huge_gradient() {
         assert_within("‖g‖", record.gradient_norm.unwrap().into(), norm, 1e-6 * norm);
         let found = f64::from(optimizer.read_params().unwrap()[0]);
         if record.skipped {
-            // The square of 1e30 is no f32, so Adam's second moment cannot hold it.
+            // The square of 1e30 is beyond f32, so Adam's second moment cannot hold it.
             assert_eq!(found, 1.0);
             assert_eq!(base, ADAMW);
         } else {
@@ -307,9 +307,8 @@ fn gradient_buffer_of_another_device() {
         ("params", Buffers { params: Some(foreign), ..Buffers::default() }),
     ] {
         match refused(buffers) {
-            Error::InvalidBuffer { what, reason } => {
-                assert_eq!(what, name);
-                assert!(reason.contains("another device"), "{reason}");
+            Error::Foreign { what, owner: "device" } => {
+                assert_eq!(what, format!("the {name} buffer"));
             }
             other => panic!("{other}"),
         }

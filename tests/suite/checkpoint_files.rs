@@ -1,4 +1,4 @@
-//! Checkpoint files: what is in them, and those that are damaged, of something else, of another version, or
+//! Checkpoint files: what is in them, and files that are damaged, of something else, of another version, or
 //! that no run has written.
 
 use std::collections::BTreeMap;
@@ -121,11 +121,11 @@ fn damaged_files_are_errors() {
         same += u32::from(try_load(&bytes));
     }
     println!("{} bytes; 10000 flips, of which {same} changed nothing", good.len());
-    assert!(same < 500, "flips of padding alone may be without effect: {same}");
+    assert!(same < 500, "only flips in padding may have no effect: {same}");
 }
 
-/// A file that another program wrote, from before some of the settings: it loads, and the next step is what
-/// has to follow.
+/// A file that another program wrote, from before some of the settings existed: it loads, and the next step
+/// is the right one.
 #[test]
 fn files_of_format_1_stay_readable() {
     let path =
@@ -143,13 +143,13 @@ fn files_of_format_1_stay_readable() {
     let theta = optimizer.read_params().unwrap();
     // A rounding of θ, and a thousandth of a few more.
     assert_all_within("θ", &theta, &expected, |i| 2.0 * UNIT * expected[i].abs());
-    // What was not yet a setting then is not one that was chosen.
+    // A setting that did not exist then counts as not chosen.
     let chosen = Config { skip_non_finite: false, ..config };
     let found = reason(flat(chosen, &[9.0; 3]).load(&path));
     assert!(found.contains("config.skip_non_finite"), "{found}");
 }
 
-/// The bytes of a checkpoint with `from` in its metadata changed to `to`, and the checksum as it should be.
+/// The bytes of a checkpoint with `from` in its metadata changed to `to`, and the right checksum.
 fn forged(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     let (_, header) = safetensors::SafeTensors::read_metadata(bytes).unwrap();
     let file = safetensors::SafeTensors::deserialize(bytes).unwrap();
@@ -182,7 +182,7 @@ fn forged(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     safetensors::serialize(tensors, Some(metadata.into_iter().collect())).unwrap()
 }
 
-/// Numbers that no run can have come to, in a file whose checksum is right.
+/// Numbers that no run can have reached, in a file whose checksum is right.
 #[test]
 fn impossible_progress_is_an_error() {
     let scratch = Scratch::new();

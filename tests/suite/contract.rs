@@ -112,7 +112,7 @@ fn checked(config: &Config, fault: Fault) -> dimer::Result<()> {
     checked
 }
 
-/// All that a check could change.
+/// Everything that a check could change.
 fn snapshot(optimizer: &Optimizer) -> impl PartialEq + std::fmt::Debug + use<> {
     (state(optimizer), optimizer.steps(), optimizer.gradient_evaluations())
 }
@@ -143,7 +143,7 @@ fn each_fault_is_named() {
     assert!(error.to_string().contains("out of data"), "{error}");
 }
 
-/// The gradient of one point only: what is found without a dimer.
+/// Without a dimer there is only the gradient of one point: what is found then.
 #[test]
 fn without_a_dimer() {
     let config = Config { dimer: None, ..Config::default() };
@@ -163,7 +163,7 @@ fn a_displacement_below_rounding_is_named() {
     assert!(named && error.to_string().contains("Absolute(1e-12)"), "{error}");
 }
 
-/// Of every kind of event; and a run in which it was checked is the same to the bit as one without.
+/// Objectives of every kind of event; and a run with checks is the same to the bit as one without.
 #[test]
 fn honest_objectives_pass_and_nothing_changes() {
     let gradient = Rotation::Gradient { rate: Rate::Automatic };

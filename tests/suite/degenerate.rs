@@ -141,7 +141,7 @@ fn diagonal(h: Vec<f32>, slope: f32) -> impl Objective {
 fn an_exact_eigenvector() {
     let h = [4.0, 2.0, 1.0, 0.5, 0.25];
     for dimer in dimers() {
-        // Its distance is no power of two, and the difference then not exact.
+        // Its distance is not a power of two, so the difference is not exact.
         if dimer.displacement == Displacement::Automatic {
             continue;
         }
@@ -163,7 +163,7 @@ fn an_exact_eigenvector() {
     }
 }
 
-/// Directions without curvature beside others with: N finds them, and C comes to nothing.
+/// Directions without curvature next to curved ones: N finds them, and C goes to zero.
 #[test]
 fn flat_directions() {
     let h: Vec<f32> = (0..70).map(|i| if i % 3 == 0 { 0.0 } else { 1.0 }).collect();
@@ -181,8 +181,8 @@ fn flat_directions() {
         assert_within(&context, dimer::reference::norm(&n), 1.0, 1e-5);
         // Two gradients of 70 elements, at most 1.25 each and half a unit off.
         let rounding = 70_f64.sqrt() * 1.25 * UNIT / f64::from(record.displacement);
-        // With a fixed rate of 0.1 what is curved in N shrinks to 0.9 of what is flat with each rotation,
-        // and twice as many directions are curved; the others get there.
+        // With a fixed rate of 0.1 each rotation shrinks the curved part of N to 0.9, relative to the flat
+        // part, and twice as many directions are curved; the other rotations get there.
         let left = match dimer.rotation {
             Rotation::Gradient { rate: Rate::Fixed(_) } => 0.9_f64.powi(2 * 39) * 4.0,
             _ => 0.0,

@@ -1,4 +1,4 @@
-//! The same bits: from run to run, however sharded, and as the base optimizer where α = 0.
+//! The same bits: from run to run, however sharded, and those of the base optimizer where α = 0.
 
 use crate::common::*;
 use dimer::{

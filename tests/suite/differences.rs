@@ -23,7 +23,7 @@ fn rotations() -> [(Rotation, u64); 5] {
     ]
 }
 
-/// ½ θᵀHθ, which counts what it is asked for.
+/// ½ θᵀHθ, which counts how often it is asked for what.
 struct Counted<'a> {
     matrix: &'a Matrix,
     centres: u64,
@@ -232,7 +232,7 @@ fn automatic(rotation: Rotation) -> Dimer {
     }
 }
 
-/// Where the curvature changes fast the distance shrinks, where it does not it grows; and the error
+/// Where the curvature changes fast, the distance shrinks; where it does not, it grows; and the error
 /// that the telemetry expects is not below the true one, |C − h − k x|.
 #[test]
 fn automatic_displacement() {

@@ -1,10 +1,10 @@
-//! What the README says of escapes from saddles, on the seeds of its table; and that the problems' own
+//! What the README says about escapes from saddles, on the seeds of its table; and that the problems' own
 //! derivatives are right.
 
+use crate::common::quick_gpu;
 use crate::methods::{BASES, METHODS};
 use crate::problems::{self, Problem, normal};
 use crate::suite::{Row, Sweep};
-use dimer::Gpu;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -33,15 +33,11 @@ fn gradients_are_derivatives_of_the_losses() {
                 let expected = dimer::reference::dot(&gradient, &direction) * h;
                 let found = 0.5 * (at(h) - at(-h));
                 let bound = 1e-6 * expected.abs() + 1e-9 * h + 4e-15 * loss.abs().max(1.0);
-                let within = (found - expected).abs() <= bound;
+                let within = approx::abs_diff_eq!(found, expected, epsilon = bound);
                 assert!(within, "{}: {found:e}, {expected:e}, {bound:e}", problem.name);
             }
         }
     }
-}
-
-fn gpu() -> Gpu {
-    Gpu::new().unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The table's rows for `base`, at a rate above and one below the best of both methods.
@@ -51,7 +47,7 @@ fn rows(base: &str, rates: &[(&str, [f64; 2])]) -> Vec<Row> {
     let row = |problem: &Problem| {
         let (_, rates) = rates.iter().find(|(name, _)| *name == problem.name).unwrap();
         let sweep = Sweep { methods: &METHODS[..2], rates, seeds: 100..105, budget: 2000 };
-        sweep.rows(&gpu(), &[(problem, base)]).unwrap().remove(0)
+        sweep.rows(&quick_gpu(), &[(problem, base)]).unwrap().remove(0)
     };
     problems.iter().map(row).collect()
 }
@@ -100,7 +96,7 @@ fn adam() {
     check(&rows("Adam", &rates), &[]);
 }
 
-/// Projection takes the way out of a strict saddle away.
+/// Projection takes away the way out of a strict saddle.
 #[test]
 fn projection_does_not_leave_a_strict_saddle() {
     let problems = problems::all();
@@ -108,6 +104,6 @@ fn projection_does_not_leave_a_strict_saddle() {
     let projection = METHODS.iter().position(|method| method.name.contains("projection")).unwrap();
     let methods = &METHODS[projection..=projection];
     let sweep = Sweep { methods, rates: &[0.1, 0.3], seeds: 100..102, budget: 1000 };
-    let row = sweep.rows(&gpu(), &[(problem, &BASES[0])]).unwrap().remove(0);
+    let row = sweep.rows(&quick_gpu(), &[(problem, &BASES[0])]).unwrap().remove(0);
     assert_eq!(row.methods[0].solved, 0);
 }

@@ -61,7 +61,7 @@ fn variants() -> Vec<Config> {
     variants
 }
 
-/// One step; the gradient number `index` of it is `values(index)`.
+/// One step; its gradient number `index` is `values(index)`.
 fn take(optimizer: &mut Optimizer, values: impl Fn(usize) -> Vec<f32>) -> usize {
     let mut step = optimizer.begin_step().unwrap();
     step.write_gradient(Point::Centre, &values(0)).unwrap();
@@ -81,8 +81,8 @@ fn vectors(optimizer: &mut Optimizer) -> BTreeMap<String, Vec<u8>> {
     optimizer.save(&path).unwrap();
     let bytes = std::fs::read(path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    // Of the regions, the record that is not the newest may change, and of the displacement what an event
-    // begins with: the distance and the curvature at twice of it, between the factor and its error.
+    // Two things may change: of each region, the record that is not the newest; of the displacement, what an
+    // event begins with: the distance and the curvature at twice that, between the factor and its error.
     let kept = file.iter().filter(|(name, _)| !["record", "regions"].contains(name));
     kept.map(|(name, tensor)| {
         let bytes = tensor.data();
@@ -106,13 +106,13 @@ fn nothing_changes_whatever_the_kernels() {
         let skipped: u32 = SHORT.iter().map(|&len| poison(&config, len, 8, &mut rng)).sum();
         assert!(skipped > 10);
     }
-    // Several workgroups and, on many devices, more than one tile a workgroup.
+    // Several workgroups and, on many devices, more than one tile per workgroup.
     for config in [&variants()[1], &variants()[7]] {
         assert!(poison(config, 1_000_003, 4, &mut rng) > 0);
     }
 }
 
-/// Takes `steps` good steps, each with one after it in which a gradient may be bad; counts those.
+/// Takes `steps` good steps, each followed by one in which a gradient may be bad; counts the bad ones.
 fn poison(config: &Config, len: usize, steps: usize, rng: &mut StdRng) -> u32 {
     let central = config.dimer.as_ref().is_some_and(|d| d.difference == Difference::Central);
     let is_automatic = |d: &Dimer| d.displacement == Displacement::Automatic;
@@ -174,7 +174,7 @@ fn huge_gradients_are_right_or_skipped() {
                 let finite = values.iter().all(|x| x.is_finite());
                 assert!(finite, "{name} at {magnitude:e}, {config:?}, {records:?}");
             }
-            // The norm of 4099 such numbers is a f32 up to 1e36.
+            // The norm of 4099 such numbers is an f32 up to 1e36.
             let squares = values(0).iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
             let norm = squares.sqrt();
             let dimer = config.dimer.as_ref();
@@ -201,7 +201,7 @@ fn huge_gradients_are_right_or_skipped() {
                 reference.step(|_| wide(&values(call.next().unwrap())));
             }
             let way = reference.params.iter().map(|x| (x - 0.5).abs()).fold(0.0, f64::max);
-            // Each step rounds its way by 32 units, and θ by 2; bf16 does as tests/storage.rs says.
+            // Each step rounds its way by 32 units, and θ by 2; bf16 behaves as tests/storage.rs says.
             let share = if config.storage == Storage::Bf16 { 0.02 } else { 3.0 * 32.0 * UNIT };
             let theta = optimizer.read_params().unwrap();
             let bound = share * way + 3.0 * 2.0 * UNIT * 0.5;

@@ -114,7 +114,7 @@ fn translate() {
             }
         }
         for correction in [Correction::EventsOnly, Correction::EveryStep] {
-            // An event in all steps, and one step without, an event, and a correction after it.
+            // Every step an event; then one step without, an event, and a correction after it.
             let interval = if correction == Correction::EventsOnly { 1 } else { 2 };
             for (seed, len) in (50..).zip(LENGTHS) {
                 let dimer = Dimer {
@@ -200,7 +200,7 @@ fn three_steps(base: Base, dimer: Option<Dimer>, seed: u64, len: usize, kind: Ki
 }
 
 /// What Adam's direction loses where g² lies below the smallest normal f32 (10⁻³⁸): √v̂ is then
-/// below 10⁻¹⁷ and vanishes beside ε = 10⁻⁸, but for one part in 10⁹.
+/// below 10⁻¹⁷ and vanishes next to ε = 10⁻⁸, but for one part in 10⁹.
 fn tiny_moment(reference: &Reference, i: usize) -> f64 {
     let smallest = 2_f64.powi(-126) / (1.0 - 0.999);
     if reference.second_moment[i] < smallest {

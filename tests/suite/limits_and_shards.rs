@@ -1,5 +1,5 @@
 //! Vectors that no binding holds: 40 million parameters, 160 MB each, where a binding of Mesa's software
-//! renderer ends at 128 MiB. (That shards do not change a bit is in `deterministic.rs`, with limits made
+//! renderer stops at 128 MiB. (That shards do not change a bit is in `deterministic.rs`, with limits made
 //! small.)
 
 use crate::common::*;

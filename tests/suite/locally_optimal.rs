@@ -118,7 +118,7 @@ fn needs_few_gradients() {
     }
 }
 
-/// One rotation an event, everything measured anew: the same mode, at 4 gradients an event.
+/// One rotation per event, everything measured anew: the same mode, at 4 gradients per event.
 #[test]
 fn stochastic_regime_finds_the_lowest_mode() {
     let mut rng = rng(9);

@@ -2,7 +2,6 @@
 //! it was, and θ, N and C stay with the f64 reference. 10 000 steps, or as many as `DIMER_TEST_SOAK` says.
 
 use std::f64::consts::TAU;
-use std::sync::Mutex;
 
 use crate::common::*;
 use dimer::reference::{Reference, norm};
@@ -12,7 +11,7 @@ use dimer::{
 };
 use rand::RngExt;
 
-/// Two tensors, between which the Hessian has no terms: what a dimer of a tensor measures is exact then.
+/// Two tensors without Hessian terms between them: what a dimer of one tensor measures is then exact.
 const LENS: [usize; 2] = [60, 5];
 const LEN: usize = LENS[0] + LENS[1];
 /// The lowest eigenvalue of each tensor, and the range of the others.
@@ -34,7 +33,7 @@ const ALPHA: f64 = 0.5;
 const LOOK: u64 = 500;
 /// Steps until N and θ have come to rest, and the pools of drivers and wgpu are full.
 const REST: u64 = 2_000;
-/// Bytes by which the process may grow after that: nothing a step, even in a short run.
+/// Bytes by which the process may grow after that: nothing per step, even in a short run.
 const GROWTH: u64 = 1 << 20;
 
 fn parts() -> [std::ops::Range<usize>; 2] {
@@ -72,7 +71,7 @@ impl Bowl {
         }
         // Far enough from zero that θ keeps its exponent, and so its rounding.
         let centre = draw(LEN, 1.0..2.0);
-        // Fast beside the optimizers' memory of gradients, so that they see them all but average out.
+        // Fast compared with the optimizers' memory of gradients, in which they all but average out.
         Self { eigenvalues, mirrors, centre, frequencies: draw(LEN, 0.1 * TAU..0.4 * TAU), step: 0 }
     }
 
@@ -192,16 +191,17 @@ fn adam_error(seen: &Seen, eigenvalues: &[f64]) -> f64 {
     (most / least).sqrt() * apart
 }
 
-static ALONE: Mutex<()> = Mutex::new(());
-
 /// What θ and N may be off by.
 type Bounds = fn(&Seen, &[f64]) -> [f64; 2];
 
-fn run(base: Base, learning_rate: f64, dimer: Dimer, bounds: Bounds) {
+/// In a process of its own, whose memory it watches.
+fn run(test: &str, base: Base, learning_rate: f64, dimer: Dimer, bounds: Bounds) {
+    alone(test, || follow(base, learning_rate, dimer, bounds));
+}
+
+fn follow(base: Base, learning_rate: f64, dimer: Dimer, bounds: Bounds) {
     let steps: u64 =
         std::env::var("DIMER_TEST_SOAK").map_or(10_000, |steps| steps.parse().unwrap());
-    // Another run in this process would be in its memory.
-    let _alone = ALONE.lock();
     let gpu = Gpu::new().unwrap_or_else(|error| panic!("{error}"));
     let mut builder = Layout::builder();
     builder.tensor("a", &[LENS[0]]).tensor("b", &[LENS[1]]);
@@ -271,7 +271,7 @@ fn run(base: Base, learning_rate: f64, dimer: Dimer, bounds: Bounds) {
         assert_eq!(memory.0, objects, "objects and bytes on the device");
         assert!(memory.1 <= bytes + GROWTH, "{bytes} bytes resident, then {}", memory.1);
     }
-    // It is at rest: an error that grows would show, however small beside its bound.
+    // It is at rest: an error that grows would show, however small next to its bound.
     assert!(halves[1] < 2.0 * halves[0], "{halves:?}");
 }
 
@@ -286,15 +286,19 @@ fn resident() -> u64 {
 fn momentum_and_projection() {
     let dimer =
         Dimer { correction: Correction::EveryStep, ..fixed_dimer(ROTATION, DISTANCE, ALPHA) };
-    run(MOMENTUM, MOMENTUM_RATE, dimer, |seen, eigenvalues| {
-        [momentum_error(seen, eigenvalues), seen.orientation_error()]
-    });
+    run(
+        "long_run::momentum_and_projection",
+        MOMENTUM,
+        MOMENTUM_RATE,
+        dimer,
+        |seen, eigenvalues| [momentum_error(seen, eigenvalues), seen.orientation_error()],
+    );
 }
 
 #[test]
 fn the_default() {
     let dimer = Dimer { displacement: Displacement::Absolute(DISTANCE), ..Dimer::default() };
-    run(ADAMW, ADAM_RATE, dimer, |seen, eigenvalues| {
+    run("long_run::the_default", ADAMW, ADAM_RATE, dimer, |seen, eigenvalues| {
         // At rest F is rounding, of the size of HN's, divided by a residual that is the root of a
         // difference of squares: √8 units^½ of |HN| where it should vanish. The probe along F is as much
         // nearer, so that the product there is off by that part of C, and N by that over twice the gap.
@@ -312,7 +316,7 @@ fn a_dimer_of_each_tensor() {
         scope: Scope::PerTensor,
         ..Dimer::default()
     };
-    run(ADAMW, ADAM_RATE, dimer, |seen, eigenvalues| {
+    run("long_run::a_dimer_of_each_tensor", ADAMW, ADAM_RATE, dimer, |seen, eigenvalues| {
         // Two dimers, each displaced by 1/√2 of the distance.
         [adam_error(seen, eigenvalues), 2.0 * seen.orientation_error()]
     });

@@ -44,7 +44,7 @@ fn reaches_the_lowest_eigenvalue() {
     }
 }
 
-/// A stiff spectrum, as of a trained network, where a random N sees little of the stiffest mode:
+/// A stiff spectrum, like a trained network's, where a random N sees little of the stiffest mode:
 /// the automatic rate must not run to it.
 #[test]
 fn automatic_rate_is_stable_on_a_stiff_spectrum() {
@@ -101,7 +101,7 @@ proptest! {
         let mut optimizer = turner(len, Rate::Fixed(rate));
         rotate(&mut optimizer, &matrix, 1000);
         let n = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
-        prop_assert!((dimer::reference::norm(&n) - 1.0).abs() <= 1e-5);
+        prop_assert!(approx::abs_diff_eq!(dimer::reference::norm(&n), 1.0, epsilon = 1e-5));
     }
 
     /// C is a Rayleigh quotient: inside [λmin, λmax], but for the rounding of gradients (4 units
@@ -139,7 +139,8 @@ proptest! {
             (f64::from(last.curvature), f64::from(last.residual))
         };
         let (one, four) = (measure(1.0), measure(4.0));
-        prop_assert!((four.0 - 4.0 * one.0).abs() <= 16.0 * UNIT * (one.0.abs() + one.1));
-        prop_assert!((four.1 - 4.0 * one.1).abs() <= 16.0 * UNIT * (one.0.abs() + one.1));
+        let bound = 16.0 * UNIT * (one.0.abs() + one.1);
+        prop_assert!(approx::abs_diff_eq!(four.0, 4.0 * one.0, epsilon = bound));
+        prop_assert!(approx::abs_diff_eq!(four.1, 4.0 * one.1, epsilon = bound));
     }
 }

@@ -80,7 +80,7 @@ fn layout() -> Layout {
     builder.build().unwrap()
 }
 
-/// Every legal combination, thinned out so that each pair of choices is there.
+/// Every legal combination, thinned out so that each pair of choices still occurs.
 fn configs() -> Vec<(String, Config)> {
     let stop = Stop { residual: 0.05, angle: 1e-3, saves: Saves::Rotations };
     let saving = Stop { saves: Saves::Gradients, ..stop };
@@ -256,8 +256,11 @@ fn run(gpu: &Gpu, config: &Config, way: Way) -> u64 {
 #[test]
 fn every_way_of_taking_a_step_gives_the_same_bits() {
     let small = small_gpu();
+    let file = std::env::var("DIMER_BITS");
+    // To compare with a file, all of them; else a fifth, for the time it takes.
+    let thinned = if file.is_ok() { 1 } else { 5 };
     let mut found = BTreeMap::new();
-    for (name, config) in configs() {
+    for (name, config) in configs().into_iter().step_by(thinned) {
         let bits = run(&gpu(), &config, Way::Step);
         println!("{name}: {bits:016x}");
         let exact = config.dimer.as_ref().is_some_and(|d| d.difference == Difference::Exact);
@@ -268,8 +271,8 @@ fn every_way_of_taking_a_step_gives_the_same_bits() {
         }
         found.insert(name, format!("{bits:016x}"));
     }
-    assert!(found.len() >= 40, "{}", found.len());
-    let Ok(path) = std::env::var("DIMER_BITS") else { return };
+    assert!(found.len() * thinned >= 70, "{}", found.len());
+    let Ok(path) = file else { return };
     match std::fs::read(&path) {
         Ok(recorded) => {
             let recorded: BTreeMap<String, String> = serde_json::from_slice(&recorded).unwrap();

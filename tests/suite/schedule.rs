@@ -59,7 +59,7 @@ fn events_come_often_on_the_plateau() {
     assert_eq!(optimizer.gradient_evaluations(), 600 + events.len() as u64);
 }
 
-/// Readbacks arrive when they may; what is decided must not depend on it.
+/// Readbacks arrive at any time; what is decided must not depend on when.
 #[test]
 fn events_are_the_same_on_every_run() {
     let schedule = Schedule::OnPlateau(OnPlateau { shortest: 3, longest: 40, share: 0.3 });

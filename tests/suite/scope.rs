@@ -100,9 +100,8 @@ fn matches_the_reference() {
                 println!("{scope:?} {base:?} {step}: {record:?}");
                 assert_within("C", record.curvature.into(), reference.curvature, 2e-3);
                 let norm = f64::from(record.gradient_norm.unwrap());
-                assert!(
-                    (norm - reference::norm(&matrix.product_wide(&reference.params))).abs() < 3.0
-                );
+                let expected = reference::norm(&matrix.product_wide(&reference.params));
+                assert_within("‖g‖", norm, expected, 3.0);
                 assert_eq!(u64::from(record.updates), step + 1);
                 assert_eq!(u64::from(record.rotations), u64::div_ceil(step, 2));
                 opened |= reference.regions.iter().any(|region| region.shift != 0.0);
@@ -199,7 +198,7 @@ fn signs_are_fair() {
     }
 }
 
-/// One tensor and one group are the global dimer, but for a sign.
+/// One tensor and one group equal the global dimer, but for a sign.
 #[test]
 fn one_region_is_the_global_dimer() {
     let matrix = matrix();

@@ -155,7 +155,7 @@ fn a_training_goes_on_after_a_look() {
     assert_eq!(run(true), run(false));
 }
 
-/// Kernels of a block are timed as those of a step.
+/// Kernels of a block are timed like those of a step.
 #[test]
 fn kernels_of_a_block_are_timed() {
     let mut optimizer = flat(config(Displacement::Absolute(1.0)), &[0.0; 70]);

@@ -3,8 +3,8 @@
 
 use crate::common::*;
 use dimer::{
-    Config, Dimer, Error, Gpu, Layout, OnPlateau, Optimizer, Rate, Rotation, Schedule, Scope,
-    Storage,
+    Config, Dimer, Displacement, Error, Gpu, Layout, OnPlateau, Optimizer, Rate, Rotation,
+    Schedule, Scope, Storage,
 };
 
 /// A device that no other test uses.
@@ -74,22 +74,97 @@ fn memory_that_is_not_there_leaves_nothing() {
     let before = counted(&gpu);
     let largest = gpu.device().limits().max_buffer_size;
     println!("the largest buffer has {largest} bytes");
-    // Each vector is a fifth of that; the workspace of six is too large, and comes last.
-    for (len, what) in [(largest / 20, "workspace"), (largest / 4 + 64, "params")] {
+    let alone = Config { dimer: None, ..Config::default() };
+    // Each vector is a fifth of that; the workspace of six is too large, and comes last. Then no vector fits,
+    // and six of them into no binding.
+    for (len, config, what) in [
+        (largest / 20, Config::default(), "workspace"),
+        (largest / 4 + 64, alone, "params"),
+        (largest / 4 + 64, Config::default(), "params"),
+    ] {
         let layout = Layout::flat(len as usize).unwrap();
-        let made = Optimizer::with_buffers(&gpu, layout, Config::default(), Default::default());
+        let binds_six = config.dimer.is_some() && what == "params";
+        let made = Optimizer::with_buffers(&gpu, layout, config, Default::default());
         match made.unwrap_err() {
+            Error::LimitTooSmall { limit, .. } if binds_six => {
+                assert_eq!(limit, "max_storage_buffer_binding_size");
+            }
             Error::OutOfMemory { what: found, bytes } => {
                 println!("{found}: {bytes} bytes");
-                // A machine with less memory refuses a vector before.
+                // A machine with less memory refuses an earlier vector.
                 assert!(found == what || bytes < largest, "{found}");
                 assert!(bytes >= 4 * len);
             }
             error => panic!("{error}"),
         }
     }
-    // An encoder lets go of what was dropped.
+    // A submission frees what was dropped.
     gpu.queue().submit([]);
     small();
     assert_eq!(counted(&gpu), before);
+}
+
+/// Live shader modules and pipelines.
+fn compiled(gpu: &Gpu) -> [isize; 2] {
+    let [_, _, _, _, pipelines, modules, ..] = counted(gpu);
+    [modules, pipelines]
+}
+
+/// Pipelines belong to the device: another optimizer of the same configuration compiles none, on a clone
+/// of the `Gpu` or with its tuning set again, and a rotation only those that no step had.
+#[test]
+fn optimizers_of_one_device_share_their_kernels() {
+    for config in configs() {
+        let gpu = own_gpu();
+        let make = |gpu: &Gpu, len: usize| {
+            let layout = Layout::flat(len).unwrap();
+            let began = std::time::Instant::now();
+            let optimizer = Optimizer::new(gpu, layout, config.clone(), &vec![0.5; len]).unwrap();
+            (optimizer, began.elapsed())
+        };
+        let (mut first, time) = make(&gpu, 1000);
+        let once = compiled(&gpu);
+        let (_second, again) = make(&gpu.clone(), 1000);
+        // Nothing in a kernel depends on a length.
+        let (_third, longer) = make(&gpu.with_tuning(*gpu.tuning()).unwrap(), 70_001);
+        println!("{once:?} in {time:?}, then {again:?} and {longer:?}");
+        assert_eq!(compiled(&gpu), once);
+        assert!(once[0] > 0 && once[0] <= once[1], "{once:?}");
+        first.step(&mut quadratic(vec![1.0; 1000])).unwrap();
+        assert_eq!(compiled(&gpu), once);
+        if config.dimer.is_some() {
+            first.rotate(&mut quadratic(vec![1.0; 1000])).unwrap();
+            let [modules, pipelines] = compiled(&gpu);
+            // Those that leave the parameters alone, and were not asked for before.
+            assert!(modules > once[0] && pipelines - once[1] < once[1], "{pipelines}");
+        }
+        drop(first);
+        assert!(compiled(&gpu) >= once, "they are kept for the next");
+    }
+}
+
+/// Kernels that a configuration never reaches are not compiled.
+#[test]
+fn only_what_is_reached_is_compiled() {
+    let compiled_for = |config: Config| {
+        let gpu = own_gpu();
+        // wgpu has kernels of its own.
+        let before = compiled(&gpu);
+        let layout = Layout::flat(100).unwrap();
+        let _optimizer = Optimizer::new(&gpu, layout, config, &[0.5; 100]).unwrap();
+        let after = compiled(&gpu);
+        [after[0] - before[0], after[1] - before[1]]
+    };
+    // gram and translate.
+    assert_eq!(compiled_for(Config { dimer: None, ..Config::default() }), [2, 2]);
+    let paper = |schedule| {
+        let rotation = Rotation::Gradient { rate: Rate::Automatic };
+        let displacement = Displacement::Absolute(0.1);
+        let dimer = Dimer { rotation, displacement, schedule, ..Dimer::default() };
+        Config { dimer: Some(dimer), ..Config::default() }
+    };
+    // Where every step is an event: displace, gram and rotate_translate.
+    assert_eq!(compiled_for(paper(Schedule::Every(1))), [3, 3]);
+    // Otherwise also the base and the corrected step.
+    assert_eq!(compiled_for(paper(Schedule::Every(2))), [4, 7]);
 }

@@ -53,7 +53,7 @@ fn stop_where_the_reference_does() {
             let layout = Layout::flat(LEN).unwrap();
             let mut reference = Reference::new(&layout, config, &[0.0; LEN], &orientation);
             let mut evaluations = 0;
-            // Once it has converged, what an angle is, is rounding.
+            // Once it has converged, an angle is only rounding.
             let events = if angle > 0.0 { 1 } else { 2 };
             for event in 1..=events {
                 rotations.rotate(&mut matrix.objective(1.0)).unwrap();
@@ -74,7 +74,7 @@ fn stop_where_the_reference_does() {
                 evaluations += 2 + u64::from(reference.rotations);
                 assert_eq!(rotations.gradient_evaluations(), event * u64::from(2 + MOST));
                 assert_eq!(gradients.gradient_evaluations(), evaluations);
-                // Forty rotations more would be at the mode; a stopped event is near it.
+                // Forty more rotations would reach the mode; a stopped event is near it.
                 assert!(reference.rotations < MOST, "it stopped");
                 assert_within("C", records[0].curvature.into(), reference.curvature, 1e-4);
                 if angle == 0.0 {

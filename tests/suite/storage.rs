@@ -67,7 +67,7 @@ fn bf16_is_near_f32_and_the_same_on_every_run() {
     }
 }
 
-/// β₂ = 0.999 adds a thousandth of the second moment a step, less than half of a bf16's last bit: rounded
+/// β₂ = 0.999 adds a thousandth of the second moment per step, less than half a bf16's last bit: rounded
 /// to the nearest, it would stop far below its limit. The error of the mean over LEN elements is LEN^-½
 /// of one element's, which is a few last bits (2⁻⁸): together below 10⁻³; the learning rate is 0 so
 /// that the moments alone change.
@@ -148,7 +148,7 @@ impl Objective for Standing {
     }
 }
 
-/// What the driver's allocator says, beside what is documented for each parameter.
+/// What the driver's allocator says, compared with what is documented per parameter.
 #[test]
 fn memory_is_what_is_documented() {
     let len = 1 << 20;
@@ -172,7 +172,7 @@ fn memory_is_what_is_documented() {
             let buffers = Default::default();
             let layout = Layout::flat(len).unwrap();
             let mut optimizer = Optimizer::with_buffers(&gpu, layout, config, buffers).unwrap();
-            // Lets go of what the first N was uploaded through.
+            // Frees what the first N was uploaded through.
             optimizer.step(&mut Standing).unwrap();
             gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
             let taken = used() - before;

@@ -20,7 +20,7 @@ fn configs() -> [Config; 3] {
     )
 }
 
-/// All that this device can do.
+/// Everything that this device can do.
 fn tunings() -> Vec<Tuning> {
     let mut tunings = Vec::new();
     for workgroup_size in [32, 64, 128, 256, 512, 1024] {
@@ -101,7 +101,7 @@ fn what_a_device_cannot_do_is_an_error() {
     assert!(matches!(error, Error::LimitTooSmall { .. }), "{error}");
 }
 
-/// Measured once, then taken from the file; what is no such file is left alone.
+/// Measured once, then taken from the file; a file of any other kind is left alone.
 #[test]
 fn a_tuning_is_measured_and_kept() {
     let folder = tempfile::tempdir().unwrap();
@@ -109,7 +109,7 @@ fn a_tuning_is_measured_and_kept() {
     let measured = Tuning::cached(&gpu(), 10_000, &path).unwrap();
     println!("{measured:?}");
     assert!(gpu().with_tuning(measured).is_ok());
-    // What the file says counts, whatever a measurement would.
+    // What the file says counts, whatever a measurement would say.
     let text = std::fs::read_to_string(&path).unwrap();
     let field = format!("\"workgroups\": {}", measured.workgroups);
     assert!(text.contains(&field), "{text}");
@@ -141,8 +141,9 @@ fn kernels_are_timed() {
     let times = optimizer.kernel_times().unwrap();
     let elapsed = began.elapsed().as_nanos() as f64;
     let found: Vec<_> = times.iter().map(|time| (time.step, time.kernel)).collect();
-    let event = ["norm", "displace", "gram", "rotate_translate"].map(|kernel| (1, kernel));
-    assert_eq!(found, [&event[..], &[(2, "gram"), (2, "translate")]].concat());
+    let event = ["probe/norm", "probe/displace", "step/gram", "step/rotate_translate"]
+        .map(|kernel| (1, kernel));
+    assert_eq!(found, [&event[..], &[(2, "step/gram"), (2, "step/translate")]].concat());
     assert!(times.iter().all(|time| time.nanoseconds > 0.0), "{times:?}");
     assert!(times.iter().map(|time| time.nanoseconds).sum::<f64>() < elapsed, "{times:?}");
     assert!(optimizer.kernel_times().unwrap().is_empty());

@@ -1,5 +1,5 @@
-//! One side of `benches/peers/peers.py`: times steps of burn-optim's AdamW over so many parameters, on
-//! Burn's CPU backend and on its wgpu backend, and prints nanoseconds a step as JSON.
+//! One side of `benches/peers/peers.py`: times steps of burn-optim's AdamW over a given number of
+//! parameters, on Burn's CPU backend and on its wgpu backend, and prints nanoseconds per step as JSON.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ struct Vector {
     x: Param<Tensor<1>>,
 }
 
-/// Nanoseconds a step.
+/// Nanoseconds per step.
 fn time(device: &Device, arguments: &Arguments) -> Result<f64, Box<dyn std::error::Error>> {
     let random =
         || Tensor::<1>::random([arguments.parameters], Distribution::Uniform(0.0, 1.0), device);

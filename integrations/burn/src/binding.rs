@@ -15,13 +15,13 @@ pub(crate) struct Binding {
     pub device: DimerDevice,
     pub parameters: Parameters,
     pub layout: Layout,
-    /// θ and the probe; none where values are copied through the host.
+    /// θ and the probe; `None` where values are copied through the host.
     vectors: Option<Vectors>,
 }
 
 struct Vectors {
     params: FlatVector,
-    /// None without a dimer.
+    /// `None` without a dimer.
     probe: Option<FlatVector>,
 }
 
@@ -108,7 +108,7 @@ impl Binding {
         Ok(())
     }
 
-    /// Lets everything that this thread has queued in Burn come before what is submitted next.
+    /// Makes everything that this thread has queued in Burn come before what is submitted next.
     pub(crate) fn flush(&self) -> Result<()> {
         self.device.burn().flush().map_err(device)
     }

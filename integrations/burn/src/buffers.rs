@@ -19,7 +19,7 @@ pub(crate) struct Pinned {
 }
 
 impl Pinned {
-    /// Pins the elements of `tensor`, one behind the other; copies them only where they are not.
+    /// Pins the elements of `tensor`, one after another; copies them only where they are not.
     pub(crate) fn new<const D: usize>(tensor: Tensor<D>) -> Result<Self> {
         let elements = tensor.shape().num_elements();
         let mut cube = into_cube(tensor)?;

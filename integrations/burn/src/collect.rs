@@ -32,7 +32,7 @@ impl Collected for Vec<f32> {
     }
 }
 
-/// One entry a parameter; none where the loss does not depend on it.
+/// One entry per parameter; `None` where the loss does not depend on it.
 struct Collector<'a, T> {
     parameters: &'a Parameters,
     take: Take<'a>,

@@ -11,7 +11,7 @@ use crate::error::{Result, device};
 /// The Burn device of a module together with the GPU on which the optimizer works.
 ///
 /// Where both are one wgpu device, parameters and gradients never leave it. A module on any other
-/// device of Burn, as on a CPU, is trained through host slices, with the same results within the
+/// Burn device, such as a CPU, is trained through host slices, with the same results within the
 /// rounding of its kernels.
 #[derive(Clone, Debug)]
 pub struct DimerDevice {
@@ -37,10 +37,10 @@ impl DimerDevice {
         Self::shared(burn.clone(), setup)
     }
 
-    /// Shares a wgpu device that is open: `burn` must be the device that came with `setup`, or
+    /// Shares a wgpu device that is already open: `burn` must be the device that came with `setup`, or
     /// that was registered from it.
     ///
-    /// A `setup` of your own needs all features of its adapter that are not experimental, less
+    /// A `setup` of your own needs all features of its adapter that are not experimental, except
     /// `MAPPABLE_PRIMARY_BUFFERS`, and the adapter's limits: Burn chooses its kernels by what the
     /// adapter has, not by what the device was given.
     ///

@@ -3,13 +3,13 @@
 /// The result of every fallible call in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Everything that can go wrong, one variant a kind.
+/// Everything that can go wrong, one variant per kind.
 ///
 /// Parameters, moments, orientation and counters are as they were before the failing call.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The optimizer itself refused; see there.
+    /// The optimizer itself refused; see [`dimer::Error`].
     #[error(transparent)]
     Dimer(dimer::Error),
     /// Burn's device could not be opened, or failed to do its work.
@@ -18,7 +18,7 @@ pub enum Error {
     /// A parameter cannot be trained by this optimizer.
     #[error("the parameter \"{name}\" {reason}")]
     Parameter {
-        /// Its path in the module, as `layers.0.weight`.
+        /// Its path in the module, such as `layers.0.weight`.
         name: String,
         /// What is wrong with it, and what would be right.
         reason: String,
@@ -33,7 +33,7 @@ pub enum Error {
     #[error("the module has changed: {0}; make a new optimizer for it")]
     ModuleChanged(String),
     /// A group names no parameter.
-    #[error("group {index} matches no parameter; they are named {names}")]
+    #[error("group {index} matches no parameter; the parameters are {names}")]
     EmptyGroup {
         /// Its index among the groups given.
         index: usize,
@@ -58,7 +58,7 @@ impl From<dimer::Error> for Error {
     }
 }
 
-/// Wraps what Burn says of its device.
+/// Wraps what Burn says about its device.
 pub(crate) fn device(error: impl std::fmt::Display) -> Error {
     Error::Device(error.to_string())
 }

@@ -6,8 +6,8 @@
 //! the optimizer's memory.
 //!
 //! - [`DimerDevice`]: the device of the module and of its optimizer.
-//! - [`DimerOptimizer`]: trains a module; one closure from the module to its loss is all it asks.
-//! - [`CurvatureTracker`]: follows the curvature of a training that an optimizer of Burn does.
+//! - [`DimerOptimizer`]: trains a module; one closure from the module to its loss is all it asks for.
+//! - [`CurvatureTracker`]: follows the curvature while an optimizer of Burn trains a module.
 //!
 //! # Features
 //! - `fusion`, `autotune`: Burn's features of the same name. Turn `fusion` on here and not in your

@@ -21,7 +21,7 @@ use crate::parameters::Parameters;
 /// In an event the loss is evaluated more than once: at θ, and at probes close by. The curvature is
 /// the difference of the gradients, so the closure must use the same minibatch and the same random
 /// numbers each time it is called in one step. For dropout and other randomness of Burn either turn
-/// on [`DimerOptimizer::repeat_randomness`], or build the module without. Running statistics, as of
+/// on [`DimerOptimizer::repeat_randomness`], or build the module without. Running statistics, like those of
 /// batch normalisation, learn from θ only: probes have their own. [`DimerOptimizer::check`] tells
 /// whether a closure keeps to this.
 pub struct DimerOptimizer<M: Module> {
@@ -48,7 +48,7 @@ impl<M: Module> std::fmt::Debug for DimerOptimizer<M> {
 impl<M: Module> DimerOptimizer<M> {
     /// Takes over `module`, which is on [`DimerDevice::burn`], with all its parameters in one group.
     ///
-    /// Trained are the f32 parameters that require a gradient; frozen ones stay as they are.
+    /// It trains the f32 parameters that require a gradient; frozen ones stay as they are.
     ///
     /// # Errors
     /// [`Error::NothingToTrain`](crate::Error::NothingToTrain);
@@ -58,9 +58,9 @@ impl<M: Module> DimerOptimizer<M> {
         Self::with_groups(module, device, config, &[])
     }
 
-    /// As [`DimerOptimizer::new`], each parameter in the first of `groups` that matches its name.
+    /// Like [`DimerOptimizer::new`], with each parameter in the first of `groups` that matches its name.
     ///
-    /// Names are paths in the module, as `blocks.0.norm.gamma`. Those that no group matches have the
+    /// Names are paths in the module, such as `blocks.0.norm.gamma`. Those that no group matches have the
     /// settings of `config`.
     ///
     /// ```
@@ -93,11 +93,11 @@ impl<M: Module> DimerOptimizer<M> {
         Ok(Self { binding, optimizer, module, probe, current: true, seed: None })
     }
 
-    /// Makes the random numbers of Burn's device, as of dropout, the same in all evaluations of one
-    /// step, and others in the next: it seeds the device before each evaluation.
+    /// Makes the random numbers of Burn's device, such as those of dropout, the same in all evaluations
+    /// of one step, and different in the next: it seeds the device before each evaluation.
     ///
     /// Burn's generator may be one for all devices of a kind, so draw nothing else from it that
-    /// should be independent of the step, as the order of the data.
+    /// should be independent of the step, such as the order of the data.
     #[must_use]
     pub fn repeat_randomness(self, seed: u64) -> Self {
         Self { seed: Some(seed), ..self }
@@ -127,12 +127,12 @@ impl<M: Module> DimerOptimizer<M> {
         losses.into_loss()
     }
 
-    /// Evaluates `loss` at θ and at a probe as of one step and compares the gradients, as
+    /// Evaluates `loss` at θ and at a probe as in one step and compares the gradients, as
     /// [`dimer::Optimizer::check_objective`] does; changes no parameter.
     ///
     /// # Errors
     /// [`dimer::Error::InconsistentObjective`], which says what was found: the minibatch moved, or dropout
-    /// is live; see [`DimerOptimizer::repeat_randomness`]. Else as [`DimerOptimizer::step`].
+    /// is live; see [`DimerOptimizer::repeat_randomness`]. Otherwise as [`DimerOptimizer::step`].
     pub fn check(&mut self, loss: impl FnMut(&M) -> Tensor<1>) -> Result<()> {
         self.refresh()?;
         let mut objective =
@@ -143,7 +143,7 @@ impl<M: Module> DimerOptimizer<M> {
 
     /// The module with the parameters as the last step left them.
     ///
-    /// On a shared device its tensors, and those of its clones, go on to change with every step; take
+    /// On a shared device its tensors, and those of its clones, keep changing with every step; take
     /// [`Module::into_record`] or the tensors' data to keep them.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! [`CurvatureTracker`]: the dimer as a measuring instrument beside an optimizer of Burn.
+//! [`CurvatureTracker`]: the dimer as a measuring instrument next to an optimizer of Burn.
 
 use burn::module::{Module, ParamGroup};
 use burn::tensor::Tensor;
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::objective::ModuleObjective;
 use crate::parameters::Parameters;
 
-/// Follows the softest mode of the loss through a training that another optimizer does.
+/// Follows the softest mode of the loss while another optimizer trains.
 ///
 /// ```
 /// use burn::nn::LinearConfig;
@@ -46,8 +46,8 @@ impl<M: Module> std::fmt::Debug for CurvatureTracker<M> {
 }
 
 impl<M: Module> CurvatureTracker<M> {
-    /// Prepares to follow modules like `module`; it is not changed. Of `dimer` count the rotation,
-    /// the schedule, the differences and the displacement.
+    /// Prepares to follow modules like `module`, which is not changed. Of `dimer`, only the rotation,
+    /// the schedule, the differences and the displacement count.
     ///
     /// # Errors
     /// As [`DimerOptimizer::new`](crate::DimerOptimizer::new); [`dimer::Error::Unsupported`] if
@@ -56,7 +56,7 @@ impl<M: Module> CurvatureTracker<M> {
         Self::with_groups(module, device, dimer, &[])
     }
 
-    /// As [`CurvatureTracker::new`], with groups, of which the dimer may be kept out.
+    /// Like [`CurvatureTracker::new`], with groups; the dimer may be kept out of some of them.
     ///
     /// # Errors
     /// As there and in [`DimerOptimizer::with_groups`](crate::DimerOptimizer::with_groups).
@@ -82,13 +82,13 @@ impl<M: Module> CurvatureTracker<M> {
         Ok(Self { binding, optimizer, probe, schedule, steps: 0 })
     }
 
-    /// To be called after each step of the training; every K-th call turns the dimer at the
+    /// Call this after each step of the training; every K-th call turns the dimer at the
     /// parameters of `module` and returns true. Such a call evaluates `loss` as often as an event of
     /// [`DimerOptimizer`](crate::DimerOptimizer) does, all of it on one minibatch.
     ///
     /// # Errors
     /// [`Error::ModuleChanged`](crate::Error::ModuleChanged) if the parameters of `module` have other
-    /// names or shapes than those of the first; else as
+    /// names or shapes than those of the first; otherwise as
     /// [`DimerOptimizer::step`](crate::DimerOptimizer::step).
     pub fn after_step(&mut self, module: &M, loss: impl FnMut(&M) -> Tensor<1>) -> Result<bool> {
         let Schedule::Every(interval) = self.schedule else { return Ok(false) };
@@ -104,7 +104,7 @@ impl<M: Module> CurvatureTracker<M> {
         Ok(event)
     }
 
-    /// What the dimer found, one record an event, as far as it has arrived: the curvature, its
+    /// What the dimer found, one record per event, as far as it has arrived: the curvature, its
     /// smoothed mean and error, the residual.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What a user can get wrong is an error that says so; nothing has changed then.
+//! Whatever a user can get wrong is an error that says so; nothing has changed then.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Following the curvature of a training that Burn's own optimizer does.
+//! Following the curvature while Burn's own optimizer trains.
 
 mod common;
 
@@ -43,7 +43,7 @@ fn it_finds_the_softest_mode() {
         assert!(mode[1].abs() > 0.999, "{mode:?}");
         assert_eq!(elements(module.x.val()), [0.3, 0.1, -0.4, 0.2, 0.6], "it moves nothing");
 
-        // Probes go along with a module that moves, else the difference would be of two places.
+        // Probes move with the module; otherwise the difference would be between two places.
         let x = Param::from_data([1.3_f32, -0.1, 0.4, -0.7, 0.0], &device.burn());
         assert!(tracker.after_step(&Quadratic { x }, Quadratic::loss).unwrap());
         let last = tracker.telemetry().unwrap().pop().unwrap();

@@ -1,5 +1,5 @@
 //! A step on a shared device reads nothing back, and writes to the device only what kernels take as
-//! arguments: wgpu itself tells, through the calls that it logs.
+//! arguments: wgpu itself shows it, through the calls that it logs.
 
 mod common;
 
@@ -35,7 +35,7 @@ impl log::Log for Calls {
 /// The calls of `steps` steps after as many to warm up.
 fn calls(device: &DimerDevice, width: usize, steps: u64) -> Vec<String> {
     let burn = device.burn();
-    // Without a limit of skips, for which four bytes are looked at every 32 steps.
+    // Without a limit on skips, for which four bytes are read every 32 steps.
     let config = Config { max_consecutive_skips: None, ..config() };
     let mut optimizer = DimerOptimizer::new(Network::new(width, &burn), device, config).unwrap();
     let batches: Vec<_> = (0..2 * steps).map(|step| batch(step, &burn)).collect();

@@ -54,7 +54,7 @@ impl Data {
         Self::new(&modular_addition(modulus), batch, EQUATION)
     }
 
-    /// The minibatch of one step, which its numbers alone determine.
+    /// The minibatch of one step, determined by `seed` and `step` alone.
     pub fn minibatch(&self, seed: u64, step: u64, device: &Device) -> Minibatch {
         self.draw(&self.train, &mut StdRng::seed_from_u64(seed << 32 | step), device)
     }
@@ -78,9 +78,9 @@ impl Data {
     }
 }
 
-/// Lines a+b=c with c = a + b modulo `modulus`, at most 26, and one letter a number. The letters of a
-/// and b cannot be predicted. That of c can, once the plateau is left on which it is as random as they
-/// are: at (3 ln m)/6 nats a character, with (2 ln m)/6 beyond it.
+/// Lines a+b=c with c = a + b modulo `modulus`, at most 26, and one letter per number. The letters of a
+/// and b cannot be predicted. That of c can, but on the plateau, at (3 ln m)/6 nats per character, it still
+/// looks as random as they are; beyond it lie (2 ln m)/6.
 fn modular_addition(modulus: u32) -> String {
     let mut rng = StdRng::seed_from_u64(0);
     let letter = |number: u32| char::from(b'a' + number as u8);

@@ -88,8 +88,8 @@ impl Place {
 }
 
 impl Arguments {
-    /// Makes the folder, and sees to it that runs which differ in more than optimizer and seed do not
-    /// meet there.
+    /// Makes the folder, and makes sure that runs which differ in more than optimizer and seed do not
+    /// share it.
     fn claim_folder(&self) -> Result<(), Box<dyn Error>> {
         let Self {
             text, modulus, size, steps, batch, interval, learning_rate, evaluate_every, ..
@@ -102,7 +102,7 @@ impl Arguments {
         let path = self.out.join("settings.txt");
         match std::fs::read_to_string(&path) {
             Ok(found) if found != settings => Err(format!(
-                "{} has runs of another experiment ({}); give another folder by --out",
+                "{} has runs of another experiment ({}); choose another folder with --out",
                 self.out.display(),
                 found.trim_end()
             )

@@ -19,7 +19,7 @@ enum Use {
     Projection,
 }
 
-/// One optimizer; its name is as `adamw`, `deo-adamw` or `projection-adamw`.
+/// One optimizer; its name is like `adamw`, `deo-adamw` or `projection-adamw`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Method {
     dimer: Use,

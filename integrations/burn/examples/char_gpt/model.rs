@@ -18,7 +18,7 @@ pub enum Size {
     Simple,
     /// 6 layers, 6 heads, width 384: 10.6 M parameters.
     Complex,
-    /// 1 layer, 2 heads, width 32, for a short look.
+    /// 1 layer, 2 heads, width 32, for a quick look.
     Tiny,
 }
 

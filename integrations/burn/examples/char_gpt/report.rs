@@ -40,11 +40,11 @@ fn mean_and_spread(values: impl Iterator<Item = f64>) -> String {
     format!("{mean:.3} ± {:.3}", (high - low) / 2.0)
 }
 
-/// Markdown: one row an optimizer, at equal steps and at equal gradients.
+/// Markdown: one row per optimizer, at equal steps and at equal gradients.
 pub fn table(runs: &[Run], gradients: u64) -> String {
     let mut table = format!(
         "| optimizer | seeds | gradients | train loss | validation loss | the same at {gradients} \
-         gradients | curvature | s a step |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+         gradients | curvature | s per step |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     );
     for Line { method, runs } in lines(runs) {
         let last = || runs.iter().filter_map(|run| run.rows.last());
@@ -64,7 +64,7 @@ pub fn table(runs: &[Run], gradients: u64) -> String {
     table
 }
 
-/// Validation loss against gradients: one curve a run, one colour an optimizer.
+/// Validation loss against gradients: one curve per run, one colour per optimizer.
 pub fn chart(runs: &[Run], path: &Path) -> Result<(), Box<dyn Error>> {
     let rows = || runs.iter().flat_map(|run| &run.rows);
     let losses = rows().map(|row| row.validation_loss).filter(|loss| loss.is_finite());
@@ -81,7 +81,7 @@ pub fn chart(runs: &[Run], path: &Path) -> Result<(), Box<dyn Error>> {
         .configure_mesh()
         .light_line_style(TRANSPARENT)
         .x_desc("gradients, probes included")
-        .y_desc("validation loss, nats a character")
+        .y_desc("validation loss, nats per character")
         .draw()?;
     for (index, Line { method, runs }) in lines(runs).iter().enumerate() {
         let colour = Palette99::pick(index).mix(0.9);

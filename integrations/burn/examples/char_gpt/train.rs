@@ -39,7 +39,7 @@ pub struct Row {
     pub step: u64,
     /// Gradients evaluated so far, probes included.
     pub gradients: u64,
-    /// Loss of the last minibatch, in nats a character.
+    /// Loss of the last minibatch, in nats per character.
     pub train_loss: f32,
     pub validation_loss: f32,
     /// Curvature along N as last measured; empty without a dimer and before the first event.
@@ -68,7 +68,7 @@ struct Files {
 }
 
 impl Experiment<'_> {
-    /// Trains to the last step, from the checkpoint that is there or from the beginning.
+    /// Trains to the last step, from the checkpoint if there is one, else from the beginning.
     pub fn run(&self, method: Method, seed: u64) -> Result<Run, Box<dyn Error>> {
         let name = format!("{method}-{seed}");
         let files = Files {
@@ -98,7 +98,7 @@ impl Experiment<'_> {
             if done.is_multiple_of(self.evaluation_interval) || done == self.steps {
                 let validation_loss = validation_loss(optimizer.module()?, &validation);
                 let train_loss = loss.into_scalar::<f32>();
-                // The last event of those since the row before.
+                // The last event since the previous row.
                 let event = optimizer.telemetry()?.into_iter().rev().find(|r| r.event);
                 let known = rows.last().and_then(|row| row.curvature.zip(row.residual));
                 let found = event.map(|event| (event.curvature, event.residual)).or(known);
