@@ -81,7 +81,8 @@ fn gradient_matches_f64() {
     }
 }
 
-/// Both optimizers reach 96 % on images that they were not trained on, from any of these seeds.
+/// Both optimizers reach 96 % on images that they were not trained on, from any of these seeds, in half the steps
+/// of the demo.
 #[test]
 fn both_optimizers_reach_96_percent() {
     let (train, test) = data::load();
@@ -93,7 +94,7 @@ fn both_optimizers_reach_96_percent() {
             let mut optimizer = Optimizer::new(&gpu(), layout, config, &params).unwrap();
             let mut training = network::Training::new(&optimizer, &train, BATCH, seed);
             optimizer.check_objective(&mut training).unwrap();
-            for _ in 0..1000 {
+            for _ in 0..500 {
                 optimizer.step(&mut training).unwrap();
             }
             let accuracy = network::Accuracy::new(&optimizer, &test).measure();
