@@ -4,7 +4,7 @@
 //! same data, g₁ = ∇L(θ) and g₂ = ∇L(θ + ΔR·N), give the Hessian along the unit vector N:
 //! HN ≈ (g₂ − g₁)/ΔR. Turning N against the rotational force F = HN − C N, where C = N·HN is the
 //! curvature, leads it to the softest direction of the loss (Hu, Cao, Liu, *Dimer-Enhanced
-//! Optimization*, arXiv 2507.19968). The step is corrected along N and handed to SGD, Adam, AdamW or a
+//! Optimization*, arXiv 2507.19968). The step is corrected along N and handed to SGD, Adam, AdamW, Lion or a
 //! Sophia-like optimizer.
 //!
 //! Parameters, gradients, orientation and moments stay on the GPU, in WGSL kernels on [`wgpu`]:
@@ -99,9 +99,9 @@ pub mod unfused;
 pub mod architecture {}
 
 pub use config::{
-    Adam, Base, Config, Correction, Deterministic, Difference, Dimer, Displacement, OnPlateau,
-    Project, Rate, Regime, Relative, Rotation, SaddleFree, Saves, Schedule, Scope, Sgd, Sophia,
-    Stop, Storage, Translation, cosine_with_warm_up,
+    Adam, Base, Config, Correction, Deterministic, Difference, Dimer, Displacement, Lion,
+    OnPlateau, Project, Rate, Regime, Relative, Rotation, SaddleFree, Saves, Schedule, Scope, Sgd,
+    Sophia, Stop, Storage, Translation, cosine_with_warm_up,
 };
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuSlice, KernelTime, Tuning};

@@ -33,7 +33,7 @@ fn update(i: u32, start: vec4f, corrected: vec4f, group: Group, factors: BaseFac
     let rate = step.learning_rate * group.learning_rate_scale;
     var theta = start;
     var g = corrected;
-    if (BASE == ADAMW) | (BASE == SOPHIA) {
+    if (BASE == ADAMW) | (BASE == SOPHIA) | (BASE == LION) {
         theta = fma(vec4f(-rate * group.weight_decay), theta, theta);
     } else {
         let decayed = fma(vec4f(group.weight_decay), theta, g);
@@ -53,6 +53,11 @@ fn update(i: u32, start: vec4f, corrected: vec4f, group: Group, factors: BaseFac
             let root = fma(sqrt(v), vec4f(factors.second), vec4f(step.epsilon));
             theta = fma(vec4f(-rate * factors.first), m / root, theta);
         }
+    } else if BASE == LION {
+        let m = first_moment_at(i);
+        let mean = fma(vec4f(step.beta1_complement), g - m, m);
+        store_first_moment(i, fma(vec4f(step.beta2_complement), g - m, m));
+        theta = fma(vec4f(-rate), sign(mean), theta);
     } else if (BASE == MOMENTUM) | (BASE == NESTEROV) {
         let m = fma(vec4f(step.momentum), first_moment_at(i), g);
         store_first_moment(i, m);

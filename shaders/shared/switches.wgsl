@@ -11,6 +11,7 @@ const NESTEROV: u32 = 2u;
 const ADAM: u32 = 3u;
 const ADAMW: u32 = 4u;
 const SOPHIA: u32 = 5u;
+const LION: u32 = 6u;
 
 // How the event that the dispatch belongs to turns N; outside events not at all.
 override ROTATION: u32 = 0u;

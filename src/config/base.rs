@@ -21,6 +21,12 @@ pub enum Base {
     /// of g and h of g². No element moves further than the learning rate, so this takes rates
     /// like those of sign descent.
     Sophia(Sophia),
+    /// Lion (Chen et al. 2023, arXiv 2302.06675): the sign of a moving mean of the gradient, with decoupled
+    /// weight decay. Keeps one moment.
+    ///
+    /// θ ← θ − learning rate · (sign(β₁ m + (1 − β₁) g) + λ θ), then m ← β₂ m + (1 − β₂) g. Every element
+    /// moves by the learning rate, so this takes rates 3 to 10 times below those of AdamW.
+    Lion(Lion),
 }
 
 /// Settings of [`Base::Sgd`]; by default without momentum.
@@ -71,6 +77,22 @@ impl Default for Sophia {
     }
 }
 
+/// Settings of [`Base::Lion`]; the defaults are those of its paper.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lion {
+    /// β₁, the share of m in the mean whose sign is taken, in [0, 1); default 0.9.
+    pub beta1: f64,
+    /// β₂, decay of m, in [0, 1); default 0.99.
+    pub beta2: f64,
+}
+
+impl Default for Lion {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.99 }
+    }
+}
+
 impl Base {
     pub(super) fn validate(self) -> Result<()> {
         match self {
@@ -91,6 +113,7 @@ impl Base {
                 decays(beta1, beta2)?;
                 positive("base.epsilon", epsilon)
             }
+            Self::Lion(Lion { beta1, beta2 }) => decays(beta1, beta2),
         }
     }
 }

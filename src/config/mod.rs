@@ -13,7 +13,7 @@ mod translation;
 
 use crate::error::{Error, Result};
 
-pub use base::{Adam, Base, Sgd, Sophia};
+pub use base::{Adam, Base, Lion, Sgd, Sophia};
 pub use probe::{Difference, Displacement, Relative};
 pub(crate) use rotation::RayleighRitz;
 pub use rotation::{Deterministic, Rate, Regime, Rotation, Saves, Stop};
@@ -47,7 +47,7 @@ pub struct Config {
     /// [`Optimizer::set_learning_rate`]: crate::Optimizer::set_learning_rate
     pub learning_rate: f64,
     /// Weight decay of the groups that set none, per step, finite and ≥ 0; default 10⁻².
-    /// Decoupled in [`Base::AdamW`], added to the gradient in the others.
+    /// Added to the gradient in [`Base::Sgd`] and [`Base::Adam`], decoupled in the others.
     pub weight_decay: f64,
     /// Scales the gradient so that ‖g₁‖ is at most this, in units of the gradient, > 0; default `None`. The
     /// factor is that of PyTorch's `clip_grad_norm_`, and g₁, g₂ enter the dimer unclipped.

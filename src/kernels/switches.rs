@@ -28,6 +28,7 @@ exclusive! {
         Adam "ADAM",
         AdamW "ADAMW",
         Sophia "SOPHIA",
+        Lion "LION",
     }
 }
 
@@ -36,7 +37,7 @@ impl BaseRule {
     pub(crate) fn moments(self) -> u32 {
         match self {
             Self::Sgd => 0,
-            Self::Momentum | Self::Nesterov => 1,
+            Self::Momentum | Self::Nesterov | Self::Lion => 1,
             Self::Adam | Self::AdamW | Self::Sophia => 2,
         }
     }

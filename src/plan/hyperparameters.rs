@@ -4,7 +4,7 @@ use bytemuck::Zeroable;
 
 use super::Regions;
 use crate::config::{
-    Adam, Base, Config, Difference, Dimer, Displacement, Rate, RayleighRitz, Rotation, Scope,
+    Adam, Base, Config, Difference, Dimer, Displacement, Lion, Rate, RayleighRitz, Rotation, Scope,
     Sophia, Translation,
 };
 use crate::kernels::gpu_types::{BLOCK, GroupEntry, Step, Tables};
@@ -27,6 +27,10 @@ pub(super) fn step(config: &Config, layout: &Layout, regions: Option<&Regions>) 
             let Sophia { beta1, beta2, rho, epsilon } = sophia;
             set_moments(&mut step, Adam { beta1, beta2, epsilon });
             step.rho = rho as f32;
+        }
+        Base::Lion(Lion { beta1, beta2 }) => {
+            step.beta1_complement = (1.0 - beta1) as f32;
+            step.beta2_complement = (1.0 - beta2) as f32;
         }
     }
     if let Some(stop) = config.rayleigh_ritz().and_then(RayleighRitz::stop) {

@@ -278,6 +278,7 @@ fn base_rule(base: Base) -> BaseRule {
         Base::Adam(_) => BaseRule::Adam,
         Base::AdamW(_) => BaseRule::AdamW,
         Base::Sophia(_) => BaseRule::Sophia,
+        Base::Lion(_) => BaseRule::Lion,
     }
 }
 

@@ -1,7 +1,7 @@
-//! The base optimizers: those of PyTorch as it documents them, and Sophia.
+//! The base optimizers: those of PyTorch as it documents them, Sophia and Lion.
 
 use super::Reference;
-use crate::config::{Adam, Base, Sgd, Sophia};
+use crate::config::{Adam, Base, Lion, Sgd, Sophia};
 
 impl Reference {
     /// One step of the base optimizer along the corrected and clipped gradient.
@@ -30,6 +30,13 @@ impl Reference {
                     let decayed = theta - rate * decay * theta;
                     let (m, h) = self.moments(i, g, beta1, beta2);
                     decayed - rate * (m / (rho * h).max(epsilon)).clamp(-1.0, 1.0)
+                }
+                Base::Lion(Lion { beta1, beta2 }) => {
+                    let m = self.first_moment[i];
+                    self.first_moment[i] = beta2 * m + (1.0 - beta2) * g;
+                    let mean = beta1 * m + (1.0 - beta1) * g;
+                    let sign = if mean == 0.0 { 0.0 } else { mean.signum() };
+                    theta - rate * decay * theta - rate * sign
                 }
             };
         }

@@ -7,7 +7,7 @@ mod shaders;
 mod traffic;
 
 use crate::{
-    Base, Config, Correction, Deterministic, Difference, Dimer, Displacement, Gpu, OnPlateau,
+    Base, Config, Correction, Deterministic, Difference, Dimer, Displacement, Gpu, Lion, OnPlateau,
     Project, Rate, Regime, Rotation, SaddleFree, Saves, Schedule, Scope, Sgd, Sophia, Stop,
     Storage, Translation,
 };
@@ -45,6 +45,7 @@ fn configurations() -> Vec<(&'static str, Config)> {
         ("adamw", alone(Base::default())),
         ("adamw_unguarded", Config { skip_non_finite: false, ..alone(Base::default()) }),
         ("sophia", alone(Base::Sophia(Sophia::default()))),
+        ("lion", alone(Base::Lion(Lion::default()))),
         ("default", Config::default()),
         ("default_bf16", Config { storage: Storage::Bf16, ..Config::default() }),
         ("paper", with(paper())),

@@ -148,7 +148,7 @@ fn unfused_shaders_are_valid() {
             found += 1;
         }
     }
-    assert_eq!(found, 13);
+    assert_eq!(found, 14);
 }
 
 /// A shader that the catalogue does not know is a shader that no test validates.

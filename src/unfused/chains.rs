@@ -74,6 +74,7 @@ impl Chains<'_> {
             Base::Sgd(Sgd { momentum, nesterov }) => self.sgd(config, momentum > 0.0, nesterov),
             Base::Adam(_) => self.adam(config, false),
             Base::AdamW(_) => self.adam(config, true),
+            Base::Lion(_) => self.lion(config),
             // Refused before.
             Base::Sophia(_) => Vec::new(),
         }
@@ -135,6 +136,31 @@ impl Chains<'_> {
                 Operation::DivideAdd,
                 with(first_moment, Some(root), &params.buffer, Slot::MinusStep),
             ),
+        ]);
+        chain
+    }
+
+    /// θ = (1 − lr λ) θ, then θ = θ − lr sign(m + (1 − β₁)(g − m)), m = m + (1 − β₂)(g − m)
+    fn lion(&self, config: &Config) -> Vec<Dispatch> {
+        let Vectors { params, corrected, first_moment, force, root, .. } = self.vectors;
+        let lerp = |out, alpha: Slot| Operands {
+            x: Some(corrected),
+            out: Some(out),
+            alpha: alpha as u32,
+            ..Operands::default()
+        };
+        let op = |operation, operands| self.operations.dispatch(operation, operands);
+        let sign = Operands { x: Some(force), out: Some(root), ..Operands::default() };
+        let mut chain = Vec::new();
+        if config.weight_decay > 0.0 {
+            chain.push(self.scale(Slot::Keep, &params.buffer));
+        }
+        chain.extend([
+            self.copy(first_moment, force),
+            op(Operation::Lerp, lerp(force, Slot::Beta1Complement)),
+            op(Operation::Sign, sign),
+            self.axpy(Slot::MinusStep, root, &params.buffer),
+            op(Operation::Lerp, lerp(first_moment, Slot::Beta2Complement)),
         ]);
         chain
     }

@@ -11,8 +11,8 @@ mod operations;
 mod tests;
 
 use crate::config::{
-    Adam, Base, Config, Difference, Displacement, Project, Rate, Rotation, Schedule, Scope, Sgd,
-    Translation,
+    Adam, Base, Config, Difference, Displacement, Lion, Project, Rate, Rotation, Schedule, Scope,
+    Sgd, Translation,
 };
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
@@ -265,6 +265,10 @@ impl UnfusedOptimizer {
         set(Slot::MinusStep, -learning_rate);
         match self.config.base {
             Base::Sgd(Sgd { momentum, .. }) => set(Slot::Momentum, momentum),
+            Base::Lion(Lion { beta1, beta2 }) => {
+                set(Slot::Beta1Complement, 1.0 - beta1);
+                set(Slot::Beta2Complement, 1.0 - beta2);
+            }
             // Not supported here.
             Base::Sophia(_) => {}
             Base::Adam(Adam { beta1, beta2, epsilon })

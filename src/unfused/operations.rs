@@ -32,6 +32,7 @@ operations! {
     DivideAdd "divide_add",
     AddScalar "add_scalar",
     Sqrt "sqrt",
+    Sign "sign",
     Dot "dot",
     Sum "sum",
     MultiplyScalars "multiply_scalars",

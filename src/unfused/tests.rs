@@ -16,10 +16,14 @@ type Expected = fn(f64, f64, f64, f64) -> (f64, f64);
 
 #[test]
 fn element_wise_operations_match_f64() {
-    use Operation::{AddScalar, Axpy, Copy, DivideAdd, Lerp, MultiplyAdd, Scale, Sqrt, Subtract};
-    let cases: [(Operation, bool, Expected); 9] = [
+    use Operation::{
+        AddScalar, Axpy, Copy, DivideAdd, Lerp, MultiplyAdd, Scale, Sign, Sqrt, Subtract,
+    };
+    let cases: [(Operation, bool, Expected); 10] = [
         (Copy, true, |_, x, _, _| (x, 0.0)),
         (Subtract, true, |_, x, y, _| (x - y, (x - y).abs())),
+        // All operands are positive.
+        (Sign, true, |_, x, _, _| (x.signum(), 0.0)),
         (Sqrt, true, |_, x, _, _| (x.sqrt(), x.sqrt())),
         (Axpy, false, |a, x, _, out| (a * x + out, 2.0 * (a * x).abs() + out.abs())),
         (Scale, false, |a, _, _, out| (a * out, (a * out).abs())),

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dimer::{
     Adam, Base, Config, Correction, Difference, Dimer, Displacement, Gpu, GpuSlice, HostObjective,
-    Layout, Optimizer, Project, Rate, Rotation, Schedule, Scope, Sgd, Sophia, Translation, Tuning,
+    Layout, Lion, Optimizer, Project, Rate, Rotation, Schedule, Scope, Sgd, Sophia, Translation,
+    Tuning,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -113,7 +114,8 @@ pub const ADAMW: Base = Base::AdamW(Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e
 /// With a ρ that leaves elements of size one unclipped.
 pub const SOPHIA: Base =
     Base::Sophia(Sophia { beta1: 0.965, beta2: 0.99, rho: 1.0, epsilon: 1e-8 });
-pub const BASES: [Base; 6] = [SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, SOPHIA];
+pub const LION: Base = Base::Lion(Lion { beta1: 0.9, beta2: 0.99 });
+pub const BASES: [Base; 7] = [SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, SOPHIA, LION];
 
 /// A dimer whose every number is fixed: rate, distance, projection.
 pub fn fixed_dimer(rate: f64, distance: f64, alpha: f64) -> Dimer {

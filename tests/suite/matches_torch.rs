@@ -24,6 +24,7 @@ fn config(run: &str) -> Config {
         "adam" => (ADAM, 1e-2, 0.0),
         "adam_decay" => (ADAM, 1e-2, 1e-1),
         "adamw" | "adamw_clipped" => (ADAMW, 1e-2, 1e-2),
+        "lion" => (LION, 2_f64.powi(-10), 2_f64.powi(-3)),
         other => panic!("no such run: {other}"),
     };
     let max_gradient_norm = (run == "adamw_clipped").then_some(1.0);
@@ -46,7 +47,7 @@ fn trajectories() {
         .filter(|line| !line.starts_with(['#', 'r']))
         .map(|line| line.split(',').collect())
         .collect();
-    assert_eq!(rows.len(), 8 * 4 - 1);
+    assert_eq!(rows.len(), 9 * 4 - 1);
     for run in rows.chunk_by(|a, b| a[0] == b[0]) {
         let mut optimizer = flat(config(run[0][0]), &[-1.2, 1.0, -0.5, 0.8]);
         let mut objective = HostObjective::new(rosenbrock);

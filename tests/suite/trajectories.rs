@@ -79,6 +79,8 @@ fn theta_bound(base: Base, dimer: bool, norm: f64) -> f64 {
         // Clipped, and so without error, until h is above m; that is at least 3.5% of a gradient of 1,
         // of which D and its error follow within a factor of 16.
         Base::Sophia(_) => (1.0, 16.0),
+        // The sign of a mean of gradients of at least 1, which no rounding changes.
+        Base::Lion(_) => (1.0, 0.0),
         other => panic!("{other:?} has no bound"),
     };
     let rounding = steps * (4.0 * UNIT + RATE * 32.0 * UNIT * direction);
@@ -197,6 +199,7 @@ fn every_setting() {
             Base::Sgd(Sgd { momentum, .. }) => 1.0 / (1.0 - momentum),
             Base::Adam(_) | Base::AdamW(_) => 2.0 * 20.0,
             Base::Sophia(_) => 16.0 * 20.0,
+            Base::Lion(_) => 0.0,
             other => panic!("{other:?} has no bound"),
         };
         let turned = 20.0 * 3.0 * RATE * sensitivity * 10.0 * orientation_bound();
