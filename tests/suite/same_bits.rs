@@ -115,45 +115,43 @@ fn configs() -> Vec<(String, Config)> {
         (Translation::Climb, Correction::EveryStep),
     ];
     let scopes = [Scope::Global, Scope::PerTensor, Scope::PerGroup];
+    let storages = [Storage::F32, Storage::Bf16];
+    let radices = [9, 3, 3, 4, 3, 2, BASES.len()];
     let mut configs = Vec::new();
     let mut count = 0_usize;
-    for (i, rotation) in rotations.into_iter().enumerate() {
-        for (j, difference) in differences.into_iter().enumerate() {
-            for (k, displacement) in displacements.into_iter().enumerate() {
-                for (l, (translation, correction)) in translations.into_iter().enumerate() {
-                    for (m, scope) in scopes.into_iter().enumerate() {
-                        for (n, storage) in [Storage::F32, Storage::Bf16].into_iter().enumerate() {
-                            for (o, base) in BASES.into_iter().enumerate() {
-                                let dimer = Dimer {
-                                    rotation,
-                                    schedule: Schedule::Every(3),
-                                    difference,
-                                    displacement,
-                                    scope,
-                                    translation,
-                                    correction,
-                                    seed: 11,
-                                };
-                                let config = Config {
-                                    base,
-                                    learning_rate: 1e-2,
-                                    max_gradient_norm: (count % 3 == 0).then_some(20.0),
-                                    storage,
-                                    dimer: Some(dimer),
-                                    ..Config::default()
-                                };
-                                let key = i + 2 * j + 3 * k + 5 * l + 7 * m + 11 * n + 13 * o;
-                                if config.validate().is_ok() {
-                                    count += 1;
-                                    // Every 67th, a prime that no number of choices divides.
-                                    if (count + key) % 67 == 0 {
-                                        configs.push((format!("{i}{j}{k}{l}{m}{n}{o}"), config));
-                                    }
-                                }
-                            }
-                        }
-                    }
-                }
+    for index in 0..radices.iter().product() {
+        // The choices are the digits of the index, the base in the last place.
+        let mut rest: usize = index;
+        let mut digits = radices;
+        for (digit, radix) in digits.iter_mut().zip(radices).rev() {
+            *digit = rest % radix;
+            rest /= radix;
+        }
+        let [i, j, k, l, m, n, o] = digits;
+        let (translation, correction) = translations[l];
+        let dimer = Dimer {
+            rotation: rotations[i],
+            schedule: Schedule::Every(3),
+            difference: differences[j],
+            displacement: displacements[k],
+            scope: scopes[m],
+            translation,
+            correction,
+            seed: 11,
+        };
+        let config = Config {
+            base: BASES[o],
+            learning_rate: 1e-2,
+            max_gradient_norm: count.is_multiple_of(3).then_some(20.0),
+            storage: storages[n],
+            dimer: Some(dimer),
+            ..Config::default()
+        };
+        if config.validate().is_ok() {
+            count += 1;
+            // Every 67th, a prime that no number of choices divides.
+            if (count + i + 2 * j + 3 * k + 5 * l + 7 * m + 11 * n + 13 * o).is_multiple_of(67) {
+                configs.push((format!("{i}{j}{k}{l}{m}{n}{o}"), config));
             }
         }
     }
@@ -218,8 +216,7 @@ fn take(optimizer: &mut Optimizer, way: Way, objective: &mut Quartic) {
             let params = unpad(read_from(&gpu, step.centre().params));
             step.write_gradient(Point::Centre, &objective.gradient_at(&params, Point::Centre))
                 .unwrap();
-            loop {
-                let Some(probe) = step.next_probe().unwrap() else { break };
+            while let Some(probe) = step.next_probe().unwrap() {
                 let params = unpad(read_from(&gpu, probe.params));
                 step.write_gradient(Point::Probe, &objective.gradient_at(&params, Point::Probe))
                     .unwrap();
