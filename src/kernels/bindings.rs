@@ -47,7 +47,7 @@ pub(crate) struct Entry {
 }
 
 /// The bind groups of a kernel: one shard of some vectors, the step, and whatever else some kernels need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Bindings {
     /// `vector_bindings.wgsl`
     Vectors,

@@ -19,11 +19,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Timer};
-use crate::kernels::bindings::Bindings;
 use crate::kernels::gpu_types::Step;
 use crate::layout::Layout;
 use crate::objective::Objective;
-use crate::plan::program::Program;
 use crate::plan::{Plan, StepKind};
 use crate::player::{Compiled, Player, Stand};
 use crate::state::{BindGroups, Buffers, STEP_SLOTS, STEP_STRIDE, State, Workspace, orientation};
@@ -96,7 +94,8 @@ impl Optimizer {
     ///
     /// # Errors
     /// The same as for [`Optimizer::new`], and [`Error::InvalidBuffer`] for a slice that is too short, is not
-    /// aligned, belongs to another device, lacks a usage, or shares a buffer where it must have its own.
+    /// aligned, lacks a usage, or shares a buffer where it must have its own; [`Error::Foreign`] for one of
+    /// another device.
     pub fn with_buffers(
         gpu: &Gpu,
         layout: Layout,
@@ -107,22 +106,15 @@ impl Optimizer {
         let layout = layout.tiled(gpu.tuning());
         let plan = Plan::new(&config, &layout, gpu.tuning(), &gpu.limits())?;
         let state = State::new(gpu, &layout, &plan, buffers)?;
-        let programs = StepKind::ALL.iter().filter_map(|&kind| plan.program(kind));
-        let bindings = programs.flat_map(Program::dispatches).map(|it| it.kernel.bindings());
-        let mut wanted: Vec<Bindings> = Vec::new();
-        bindings.for_each(|it| {
-            if !wanted.contains(&it) {
-                wanted.push(it);
-            }
-        });
         let workspace = Workspace {
             slice: state.workspace.as_ref(),
             vectors: plan.workspace,
             width: plan.storage.bytes(),
             modes: None,
         };
+        let bindings = plan.bindings();
         let groups =
-            BindGroups::new(gpu, &layout, &plan, &state, &plan.shards, &wanted, workspace)?;
+            BindGroups::new(gpu, &layout, &plan, &state, &plan.shards, &bindings, workspace)?;
         let skips = plan.max_consecutive_skips.map(|limit| Skips::new(gpu, limit)).transpose()?;
         let mut optimizer = Self {
             gpu: gpu.clone(),

@@ -11,12 +11,13 @@ pub(crate) mod spectrum;
 mod step;
 mod text;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::config::{Base, Config, Difference, Dimer, Displacement, RayleighRitz, Scope, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::{DeviceLimits, Tuning};
-use crate::kernels::bindings::{Access, Vector};
+use crate::kernels::bindings::{Access, Bindings, Vector};
 use crate::kernels::choices::Choices;
 use crate::kernels::gpu_types::{PIECE_WIDTH, Step, Tables};
 use crate::kernels::switches::{BaseRule, DisplacementRule};
@@ -174,6 +175,12 @@ impl Plan {
     /// The program of a step of `kind`; none where the configuration has no such step.
     pub(crate) fn program(&self, kind: StepKind) -> Option<&Program> {
         self.programs[kind as usize].as_ref()
+    }
+
+    /// What the kernels of all programs bind.
+    pub(crate) fn bindings(&self) -> BTreeSet<Bindings> {
+        let dispatches = self.programs.iter().flatten().flat_map(Program::dispatches);
+        dispatches.map(|dispatch| dispatch.kernel.bindings()).collect()
     }
 
     /// What a step of each kind costs that the configuration can come to.

@@ -92,7 +92,7 @@ impl<'a> Spectrum<'a> {
             width: 4,
             modes: Some((&results, &goals, size_of::<Goal>() as u64)),
         };
-        let wanted = [Bindings::Probe, Bindings::Modes];
+        let wanted = [Bindings::Probe, Bindings::Modes].into();
         let groups = BindGroups::new(gpu, layout, &optimizer.plan, state, &shards, &wanted, parts)?;
         write_random(gpu, layout, &shards, &plan, &workspace, seed);
         Ok(Self { plan, shards, workspace, results, groups, optimizer })

@@ -1,5 +1,6 @@
 //! [`BindGroups`]: the bind groups of one optimizer, or of one block of modes, made once.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::{STEP_STRIDE, State, UNIFORM};
@@ -47,7 +48,7 @@ impl BindGroups {
         plan: &Plan,
         state: &State,
         shards: &[Range<usize>],
-        wanted: &[Bindings],
+        wanted: &BTreeSet<Bindings>,
         workspace: Workspace<'_>,
     ) -> Result<Self> {
         let size = gpu.tuning().workgroup_size;

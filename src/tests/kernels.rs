@@ -35,7 +35,7 @@ impl Bench {
         let config = Config { dimer: Some(dimer), ..Config::default() };
         let plan = Plan::new(&config, &layout, gpu.tuning(), &gpu.limits()).unwrap();
         let state = State::new(gpu, &layout, &plan, Buffers::default()).unwrap();
-        let wanted = [Kernel::Gram.bindings(), Kernel::Displace.bindings()];
+        let wanted = plan.bindings();
         let workspace = Workspace { slice: None, vectors: 0, width: 4, modes: None };
         let groups =
             BindGroups::new(gpu, &layout, &plan, &state, &plan.shards, &wanted, workspace).unwrap();

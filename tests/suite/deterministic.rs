@@ -94,19 +94,6 @@ fn a_closed_gate_is_the_base_optimizer() {
     assert_eq!(run(Some(dimer)), run(None));
 }
 
-/// A device whose bindings hold 128 KiB.
-fn small_gpu() -> Gpu {
-    let instance =
-        wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-    let adapter = pollster::block_on(instance.request_adapter(&Default::default()))
-        .expect("an adapter; see Error::NoAdapter");
-    let required_limits =
-        wgpu::Limits { max_storage_buffer_binding_size: 128 * 1024, ..adapter.limits() };
-    let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
-    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
-    Gpu::wrap(device, queue).unwrap()
-}
-
 #[test]
 fn shards_do_not_change_the_bits() {
     let gpu = small_gpu();

@@ -175,19 +175,6 @@ fn configs() -> Vec<(String, Config)> {
     configs
 }
 
-/// A device whose bindings hold 128 KiB.
-fn small_gpu() -> Gpu {
-    let instance =
-        wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-    let adapter = pollster::block_on(instance.request_adapter(&Default::default()))
-        .expect("an adapter; see Error::NoAdapter");
-    let required_limits =
-        wgpu::Limits { max_storage_buffer_binding_size: 128 * 1024, ..adapter.limits() };
-    let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
-    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
-    Gpu::wrap(device, queue).unwrap()
-}
-
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
     Step,
