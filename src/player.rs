@@ -32,7 +32,7 @@ impl Compiled {
 
 /// Everything that a program is played with, except the program itself.
 #[derive(Clone, Copy)]
-pub(crate) struct Stand<'a> {
+pub(crate) struct Context<'a> {
     pub gpu: &'a Gpu,
     pub layout: &'a Layout,
     pub plan: &'a Plan,
@@ -58,7 +58,7 @@ pub(crate) enum Pause {
 
 /// A program under way.
 pub(crate) struct Player<'a> {
-    stand: Stand<'a>,
+    context: Context<'a>,
     program: &'a Program,
     compiled: &'a Compiled,
     pub cursor: Cursor,
@@ -67,8 +67,8 @@ pub(crate) struct Player<'a> {
 }
 
 impl<'a> Player<'a> {
-    pub(crate) fn new(stand: Stand<'a>, program: &'a Program, compiled: &'a Compiled) -> Self {
-        Self { stand, program, compiled, cursor: Cursor::default(), evaluations: 0 }
+    pub(crate) fn new(context: Context<'a>, program: &'a Program, compiled: &'a Compiled) -> Self {
+        Self { context, program, compiled, cursor: Cursor::default(), evaluations: 0 }
     }
 
     /// Plays the whole program, with the evaluations of `objective`.
@@ -106,7 +106,7 @@ impl<'a> Player<'a> {
                 }
                 Stage::Copy { from, to } => self.copy(encoder, from, to),
                 Stage::TakeLoss if takes_loss => {
-                    let State { loss, scalars, .. } = self.stand.state;
+                    let State { loss, scalars, .. } = self.context.state;
                     encoder.copy_buffer_to_buffer(loss, 0, scalars, 0, loss.size());
                 }
                 Stage::TakeLoss => {}
@@ -129,7 +129,7 @@ impl<'a> Player<'a> {
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
     ) -> Result<()> {
-        let Stand { gpu, layout, state, .. } = self.stand;
+        let Context { gpu, layout, state, .. } = self.context;
         let (at, into) = self.vectors(evaluate)?;
         match evaluate.asks {
             Asks::Gradient => objective.gradient(Evaluation {
@@ -163,7 +163,7 @@ impl<'a> Player<'a> {
 
     fn vector(&self, vector: Vector) -> Result<&'a GpuSlice> {
         // A program only names vectors that its plan has.
-        self.stand.state.vector(vector).ok_or(Error::Unsupported {
+        self.context.state.vector(vector).ok_or(Error::Unsupported {
             what: "an evaluation at a probe",
             with: "a configuration without a dimer",
             instead: "set `dimer`",
@@ -173,14 +173,14 @@ impl<'a> Player<'a> {
     /// Records the dispatch at the cursor, and those that follow it.
     fn dispatch(&mut self, encoder: &mut wgpu::CommandEncoder) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        let slot = (self.stand.index % u64::from(STEP_SLOTS)) as u32 * STEP_STRIDE as u32;
+        let slot = (self.context.index % u64::from(STEP_SLOTS)) as u32 * STEP_STRIDE as u32;
         while let Some(Stage::Dispatch(dispatch)) = self.program.stage(self.cursor) {
             let Cursor { block, stage, .. } = self.cursor;
             if let Some(pipeline) = &self.compiled.0[block][stage] {
                 pass.set_pipeline(pipeline);
-                pass.set_bind_group(1, self.stand.groups.step(), &[slot]);
+                pass.set_bind_group(1, self.context.groups.step(), &[slot]);
                 self.set_extra(&mut pass, dispatch);
-                match self.stand.timer {
+                match self.context.timer {
                     Some(timer) => timer.time(&mut pass, dispatch.kernel.name(), |pass| {
                         self.over_shards(pass, dispatch);
                     }),
@@ -194,16 +194,16 @@ impl<'a> Player<'a> {
     fn set_extra(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch) {
         let Some(extra) = dispatch.kernel.bindings().extra() else { return };
         let goal = dispatch.goal.map(|goal| {
-            let goals = (goal.parts - 1) * BASIS as u32 * self.stand.modes + goal.slot;
+            let goals = (goal.parts - 1) * BASIS as u32 * self.context.modes + goal.slot;
             goals * STEP_STRIDE as u32
         });
-        if let Some(group) = self.stand.groups.extra(extra) {
+        if let Some(group) = self.context.groups.extra(extra) {
             pass.set_bind_group(2, group, goal.as_slice());
         }
     }
 
     fn over_shards(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch) {
-        let Stand { groups, plan, gpu, .. } = self.stand;
+        let Context { groups, plan, gpu, .. } = self.context;
         let size = gpu.tuning().workgroup_size;
         let once = |count: u32| (0..1, [count, 1, 1]);
         let of_regions = |count: &dyn Fn(&crate::plan::Regions) -> u32| {
@@ -236,7 +236,7 @@ impl<'a> Player<'a> {
     }
 
     fn copy(&self, encoder: &mut wgpu::CommandEncoder, from: Vector, to: Place) {
-        let Stand { plan, state, .. } = self.stand;
+        let Context { plan, state, .. } = self.context;
         let Some(source) = state.vector(from) else { return };
         match to {
             Place::Vector(to) => {
@@ -270,7 +270,7 @@ impl<'a> Player<'a> {
 
     /// Whether the event needs no rotation after the latest one; waits for the GPU to find out.
     fn has_stopped(&self, encoder: &mut wgpu::CommandEncoder) -> Result<bool> {
-        let Stand { gpu, state, .. } = self.stand;
+        let Context { gpu, state, .. } = self.context;
         let pending = gpu.start_read_after("a rotation", encoder, &[state.stopped()])?;
         Ok(bytemuck::pod_read_unaligned::<u32>(&gpu.finish_read(&pending)?) != 0)
     }

@@ -42,7 +42,7 @@ fn check_gradients(
     optimizer.prepare()?;
     objective.begin_step(optimizer.index)?;
     let optimizer = &*optimizer;
-    let mut player = Player::new(optimizer.stand(), &optimizer.plan.check, &compiled);
+    let mut player = Player::new(optimizer.context(), &optimizer.plan.check, &compiled);
     let mut gradient = || -> Result<Option<Vec<f32>>> {
         let mut encoder = optimizer.gpu.encoder("check");
         let Pause::Evaluate(evaluate) = player.advance(&mut encoder, false)? else {

@@ -23,7 +23,7 @@ use crate::kernels::gpu_types::Step;
 use crate::layout::Layout;
 use crate::objective::Objective;
 use crate::plan::{Plan, StepKind};
-use crate::player::{Compiled, Player, Stand};
+use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, Buffers, STEP_SLOTS, STEP_STRIDE, State, Workspace, orientation};
 
 use plateau::Plateau;
@@ -285,8 +285,8 @@ impl Optimizer {
         &self.plan
     }
 
-    fn stand(&self) -> Stand<'_> {
-        Stand {
+    fn context(&self) -> Context<'_> {
+        Context {
             gpu: &self.gpu,
             layout: &self.layout,
             plan: &self.plan,
@@ -312,7 +312,7 @@ impl Optimizer {
     fn player(&self, kind: StepKind) -> Result<Player<'_>> {
         let program = self.plan.program(kind);
         match program.zip(self.compiled[kind as usize].as_ref()) {
-            Some((program, compiled)) => Ok(Player::new(self.stand(), program, compiled)),
+            Some((program, compiled)) => Ok(Player::new(self.context(), program, compiled)),
             None => Err(no_dimer("a rotation")),
         }
     }

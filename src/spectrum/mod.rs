@@ -11,7 +11,7 @@ use crate::objective::Objective;
 use crate::optimizer::{Optimizer, no_dimer};
 use crate::plan::Plan;
 use crate::plan::spectrum::SpectrumPlan;
-use crate::player::{Compiled, Player, Stand};
+use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, STEP_STRIDE, UNIFORM, VECTOR, Workspace, orientation};
 
 /// The k lowest eigenpairs of the Hessian at the parameters of an [`Optimizer`], found as a block by
@@ -117,7 +117,7 @@ impl<'a> Spectrum<'a> {
         optimizer.prepare()?;
         objective.begin_step(optimizer.index)?;
         let mut encoder = optimizer.gpu.encoder("modes");
-        let stand = Stand {
+        let context = Context {
             gpu: &optimizer.gpu,
             layout: &optimizer.layout,
             plan: &optimizer.plan,
@@ -127,7 +127,7 @@ impl<'a> Spectrum<'a> {
             index: optimizer.index,
             modes: self.plan.count as u32,
         };
-        let mut player = Player::new(stand, &program, &compiled);
+        let mut player = Player::new(context, &program, &compiled);
         player.play(&mut encoder, objective)?;
         let evaluations = player.evaluations;
         if let Some(timer) = &mut optimizer.timer {

@@ -58,11 +58,11 @@ impl BindGroups {
                 let pieces = plan.regions.as_ref().map(|regions| regions.of_shard[index].clone());
                 let pieces = pieces.unwrap_or_default();
                 let uniform = shard_uniform(gpu, layout, shard, &pieces);
-                let parts = Parts { plan, state, shard, uniform: &uniform, workspace };
+                let resources = ShardResources { plan, state, shard, uniform: &uniform, workspace };
                 ShardGroups {
                     groups: wanted
                         .iter()
-                        .map(|&bindings| (bindings, parts.group(gpu, bindings, choices)))
+                        .map(|&bindings| (bindings, resources.group(gpu, bindings, choices)))
                         .collect(),
                     tiles: shard.len().div_ceil(layout.tile()) as u32,
                     piece_workgroups: crate::plan::workgroups(pieces.len(), size)
@@ -116,7 +116,7 @@ impl BindGroups {
 }
 
 /// Where the entries of one shard lie.
-struct Parts<'a> {
+struct ShardResources<'a> {
     plan: &'a Plan,
     state: &'a State,
     shard: &'a Range<usize>,
@@ -124,7 +124,7 @@ struct Parts<'a> {
     workspace: Workspace<'a>,
 }
 
-impl Parts<'_> {
+impl ShardResources<'_> {
     fn group(&self, gpu: &Gpu, bindings: Bindings, choices: Choices) -> wgpu::BindGroup {
         let entries = bindings.entries(choices);
         let resources: Vec<_> = entries

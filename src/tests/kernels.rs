@@ -8,7 +8,7 @@ use crate::kernels::gpu_types::{MAX_WORKGROUPS, PARTIALS_OFFSET, PIECE_WIDTH};
 use crate::layout::{MAX_ITERATIONS, MIN_TILE};
 use crate::plan::program::{Block, Dispatch, Program, Stage};
 use crate::plan::{Plan, StepKind, check_workgroups};
-use crate::player::{Compiled, Player, Stand};
+use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, Buffers, State, Workspace};
 use crate::{Config, Dimer, Displacement, Layout, Rate, Relative, Rotation};
 use rand::rngs::StdRng;
@@ -61,7 +61,7 @@ impl Bench {
         let blocks = vec![Block { stages, times: 1 }];
         let program = Program { blocks, ..Program::default() };
         let compiled = Compiled::new(&self.gpu, &self.plan, &program).unwrap();
-        let stand = Stand {
+        let context = Context {
             gpu: &self.gpu,
             layout: &self.layout,
             plan: &self.plan,
@@ -72,7 +72,7 @@ impl Bench {
             modes: 0,
         };
         let mut encoder = self.gpu.encoder("test");
-        Player::new(stand, &program, &compiled).advance(&mut encoder, false).unwrap();
+        Player::new(context, &program, &compiled).advance(&mut encoder, false).unwrap();
         self.gpu.submit("test", encoder).unwrap();
     }
 

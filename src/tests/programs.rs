@@ -6,6 +6,7 @@ use super::configurations;
 use crate::gpu::{DeviceLimits, Tuning};
 use crate::layout::Layout;
 use crate::plan::Plan;
+use crate::{Adam, Base, Config, Dimer, Group, Schedule};
 
 /// A device as the WebGPU standard has it at least, but for the storage buffers of several dimers.
 const LIMITS: DeviceLimits = DeviceLimits {
@@ -41,4 +42,25 @@ fn programs_are_those_of_the_repository() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(known.contains(&name), "{name} belongs to no configuration");
     }
+}
+
+/// Settings come back from JSON as they were, and what a text leaves out has its default.
+#[test]
+fn settings_serialize_both_ways() {
+    for (name, config) in configurations() {
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), config, "{name}: {text}");
+    }
+    let text = r#"{"base": {"AdamW": {"beta2": 0.99}}, "dimer": {"schedule": {"Every": 20}}}"#;
+    let read: Config = serde_json::from_str(text).unwrap();
+    let expected = Config {
+        base: Base::AdamW(Adam { beta2: 0.99, ..Adam::default() }),
+        dimer: Some(Dimer { schedule: Schedule::Every(20), ..Dimer::default() }),
+        ..Config::default()
+    };
+    assert_eq!(read, expected);
+    let group: Group = serde_json::from_str(r#"{"dimer": false}"#).unwrap();
+    assert_eq!(group, Group { dimer: false, ..Group::default() });
+    // A misspelt name is no default.
+    assert!(serde_json::from_str::<Config>(r#"{"learning_rat": 0.1}"#).is_err());
 }

@@ -43,17 +43,21 @@ pub fn quick_gpu() -> Gpu {
     gpu.with_tuning(Tuning { workgroup_size: 32, ..*gpu.tuning() }).expect("a tuning")
 }
 
-/// A device whose bindings hold 128 KiB.
-pub fn small_gpu() -> Gpu {
+/// A device of its own, requested with limits made from those of its adapter.
+pub fn gpu_with(limits: impl FnOnce(wgpu::Limits) -> wgpu::Limits) -> Gpu {
     let instance =
         wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
     let adapter = pollster::block_on(instance.request_adapter(&Default::default()))
         .expect("an adapter; see Error::NoAdapter");
-    let required_limits =
-        wgpu::Limits { max_storage_buffer_binding_size: 128 * 1024, ..adapter.limits() };
+    let required_limits = limits(adapter.limits());
     let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
     Gpu::wrap(device, queue).unwrap()
+}
+
+/// A device whose bindings hold 128 KiB.
+pub fn small_gpu() -> Gpu {
+    gpu_with(|limits| wgpu::Limits { max_storage_buffer_binding_size: 128 * 1024, ..limits })
 }
 
 /// A generator whose seed is printed, so that a failure can be run again.

@@ -3,8 +3,8 @@
 use crate::common::*;
 use dimer::{
     Adam, Base, Buffers, Config, Dimer, Displacement, Error, Evaluation, Gpu, GpuSlice, Group,
-    HostObjective, Layout, Objective, Optimizer, Point, Project, Rate, Relative, Rotation,
-    SaddleFree, Schedule, Sgd, Translation,
+    HostObjective, Layout, Objective, Optimizer, Point, Project, Rate, Regime, Relative, Rotation,
+    SaddleFree, Schedule, Scope, Sgd, Translation,
 };
 
 #[test]
@@ -347,4 +347,41 @@ fn allocation_that_no_device_has() {
     let error = Optimizer::with_buffers(&gpu(), layout, Config::default(), Buffers::default());
     let error = error.unwrap_err();
     assert!(matches!(error, Error::OutOfMemory { .. } | Error::LimitTooSmall { .. }), "{error}");
+}
+
+/// A device with the limits that every WebGPU device has runs every base and every global rotation; what it
+/// cannot do is an error when the optimizer is made.
+#[test]
+fn a_device_with_default_limits() {
+    let gpu = gpu_with(|_| wgpu::Limits::default());
+    assert_eq!(gpu.device().limits().max_storage_buffers_per_shader_stage, 8);
+    let make =
+        |config: Config| Optimizer::new(&gpu, Layout::flat(100).unwrap(), config, &[0.5; 100]);
+    let stochastic = [
+        Rotation::Gradient { rate: Rate::Automatic },
+        Rotation::OptimalAngle { regime: Regime::Stochastic },
+        Rotation::LocallyOptimal { regime: Regime::Stochastic },
+        Rotation::LocallyOptimal { regime: Regime::rotations(3) },
+    ];
+    for base in BASES {
+        let alone = Config { base, dimer: None, ..Config::default() };
+        let dimers = stochastic.map(|rotation| Dimer {
+            rotation,
+            schedule: Schedule::Every(2),
+            ..Dimer::default()
+        });
+        let configs = dimers.map(|dimer| Config { dimer: Some(dimer), ..alone.clone() });
+        for config in [alone].into_iter().chain(configs) {
+            let mut optimizer = make(config).unwrap();
+            for _ in 0..3 {
+                optimizer.step(&mut quadratic(vec![1.0; 100])).unwrap();
+            }
+            assert_eq!(optimizer.telemetry().unwrap()[2].updates, 3);
+        }
+    }
+    let rotation = stochastic[0];
+    let dimer = Dimer { rotation, scope: Scope::PerTensor, ..Dimer::default() };
+    let error = make(Config { dimer: Some(dimer), ..Config::default() }).unwrap_err();
+    let expected = "max_storage_buffers_per_shader_stage";
+    assert!(matches!(error, Error::LimitTooSmall { limit, .. } if limit == expected), "{error}");
 }

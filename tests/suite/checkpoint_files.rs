@@ -236,3 +236,19 @@ fn newer_versions_are_named() {
     let found = reason(optimizer.load(scratch.file()));
     assert!(found.contains("version 2"), "{found}");
 }
+
+/// An error keeps what caused it.
+#[test]
+fn errors_keep_their_source() {
+    use std::error::Error as _;
+    let missing = Scratch::new().file();
+    let error = make(&Config::default(), 0.5).load(&missing).unwrap_err();
+    let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    assert_eq!(source.unwrap().kind(), std::io::ErrorKind::NotFound, "{error}");
+    assert!(error.to_string().contains("checkpoint.safetensors"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tuning.json");
+    std::fs::write(&path, "no JSON").unwrap();
+    let error = dimer::Tuning::cached(&gpu(), 4096, &path).unwrap_err();
+    assert!(error.source().is_some_and(|source| source.is::<serde_json::Error>()), "{error}");
+}
