@@ -22,7 +22,8 @@ pub(crate) use tuning::{WORKGROUP_SIZE, WORKGROUPS};
 
 /// A device, its queue, and what the kernels need to know about them.
 ///
-/// Cloning is cheap and gives another handle to the same device.
+/// Cloning is cheap and gives another handle to the same device. Kernels are compiled once per device and kept as
+/// long as a handle is: optimizers made with one `Gpu`, its clones and its tunings share them.
 ///
 /// ```no_run
 /// let gpu = dimer::Gpu::new()?;
