@@ -202,6 +202,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error of what only a dimer can do.
+    pub(crate) fn no_dimer(what: &'static str) -> Self {
+        Self::Unsupported { what, with: "a configuration without a dimer", instead: "set `dimer`" }
+    }
+
     /// Wraps the failure of an objective, so that `step` passes it through.
     pub fn objective(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Objective(source.into())

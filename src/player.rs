@@ -163,11 +163,8 @@ impl<'a> Player<'a> {
 
     fn vector(&self, vector: Vector) -> Result<&'a GpuSlice> {
         // A program only names vectors that its plan has.
-        self.context.state.vector(vector).ok_or(Error::Unsupported {
-            what: "an evaluation at a probe",
-            with: "a configuration without a dimer",
-            instead: "set `dimer`",
-        })
+        let slice = self.context.state.vector(vector);
+        slice.ok_or_else(|| Error::no_dimer("an evaluation at a probe"))
     }
 
     /// Records the dispatch at the cursor, and those that follow it.

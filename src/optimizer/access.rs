@@ -3,7 +3,7 @@
 //! A method with a plain name waits for the GPU; its twin with `_async` yields to other tasks instead.
 
 use super::telemetry::{Losses, RegionCurvature, Telemetry};
-use super::{Optimizer, no_dimer, orientation};
+use super::{Optimizer, orientation};
 use crate::config::{Config, Storage, not_negative};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice, KernelTime, Timer};
@@ -127,7 +127,7 @@ impl Optimizer {
         let padded = self.layout.pad("orientation", orientation)?;
         check_finite("orientation", orientation)?;
         if self.plan.dimer.is_none() {
-            return Err(no_dimer("an orientation"));
+            return Err(Error::no_dimer("an orientation"));
         }
         let regions = self.region_tensors();
         let unit =

@@ -300,7 +300,7 @@ impl Optimizer {
 
     /// Makes the pipelines of a kind of step, if it has none yet.
     fn compile(&mut self, kind: StepKind) -> Result<()> {
-        let program = self.plan.program(kind).ok_or_else(|| no_dimer("a rotation"))?;
+        let program = self.plan.program(kind).ok_or_else(|| Error::no_dimer("a rotation"))?;
         let place = &mut self.compiled[kind as usize];
         if place.is_none() {
             *place = Some(Compiled::new(&self.gpu, &self.plan, program)?);
@@ -313,7 +313,7 @@ impl Optimizer {
         let program = self.plan.program(kind);
         match program.zip(self.compiled[kind as usize].as_ref()) {
             Some((program, compiled)) => Ok(Player::new(self.context(), program, compiled)),
-            None => Err(no_dimer("a rotation")),
+            None => Err(Error::no_dimer("a rotation")),
         }
     }
 
@@ -411,9 +411,4 @@ impl Drop for PendingSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
-}
-
-/// The error for what only a dimer can do.
-pub(crate) fn no_dimer(what: &'static str) -> Error {
-    Error::Unsupported { what, with: "a configuration without a dimer", instead: "set `dimer`" }
 }

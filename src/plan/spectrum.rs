@@ -3,7 +3,7 @@
 use super::Plan;
 use super::program::{Asks, Block, Dispatch, Evaluate, Goal, Grid, Program, Stage};
 use super::step::set_displacement;
-use crate::config::{Difference, Dimer, Displacement};
+use crate::config::{Config, Difference, Displacement};
 use crate::error::{Error, Result};
 use crate::kernels::bindings::Vector;
 use crate::kernels::catalogue::Kernel;
@@ -26,7 +26,8 @@ impl SpectrumPlan {
     /// # Errors
     /// [`Error::Unsupported`] for settings that it cannot measure with; [`Error::InvalidArgument`] for a
     /// count out of range.
-    pub(crate) fn new(dimer: &Dimer, layout: &Layout, count: usize) -> Result<Self> {
+    pub(crate) fn new(config: &Config, layout: &Layout, count: usize) -> Result<Self> {
+        let dimer = config.dimer.as_ref().ok_or_else(|| Error::no_dimer("a block of modes"))?;
         if dimer.difference == Difference::Exact || dimer.displacement == Displacement::Automatic {
             return Err(Error::Unsupported {
                 what: "a block of modes",

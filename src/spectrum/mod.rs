@@ -8,7 +8,7 @@ use crate::kernels::bindings::Bindings;
 use crate::kernels::gpu_types::{BASIS, Goal, PARTIAL, Results};
 use crate::layout::Layout;
 use crate::objective::Objective;
-use crate::optimizer::{Optimizer, no_dimer};
+use crate::optimizer::Optimizer;
 use crate::plan::Plan;
 use crate::plan::spectrum::SpectrumPlan;
 use crate::player::{Compiled, Context, Player};
@@ -75,10 +75,7 @@ impl<'a> Spectrum<'a> {
     /// [`Error::LimitTooSmall`], [`Error::OutOfMemory`].
     pub fn new(optimizer: &'a mut Optimizer, count: usize, seed: u64) -> Result<Self> {
         let Optimizer { gpu, layout, state, config, .. } = &*optimizer;
-        let Some(dimer) = &config.dimer else {
-            return Err(no_dimer("a block of modes"));
-        };
-        let plan = SpectrumPlan::new(dimer, layout, count)?;
+        let plan = SpectrumPlan::new(config, layout, count)?;
         let basis = plan.basis();
         let shards = layout.shards(gpu.limits().binding_bytes, 2 * basis)?;
         let block = 2 * basis as u64 * layout.bytes();

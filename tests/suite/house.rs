@@ -133,6 +133,25 @@ fn imports_go_one_way() {
     }
 }
 
+/// After the plan nobody asks what the user has set: settings stand there as stages, vectors and numbers.
+#[test]
+fn only_the_plan_reads_settings() {
+    let readers = ["config", "plan", "reference", "unfused", "tests"];
+    for path in files("src", &[".rs"]) {
+        let relative = path.strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap();
+        let first = relative.components().next().unwrap().as_os_str().to_string_lossy();
+        if readers.contains(&first.trim_end_matches(".rs")) {
+            continue;
+        }
+        for field in
+            ["base", "dimer", "storage", "weight_decay", "learning_rate", "skip_non_finite"]
+        {
+            let reads = code(&path).contains(&format!("config.{field}"));
+            assert!(!reads, "{} reads the setting {field}", path.display());
+        }
+    }
+}
+
 /// The modules beside each other in `folder`, and which of them each imports: by its name, or by what
 /// `mod.rs` or `main.rs` re-exports of it.
 fn imports_within(folder: &Path) -> BTreeMap<String, BTreeSet<String>> {

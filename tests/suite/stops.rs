@@ -6,7 +6,7 @@ use crate::matrix::Matrix;
 use dimer::reference::{self, Reference};
 use dimer::{
     Config, Correction, Deterministic, Dimer, Displacement, Error, Layout, Optimizer, Point,
-    Regime, Rotation, Saves, Schedule, Stop,
+    Regime, Rotation, Saves, Schedule, Stop, StopReason,
 };
 
 const LEN: usize = 200;
@@ -66,6 +66,14 @@ fn stop_where_the_reference_does() {
                 ];
                 println!("{residual} {angle}: {records:?}, {}", reference.rotations);
                 assert_eq!(records[0].rotations, records[1].rotations);
+                assert_eq!(records[0].stop, records[1].stop);
+                if u64::from(reference.rotations) < u64::from(MOST) {
+                    // Where both hold, the residual is named; it may vanish in rounding.
+                    let small = records[0].residual <= residual as f32 * records[0].curvature.abs();
+                    let reason = if small { StopReason::Residual } else { StopReason::Angle };
+                    assert_eq!(records[0].stop, Some(reason));
+                    assert!(small || angle > 0.0);
+                }
                 assert_eq!(records[0].curvature.to_bits(), records[1].curvature.to_bits());
                 assert_eq!(
                     bits(&rotations.read_orientation().unwrap().unwrap_or_default()),
@@ -129,6 +137,18 @@ fn a_step_by_hand_stops_early() {
     assert_eq!(by_hand.gradient_evaluations(), by_callback.gradient_evaluations());
     assert!(by_hand.gradient_evaluations() < u64::from(MOST));
     assert_eq!(bits(&by_hand.read_params().unwrap()), bits(&by_callback.read_params().unwrap()));
+}
+
+/// Where nothing says when to stop, nothing says that it did.
+#[test]
+fn without_a_stop_there_is_no_reason() {
+    let matrix = matrix();
+    for scheme in SCHEMES {
+        let mut optimizer = optimizer(scheme, None);
+        optimizer.rotate(&mut matrix.objective(1.0)).unwrap();
+        optimizer.step(&mut matrix.objective(1.0)).unwrap();
+        assert!(optimizer.telemetry().unwrap().iter().all(|record| record.stop.is_none()));
+    }
 }
 
 #[test]
