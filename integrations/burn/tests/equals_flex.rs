@@ -34,7 +34,8 @@ fn assert_equal_training(config: Config) {
     let (on_cpu, cpu_module) = train(start, &flex(), config.clone());
     assert!(on_cpu[0] > 2.0 * on_cpu[STEPS as usize - 1], "it has learned: {on_cpu:?}");
     for (step, (gpu, cpu)) in on_gpu.iter().zip(&on_cpu).enumerate() {
-        assert!((gpu - cpu).abs() <= 1e-5, "step {step}: {gpu} and {cpu} with {config:?}");
+        let same = approx::abs_diff_eq!(gpu, cpu, epsilon = 1e-5);
+        assert!(same, "step {step}: {gpu} and {cpu} with {config:?}");
     }
     let gpu = elements(gpu_module.hidden.weight.val());
     let cpu = elements(cpu_module.hidden.weight.val());

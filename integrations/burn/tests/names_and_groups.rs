@@ -130,7 +130,10 @@ fn a_shared_parameter_is_one_tensor_and_gets_both_gradients() {
         let module = optimizer.into_module().unwrap();
         let expected = [0.225, -0.525, -0.15, 0.725];
         for values in [elements(module.first.val()), elements(module.second.val())] {
-            let close = values.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6);
+            let close = values
+                .iter()
+                .zip(&expected)
+                .all(|(a, b)| approx::abs_diff_eq!(a, b, epsilon = 1e-6));
             assert!(close, "{values:?} on {device:?}");
         }
     }
