@@ -1,11 +1,9 @@
 //! Following the curvature while Burn's own optimizer trains.
 
-mod common;
-
+use crate::common::{Network, batch, elements, flex, shared};
 use burn::module::{Module, Param};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Tensor};
-use common::{Network, batch, elements, flex, shared};
 use dimer::{Dimer, Schedule};
 use dimer_burn::CurvatureTracker;
 
