@@ -2,8 +2,6 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
-use std::sync::OnceLock;
-
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, TensorData, activation};
@@ -69,11 +67,10 @@ pub fn shared() -> DimerDevice {
     DimerDevice::new().expect("a wgpu device; see the README for a driver")
 }
 
-/// Burn's CPU backend, with one device for the optimizers of all tests, so that their kernels are compiled once.
+/// Burn's CPU backend.
 pub fn flex() -> DimerDevice {
-    static GPU: OnceLock<dimer::Gpu> = OnceLock::new();
-    let gpu = GPU.get_or_init(|| dimer::Gpu::new().expect("a GPU adapter"));
-    DimerDevice::host(Device::flex(), gpu)
+    let gpu = dimer::Gpu::new().expect("a GPU adapter");
+    DimerDevice::host(Device::flex(), &gpu)
 }
 
 /// AdamW with events in every fifth step.

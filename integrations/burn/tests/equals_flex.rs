@@ -1,9 +1,11 @@
 //! Training on Burn's wgpu device, in place, equals training of the same module through host slices
 //! on the CPU backend.
 
-use crate::common::{Network, batch, config, elements, flex, scalar, shared};
+mod common;
+
 use burn::module::Module;
 use burn::tensor::Device;
+use common::{Network, batch, config, elements, flex, scalar, shared};
 use dimer::{
     Base, Config, Difference, Dimer, Displacement, Project, Rotation, Schedule, Sgd, Translation,
 };

@@ -1,10 +1,12 @@
 //! Names and shapes come from the module, groups from patterns; shared parameters count once, frozen
 //! ones not at all.
 
-use crate::common::{Network, batch, config, elements, flex, shared};
+mod common;
+
 use burn::module::{Module, Param, ParamGroup};
 use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor};
+use common::{Network, batch, config, elements, flex, shared};
 use dimer::{Base, Config, Group, Sgd};
 use dimer_burn::{DimerDevice, DimerOptimizer, Error};
 

@@ -1,9 +1,11 @@
 //! What Burn has queued before a step sees the parameters before it, what it queues after sees those
 //! after it, also while the device is far behind.
 
-use crate::common::{Network, batch, config, elements, scalar, shared};
+mod common;
+
 use burn::module::Module;
 use burn::tensor::{Distribution, Tensor};
+use common::{Network, batch, config, elements, scalar, shared};
 use dimer_burn::DimerOptimizer;
 
 #[test]

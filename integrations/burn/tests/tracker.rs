@@ -1,9 +1,11 @@
 //! Following the curvature while Burn's own optimizer trains.
 
-use crate::common::{Network, batch, elements, flex, shared};
+mod common;
+
 use burn::module::{Module, Param};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Tensor};
+use common::{Network, batch, elements, flex, shared};
 use dimer::{Dimer, Schedule};
 use dimer_burn::CurvatureTracker;
 

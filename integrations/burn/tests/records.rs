@@ -1,9 +1,11 @@
 //! Records of Burn and checkpoints of the optimizer.
 
-use crate::common::{Network, batch, config, elements, flex, scalar, shared};
+mod common;
+
 use burn::module::Module;
 use burn::store::ModuleRecord;
 use burn::tensor::Device;
+use common::{Network, batch, config, elements, flex, scalar, shared};
 use dimer_burn::{DimerDevice, DimerOptimizer};
 
 fn train(
