@@ -4,7 +4,7 @@
 // in:  g1, N, params, moments, regions[].applied and the record of combine_regions, and with a rotation also g2
 // out: params, moments, and with a rotation also N
 // Bytes per element: those of ../step/translate.wgsl with DIMER, or of ../step/rotate_translate.wgsl.
-// builds on: vector_bindings, regions, gradients, translation, base, threads, switches
+// builds on: region_pass, vector_bindings, regions, gradients, translation, base, switches
 
 fn element(i: u32, place: Place, applied: Applied) {
     let g1 = load_gradient(i, place);
@@ -19,20 +19,4 @@ fn element(i: u32, place: Place, applied: Applied) {
     }
     let g = correct(applied.clip * g1, n, applied.correction);
     update(i, theta, g, place.group, applied.factors);
-}
-
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
-    if (scalars.latest.status & SKIPPED) != 0u {
-        return;
-    }
-    let lane = thread.lane % PIECE_WIDTH;
-    for (var index = first_piece(thread); index < shard.end_piece; index += streams(thread)) {
-        let piece = pieces[index];
-        let group = tables.groups[piece.group];
-        let applied = regions[piece.region].applied;
-        for (var i = piece.first + lane; i < piece.end; i += PIECE_WIDTH) {
-            element(i, place_in(piece, group, i), applied);
-        }
-    }
 }

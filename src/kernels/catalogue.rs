@@ -106,6 +106,7 @@ shared! {
     "record",
     "reduction",
     "region_outcome",
+    "region_pass",
     "regions",
     "rotation",
     "run",

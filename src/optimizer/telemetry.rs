@@ -188,10 +188,8 @@ impl Reader {
         losses: Losses,
     ) -> Result<Vec<Telemetry>> {
         let mut all = Vec::new();
-        self.request(gpu, state, end)?;
-        while let Some(snapshot) = self.pending.take() {
+        while let Some(snapshot) = self.take_snapshot(gpu, state, end)? {
             all.extend(snapshot.telemetry(&gpu.finish_read(&snapshot.read)?, losses));
-            self.request(gpu, state, end)?;
         }
         Ok(all)
     }
@@ -205,12 +203,16 @@ impl Reader {
         losses: Losses,
     ) -> Result<Vec<Telemetry>> {
         let mut all = Vec::new();
-        self.request(gpu, state, end)?;
-        while let Some(snapshot) = self.pending.take() {
+        while let Some(snapshot) = self.take_snapshot(gpu, state, end)? {
             all.extend(snapshot.telemetry(&gpu.finish_read_async(&snapshot.read).await?, losses));
-            self.request(gpu, state, end)?;
         }
         Ok(all)
+    }
+
+    /// The snapshot under way, or one of what is left before `end`; `None` once all was taken.
+    fn take_snapshot(&mut self, gpu: &Gpu, state: &State, end: u64) -> Result<Option<Snapshot>> {
+        self.request(gpu, state, end)?;
+        Ok(self.pending.take())
     }
 
     /// Asks for the steps before `end`, unless a snapshot is under way.
