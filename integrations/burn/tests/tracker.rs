@@ -1,4 +1,6 @@
 //! Following the curvature while Burn's own optimizer trains.
+//!
+//! In a process of its own: Burn picks kernels by their speed so far, so trainings beside it change its bits.
 
 mod common;
 

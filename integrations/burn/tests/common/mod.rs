@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+use std::sync::OnceLock;
+
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, TensorData, activation};
@@ -67,10 +69,11 @@ pub fn shared() -> DimerDevice {
     DimerDevice::new().expect("a wgpu device; see the README for a driver")
 }
 
-/// Burn's CPU backend.
+/// Burn's CPU backend, with one device for the optimizers of all tests, so that their kernels are compiled once.
 pub fn flex() -> DimerDevice {
-    let gpu = dimer::Gpu::new().expect("a GPU adapter");
-    DimerDevice::host(Device::flex(), &gpu)
+    static GPU: OnceLock<dimer::Gpu> = OnceLock::new();
+    let gpu = GPU.get_or_init(|| dimer::Gpu::new().expect("a GPU adapter"));
+    DimerDevice::host(Device::flex(), gpu)
 }
 
 /// AdamW with events in every fifth step.

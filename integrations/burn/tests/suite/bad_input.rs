@@ -1,10 +1,8 @@
 //! Whatever a user can get wrong is an error that says so; nothing has changed then.
 
-mod common;
-
+use crate::common::{Network, batch, config, elements, flex, scalar, shared};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
-use common::{Network, batch, config, elements, flex, scalar, shared};
 use dimer::{Base, Config, Dimer, OnPlateau, Schedule, Sgd};
 use dimer_burn::{CurvatureTracker, DimerDevice, DimerOptimizer, Error};
 
@@ -77,7 +75,7 @@ fn losses_that_cannot_be_differentiated() {
         let error = optimizer.step(|_| Tensor::ones([1], &device.burn())).unwrap_err();
         assert!(matches!(error, Error::Loss(_)), "{error}");
         let error = optimizer
-            .step(|module| module.forward(batch.0.clone()).reshape([common::BATCH as i32]))
+            .step(|module| module.forward(batch.0.clone()).reshape([crate::common::BATCH as i32]))
             .unwrap_err();
         assert!(error.to_string().contains("64 elements"), "{error}");
         assert_eq!(optimizer.optimizer().steps(), 0);

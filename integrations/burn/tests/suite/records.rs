@@ -1,11 +1,9 @@
 //! Records of Burn and checkpoints of the optimizer.
 
-mod common;
-
+use crate::common::{Network, batch, config, elements, flex, scalar, shared};
 use burn::module::Module;
 use burn::store::ModuleRecord;
 use burn::tensor::Device;
-use common::{Network, batch, config, elements, flex, scalar, shared};
 use dimer_burn::{DimerDevice, DimerOptimizer};
 
 fn train(

@@ -1,12 +1,10 @@
 //! Names and shapes come from the module, groups from patterns; shared parameters count once, frozen
 //! ones not at all.
 
-mod common;
-
+use crate::common::{Network, batch, config, elements, flex, shared};
 use burn::module::{Module, Param, ParamGroup};
 use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor};
-use common::{Network, batch, config, elements, flex, shared};
 use dimer::{Base, Config, Group, Sgd};
 use dimer_burn::{DimerDevice, DimerOptimizer, Error};
 

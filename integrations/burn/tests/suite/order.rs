@@ -1,11 +1,9 @@
 //! What Burn has queued before a step sees the parameters before it, what it queues after sees those
 //! after it, also while the device is far behind.
 
-mod common;
-
+use crate::common::{Network, batch, config, elements, scalar, shared};
 use burn::module::Module;
 use burn::tensor::{Distribution, Tensor};
-use common::{Network, batch, config, elements, scalar, shared};
 use dimer_burn::DimerOptimizer;
 
 #[test]
@@ -14,7 +12,7 @@ fn a_step_comes_between_what_was_queued_before_and_after() {
     let burn = device.burn();
     let mut optimizer = DimerOptimizer::new(Network::new(64, &burn), &device, config()).unwrap();
     let plain = burn.clone().inner();
-    let mut ballast = Tensor::<2>::random([512, 512], Distribution::Default, &plain) / 512.0;
+    let mut ballast = Tensor::<2>::random([256, 256], Distribution::Default, &plain) / 256.0;
     let mut seen = Vec::new();
     for step in 0..40 {
         let batch = batch(step, &burn);

@@ -1,11 +1,9 @@
 //! Training on Burn's wgpu device, in place, equals training of the same module through host slices
 //! on the CPU backend.
 
-mod common;
-
+use crate::common::{Network, batch, config, elements, flex, scalar, shared};
 use burn::module::Module;
 use burn::tensor::Device;
-use common::{Network, batch, config, elements, flex, scalar, shared};
 use dimer::{
     Base, Config, Difference, Dimer, Displacement, Project, Rotation, Schedule, Sgd, Translation,
 };
