@@ -162,8 +162,9 @@ pub enum Error {
     },
     /// Too many steps in a row were skipped.
     #[error(
-        "the last {skipped} steps were skipped, since their gradients were not finite; lower the \
-         learning rate or the loss scale, or load an earlier checkpoint"
+        "the last {skipped} steps were skipped, since their gradients were not finite or too large to be squared, or \
+         a step had taken a parameter beyond f32; \
+         lower the learning rate or the loss scale, or load an earlier checkpoint"
     )]
     TooManySkips {
         /// Steps skipped in a row.
@@ -190,13 +191,13 @@ pub enum Error {
         /// Probes of the step.
         probes: u32,
     },
-    /// Too many steps were recorded without a submission.
+    /// A step was recorded 256 steps ago and has not been submitted.
     #[error(
-        "{pending} recorded steps have not finished; submit their encoder and let the device \
-         catch up before recording more"
+        "{pending} recorded steps have not been submitted, and the next step would take the place of the \
+         first of them; submit or drop its encoder first"
     )]
     TooManyPendingSteps {
-        /// Number of steps that are recorded and not known to be finished.
+        /// Number of steps that are recorded and not submitted.
         pending: u32,
     },
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
-use crate::gpu::{Tuning, WORKGROUPS};
+use crate::gpu::{DeviceLimits, Tuning, WORKGROUPS};
 use crate::kernels::gpu_types::{BLOCK, MAX_GROUPS, MAX_WORKGROUPS};
 
 /// Elements of the smallest tile; a tile is what one workgroup reduces to one partial.
@@ -20,13 +20,15 @@ const MAX_LEN: usize = 1 << 34;
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Group {
-    /// Factor on the learning rate of the step, dimensionless, finite and ≥ 0; default 1.
+    /// Factor on the learning rate of the step and on the step along N, dimensionless, finite and ≥ 0; default
+    /// 1. With 0 the tensors are frozen: they keep their bits, and N is zero there.
     pub learning_rate_scale: f64,
     /// Weight decay of these tensors in place of [`Config::weight_decay`], finite and ≥ 0.
     ///
     /// [`Config::weight_decay`]: crate::Config::weight_decay
     pub weight_decay: Option<f64>,
-    /// Whether the dimer reaches into these tensors; if not, N is zero there. Default true.
+    /// Whether the dimer reaches into these tensors, if they are not frozen; if not, N is zero there. Default
+    /// true.
     pub dimer: bool,
 }
 
@@ -216,7 +218,11 @@ impl Layout {
 
     /// Number of elements on which the dimer acts.
     pub(crate) fn dimer_len(&self) -> usize {
-        self.tensors.iter().filter(|tensor| self.group(tensor).dimer).map(|tensor| tensor.len).sum()
+        self.tensors
+            .iter()
+            .filter(|tensor| self.group(tensor).is_reached())
+            .map(|tensor| tensor.len)
+            .sum()
     }
 
     /// Bytes of one vector on the GPU.
@@ -248,8 +254,9 @@ impl Layout {
     }
 
     /// The settings of each tensor's group, by its name.
-    pub(crate) fn group_settings(&self) -> std::collections::BTreeMap<&str, &Group> {
-        self.tensors.iter().map(|tensor| (tensor.name.as_str(), self.group(tensor))).collect()
+    pub(crate) fn group_settings(&self) -> std::collections::BTreeMap<String, Group> {
+        let groups = self.tensors.iter();
+        groups.map(|tensor| (tensor.name.clone(), self.group(tensor).clone())).collect()
     }
 
     /// Index of the tensor's group in [`Self::groups`].
@@ -292,21 +299,17 @@ impl Layout {
         self.padded_len.div_ceil(self.tile())
     }
 
-    /// Cuts the vector into ranges of whole tiles, sized so that one binding of `binding` bytes can hold
-    /// `vectors` of them.
+    /// Cuts the vector into ranges of whole tiles, sized so that one binding can hold `vectors` of them.
     pub(crate) fn shards(
         &self,
-        binding: u64,
+        limits: &DeviceLimits,
         vectors: usize,
     ) -> Result<Vec<std::ops::Range<usize>>> {
-        let tile_bytes = 4 * (vectors * self.tile()) as u64;
-        let tiles = (binding / tile_bytes) as usize;
+        let needed = 4 * (vectors * self.tile()) as u64;
+        let (limit, found) = limits.largest_binding();
+        let tiles = (found / needed) as usize;
         if tiles == 0 {
-            return Err(Error::LimitTooSmall {
-                limit: "max_storage_buffer_binding_size",
-                needed: tile_bytes,
-                found: binding,
-            });
+            return Err(Error::LimitTooSmall { limit, needed, found });
         }
         let shard = tiles * self.tile();
         let starts = (0..self.padded_len).step_by(shard);
@@ -315,6 +318,11 @@ impl Layout {
 }
 
 impl Group {
+    /// Whether N has elements in these tensors.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.dimer && self.learning_rate_scale as f32 > 0.0
+    }
+
     fn validate(&self) -> Result<()> {
         let in_range = |value: f64| (value as f32).is_finite() && value >= 0.0;
         let fields = [

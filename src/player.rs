@@ -3,12 +3,12 @@
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice, Timer};
 use crate::kernels::bindings::Vector;
-use crate::kernels::gpu_types::BASIS;
+use crate::kernels::gpu_types::{BASIS, STEP_SLOTS, STEP_STRIDE};
 use crate::layout::Layout;
 use crate::objective::{Evaluation, HessianProduct, Objective};
 use crate::plan::Plan;
 use crate::plan::program::{Asks, Cursor, Dispatch, Evaluate, Grid, Place, Program, Stage};
-use crate::state::{BindGroups, STEP_SLOTS, STEP_STRIDE, State};
+use crate::state::{BindGroups, State};
 
 /// The pipelines of one program, block by block; `None` for stages that are not dispatches.
 #[derive(Debug)]
@@ -248,17 +248,16 @@ impl<'a> Player<'a> {
                 }
             }
             Place::Workspace(slot) => {
-                let Some(workspace) = &state.workspace else { return };
                 // A vector of f32 is copied only if the workspace is of f32 as well.
                 let width = plan.storage.bytes();
-                for shard in &plan.shards {
-                    let begin = plan.workspace_slot(shard, slot).start as u64;
+                for (shard, workspace) in plan.shards.iter().zip(&state.workspace) {
+                    let bytes = width * shard.len() as u64;
                     encoder.copy_buffer_to_buffer(
                         &source.buffer,
                         source.offset + width * shard.start as u64,
                         &workspace.buffer,
-                        workspace.offset + width * begin,
-                        width * shard.len() as u64,
+                        workspace.offset + u64::from(slot) * bytes,
+                        bytes,
                     );
                 }
             }

@@ -24,6 +24,6 @@ fn main(thread: Thread) {
         scalars.partials[piece.slot * PIECE_WIDTH + lane] = total;
     }
     if shard.first_tile + thread.workgroup.x == 0u && thread.lane == 0u {
-        scalars.previous = scalars.latest;
+        keep_latest();
     }
 }

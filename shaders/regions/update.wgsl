@@ -15,7 +15,7 @@ fn element(i: u32, place: Place, applied: Applied) {
     }
     var theta = params[i];
     if TRANSLATION == SADDLE_FREE {
-        theta = shifted(theta, n, applied.shift);
+        theta = shifted(theta, n, applied.shift, place.group);
     }
     let g = correct(applied.clip * g1, n, applied.correction);
     update(i, theta, g, place.group, applied.factors);

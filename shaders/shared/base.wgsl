@@ -1,5 +1,5 @@
 // The base optimizers: from the corrected gradient to the new parameters and moments.
-// builds on: types, step_bindings, switches, vector_bindings
+// builds on: arithmetic, types, scalars, step_bindings, switches, vector_bindings
 
 // Terms of the series of expm1; on [-1/2, 0] the next one is below 2^-25 of the sum.
 const EXPM1_TERMS: f32 = 9.0;
@@ -28,7 +28,8 @@ fn base_factors(updates: u32) -> BaseFactors {
     return factors;
 }
 
-// One vec4 of the step, from the parameters and the corrected gradient.
+// One vec4 of the step, from the parameters and the corrected gradient. Frozen parameters keep their bits, those of
+// -0 and beside an infinite gradient too. A parameter that leaves f32 stops all later steps.
 fn update(i: u32, start: vec4f, corrected: vec4f, group: Group, factors: BaseFactors) {
     let rate = step.learning_rate * group.learning_rate_scale;
     var theta = start;
@@ -70,5 +71,9 @@ fn update(i: u32, start: vec4f, corrected: vec4f, group: Group, factors: BaseFac
     } else {
         theta = fma(vec4f(-rate), g, theta);
     }
+    theta = select(theta, start, vec4<bool>(rate == 0.0));
     params[i] = theta;
+    if !all_finite(theta) {
+        atomicStore(&scalars.overflowed, 1u);
+    }
 }

@@ -1,5 +1,5 @@
 // What does not depend on the step along N: the norm of the gradient, the clip, whether all is finite.
-// builds on: arithmetic, partial, types, step_bindings, switches
+// builds on: arithmetic, partial, types, scalars, step_bindings, switches
 
 // The constant that PyTorch adds to the norm in `clip_grad_norm_`.
 const CLIP_EPSILON: f32 = 1e-6;
@@ -18,7 +18,7 @@ fn guard_of(sums: Partial) -> StepGuard {
         guard.clip = min(1.0, step.max_gradient_norm / (gradient_norm + CLIP_EPSILON));
     }
     // A NaN or an infinity in either gradient survives in these two sums of squares.
-    guard.valid = is_finite(sums.large.x) && is_finite(sums.large.y);
+    guard.valid = is_finite(sums.large.x) && is_finite(sums.large.y) && scalars.broken == 0u;
     if (BASE == ADAM) | (BASE == ADAMW) | (BASE == SOPHIA) {
         let clipped = guard.clip * gradient_norm;
         guard.valid = guard.valid && is_finite(clipped * clipped);

@@ -55,7 +55,7 @@ fn outcome_along(
     }
     if DIMER {
         if MOVES {
-            translation(projection, previous, trust, &result);
+            translation(projection, previous, trust, sums.plain.w, &result);
         }
         result.record.projection = projection;
         valid = valid && is_finite(result.correction) && is_finite(result.shift);

@@ -6,9 +6,9 @@
 const SMALL_SCALE: f32 = 281474976710656.0;
 const LARGE_SCALE: f32 = 3.552713678800501e-15;
 
-// The sums over one tile, with d = g2 - g1.
+// The sums over one tile, with d = g2 - g1 and S the learning rate scales of the groups.
 struct Partial {
-    // N.N, N.d, g1.N, 0
+    // N.N, N.d, g1.N, N.SN
     plain: vec4f,
     // g1.g1, d.d, g1.d, 0 of vectors times SMALL_SCALE
     small: vec4f,

@@ -11,6 +11,9 @@ fn products(i: u32, place: Place) -> Partial {
     if DIMER {
         let n = orientation_at(i);
         terms.plain.z = dot_lanes(g, n);
+        if TRANSLATION == SADDLE_FREE {
+            terms.plain.w = place.group.learning_rate_scale * dot_lanes(n, n);
+        }
         if ROTATION == BY_GRADIENT {
             let d = load_difference(i, place, g);
             let d_small = d * SMALL_SCALE;

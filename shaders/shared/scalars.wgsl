@@ -4,6 +4,12 @@
 @group(0) @binding(0) var<uniform> shard: Shard;
 @group(0) @binding(1) var<storage, read_write> scalars: Scalars;
 
+// Keeps what the last step left for the current one.
+fn keep_latest() {
+    scalars.previous = scalars.latest;
+    scalars.broken = atomicLoad(&scalars.overflowed);
+}
+
 // Where vec4 `i` of the shard lies in the whole vector.
 fn element_of(i: u32) -> u32 {
     return shard.first_tile * shard.tile_vectors + i;

@@ -220,7 +220,9 @@ struct Scalars {
     loss: f32,
     // Distance of the probe in the current event.
     displacement: f32,
-    padding: vec2u,
+    // 1 once a step took a parameter beyond f32; and what gram found there before the current step.
+    overflowed: atomic<u32>,
+    broken: u32,
     calibration: Calibration,
     // The last record, and a copy of it from before the current step: gram makes the copy, so that no
     // workgroup of the update can read what another one writes.

@@ -1,6 +1,6 @@
 // gram: the sums over one tile from which curvature, rotation, projection and clipping follow.
 //
-//   N.N  N.d  g1.N  g1.g1  d.d  g1.d      with d = g2 - g1
+//   N.N  N.d  g1.N  N.SN  g1.g1  d.d  g1.d      with d = g2 - g1 and S the learning rate scales
 //
 // in:  g1, and with DIMER also N, and with ROTATION also g2
 // out: one `Partial` per tile; the last record becomes the previous one
@@ -34,7 +34,7 @@ fn main(thread: Thread) {
         let index = shard.first_tile + thread.workgroup.x;
         scalars.partials[index] = sums;
         if index == 0u {
-            scalars.previous = scalars.latest;
+            keep_latest();
         }
     }
 }

@@ -17,7 +17,7 @@ fn element(i: u32, place: Place, applied: Applied) {
     store_orientation(i, n);
     var theta = params[i];
     if TRANSLATION == SADDLE_FREE {
-        theta = shifted(theta, n, applied.shift);
+        theta = shifted(theta, n, applied.shift, place.group);
     }
     update(i, theta, correct(applied.clip * g1, n, applied.correction), place.group, applied.factors);
 }

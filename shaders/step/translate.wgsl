@@ -2,7 +2,8 @@
 //
 //   g <- clip (g1 - alpha (g1.N) N),  then SGD, Adam, AdamW or Sophia with g
 //   with CLIMB: g <- clip (g1 - 2 (g1.N) N) where C < 0, else -clip (g1.N) N
-//   with SADDLE_FREE, while its gate is open: alpha = 0 and params <- params + shift N before that
+//   with SADDLE_FREE, while its gate is open: alpha = 0 and params <- params + shift S N before that,
+//   S being the learning rate scales of the groups
 //
 // in:  g1, params, moments and the partials of gram, and with DIMER also N
 // out: params, moments, the record
@@ -16,7 +17,7 @@ fn element(i: u32, place: Place, applied: Applied) {
         let n = orientation_at(i);
         g = correct(g, n, applied.correction);
         if TRANSLATION == SADDLE_FREE {
-            theta = shifted(theta, n, applied.shift);
+            theta = shifted(theta, n, applied.shift, place.group);
         }
     }
     update(i, theta, g, place.group, applied.factors);

@@ -20,7 +20,9 @@ pub enum Schedule {
     /// `shortest`, doubles with each event that finds no significantly negative curvature, up to `longest`,
     /// and halves with each look at a slope; on a slope it comes after `longest` steps.
     ///
-    /// What it decides depends on the steps alone, not on when a readback arrives.
+    /// A loss or a norm that is not finite does not count. What it decides depends on the steps alone, not on
+    /// when a readback arrives; so all steps before a look must have been submitted, and
+    /// [`Optimizer::record_step`](crate::Optimizer::record_step) says so where they have not.
     OnPlateau(OnPlateau),
 }
 

@@ -19,6 +19,13 @@ fn instance() -> &'static wgpu::Instance {
 /// The adapter that `Gpu::new` opens.
 pub(super) async fn best_adapter() -> Result<wgpu::Adapter> {
     let backends = wgpu::Backends::from_env().unwrap_or(wgpu::Backends::PRIMARY);
+    if !wgpu::Backends::PRIMARY.intersects(backends) {
+        return Err(Error::InvalidConfig {
+            field: "WGPU_BACKEND",
+            value: std::env::var("WGPU_BACKEND").unwrap_or_default(),
+            expected: "vulkan, metal or dx12, or several of them with commas between",
+        });
+    }
     let instance = instance();
     let wanted = std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default().to_lowercase();
     let mut rejected = Vec::new();

@@ -7,18 +7,23 @@ mod read;
 mod timer;
 mod tuning;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use adapter::best_adapter;
 pub(crate) use limits::DeviceLimits;
 use pipelines::Pipelines;
-pub(crate) use pipelines::{group_layout, numbered, vectors_layout};
+pub(crate) use pipelines::{group_layout, vectors_layout};
 pub(crate) use read::PendingRead;
 pub use timer::KernelTime;
 pub(crate) use timer::Timer;
 pub use tuning::Tuning;
 pub(crate) use tuning::{WORKGROUP_SIZE, WORKGROUPS};
+
+/// How long a queue may take to tell its device that it has finished nothing.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// A device, its queue, and what the kernels need to know about them.
 ///
@@ -50,7 +55,8 @@ impl Gpu {
     /// those of its features that the kernels can use: subgroups, timestamps and the pipeline cache.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`], [`Error::LimitTooSmall`] or [`Error::NoDevice`].
+    /// [`Error::NoAdapter`], [`Error::LimitTooSmall`] or [`Error::NoDevice`]; [`Error::InvalidConfig`] for a value of
+    /// `WGPU_BACKEND` that names no backend.
     pub fn new() -> Result<Self> {
         pollster::block_on(Self::new_async())
     }
@@ -85,13 +91,14 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// Wraps the user's own device and the queue that came with it. The device's callbacks are left alone:
-    /// that the device is lost is noticed when it refuses work; see [`Error::DeviceLost`].
+    /// Wraps the user's own device and the queue that came with it, and waits for what was submitted there. The
+    /// device's callbacks are left alone: that the device is lost is noticed when it refuses work; see
+    /// [`Error::DeviceLost`].
     ///
     /// # Errors
     /// [`Error::LimitTooSmall`] if the device was requested with limits that every kernel exceeds (workgroups
     /// of 256 threads, 12 KiB of workgroup memory). What a configuration needs in addition is checked when an
-    /// optimizer is made.
+    /// optimizer is made. [`Error::Foreign`] for the queue of another device; [`Error::DeviceLost`].
     pub fn wrap(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         DeviceLimits::of(&device.limits()).check(WORKGROUP_SIZE)?;
         let info = device.adapter_info();
@@ -99,7 +106,28 @@ impl Gpu {
         let pipeline_cache = pipeline_cache(&device);
         let tuning = Tuning::of(info.device_type);
         let pipelines = Arc::default();
-        Ok(Self { device, queue, name, tuning, pipeline_cache, pipelines, lost: Arc::default() })
+        let lost = Arc::default();
+        let gpu = Self { device, queue, name, tuning, pipeline_cache, pipelines, lost };
+        gpu.check_alive()?;
+        // What a queue refuses, its own device reports; but that also tells its own device when it has finished.
+        let finished = Arc::new(AtomicBool::new(false));
+        gpu.queue.submit([]);
+        gpu.queue.on_submitted_work_done({
+            let finished = Arc::clone(&finished);
+            move || finished.store(true, Ordering::Release)
+        });
+        let began = Instant::now();
+        loop {
+            gpu.wait()?;
+            if finished.load(Ordering::Acquire) {
+                return Ok(gpu);
+            }
+            if began.elapsed() > ANSWER {
+                return Err(Error::Foreign { what: "the queue".into(), owner: "device" });
+            }
+            // Another thread that polls may not have reached the callback yet.
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// The device.
@@ -129,11 +157,8 @@ impl Gpu {
         bytes: u64,
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer> {
-        let limit = self.device.limits().max_buffer_size;
+        self.limits().check_buffer(bytes)?;
         let refused = || Error::OutOfMemory { what: what.to_owned(), bytes };
-        if bytes > limit {
-            return Err(refused());
-        }
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(what),

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Gpu;
 use crate::error::Result;
-use crate::kernels::bindings::{Access, Bindings, Entry, STEP_GROUP};
+use crate::kernels::bindings::{Access, Bindings, Entry, STEP_GROUP, numbered};
 use crate::kernels::catalogue::{Kernel, Source};
 use crate::kernels::choices::Choices;
 use crate::kernels::switches::{Switch, Switches};
@@ -137,11 +137,6 @@ impl Gpu {
 pub(crate) fn vectors_layout(gpu: &Gpu, entries: &[Entry]) -> wgpu::BindGroupLayout {
     let entries: Vec<_> = entries.iter().map(|entry| (entry.binding, entry.access)).collect();
     group_layout(gpu, &entries)
-}
-
-/// Entries numbered from 0.
-pub(crate) fn numbered(accesses: &[Access]) -> Vec<(u32, Access)> {
-    (0..).zip(accesses.iter().copied()).collect()
 }
 
 pub(crate) fn group_layout(gpu: &Gpu, entries: &[(u32, Access)]) -> wgpu::BindGroupLayout {

@@ -1,6 +1,6 @@
 //! [`Timer`]: how long the GPU takes for each kernel, from timestamps around its dispatches.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use super::{Gpu, GpuSlice};
@@ -105,7 +105,12 @@ impl Timer {
     }
 
     /// Keeps the times of what was recorded since [`Self::begin`], as those of step `step`.
-    pub(crate) fn end(&mut self, encoder: &mut wgpu::CommandEncoder, step: u64) {
+    pub(crate) fn end(
+        &mut self,
+        queue: &wgpu::Queue,
+        encoder: &mut wgpu::CommandEncoder,
+        step: u64,
+    ) {
         let kernels =
             std::mem::take(self.kernels.get_mut().unwrap_or_else(PoisonError::into_inner));
         let count = 2 * kernels.len() as u32;
@@ -113,6 +118,8 @@ impl Timer {
         let bytes = u64::from(count * wgpu::QUERY_SIZE);
         let number = self.count;
         let offset = number % RECORDINGS * RECORDING_BYTES;
+        // Zeros stay where the encoder is never submitted.
+        queue.write_buffer(&self.times, offset, &[0; RECORDING_BYTES as usize]);
         encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.times, offset, bytes);
         self.count += 1;
         self.recordings.push_back(Recording { number, step, kernels });
@@ -126,14 +133,30 @@ impl Timer {
         GpuSlice::whole(self.times.clone())
     }
 
+    /// The steps whose times were not taken yet and for which `holds` is true.
+    pub(crate) fn steps(&self, holds: impl Fn(u64) -> bool) -> BTreeSet<u64> {
+        self.recordings.iter().map(|recording| recording.step).filter(|&step| holds(step)).collect()
+    }
+
+    /// Forgets the times that were not taken yet.
+    pub(crate) fn clear(&mut self) {
+        self.recordings.clear();
+    }
+
     /// The times that were not taken yet, of at most the last 256 recordings, from the bytes of
-    /// [`Self::times`].
-    pub(crate) fn take(&mut self, bytes: &[u8]) -> Vec<KernelTime> {
+    /// [`Self::times`]. Those of the steps `pending` stay to be taken later.
+    pub(crate) fn take(&mut self, bytes: &[u8], pending: &BTreeSet<u64>) -> Vec<KernelTime> {
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(bytes);
         let mut times = Vec::new();
-        for Recording { number, step, kernels } in self.recordings.drain(..) {
+        let recordings = std::mem::take(&mut self.recordings).into_iter();
+        let (later, finished): (Vec<_>, Vec<_>) =
+            recordings.partition(|recording| pending.contains(&recording.step));
+        self.recordings = later.into();
+        for Recording { number, step, kernels } in finished {
             let first = (number % RECORDINGS * u64::from(2 * KERNELS)) as usize;
-            for (kernel, ticks) in kernels.into_iter().zip(ticks[first..].chunks_exact(2)) {
+            let ticks = ticks[first..].chunks_exact(2);
+            for (kernel, ticks) in kernels.into_iter().zip(ticks).filter(|(_, ticks)| ticks[1] != 0)
+            {
                 let nanoseconds = ticks[1].wrapping_sub(ticks[0]) as f64 * self.period;
                 times.push(KernelTime { step, kernel, nanoseconds });
             }

@@ -73,6 +73,11 @@ pub(crate) enum Extra {
 /// Group 1: the hyperparameters of the step and the tables of the layout.
 pub(crate) const STEP_GROUP: &[Access] = &[Access::Slot, Access::Uniform];
 
+/// Entries numbered from 0.
+pub(crate) fn numbered(accesses: &[Access]) -> Vec<(u32, Access)> {
+    (0..).zip(accesses.iter().copied()).collect()
+}
+
 impl Extra {
     pub(crate) const fn group(self) -> &'static [Access] {
         match self {
@@ -89,6 +94,15 @@ impl Bindings {
             Self::RegionVectors | Self::RegionProbe => Some(Extra::Regions),
             Self::Modes => Some(Extra::Goal),
         }
+    }
+
+    /// The number of each entry of each bind group, and how it is used.
+    pub(crate) fn groups(self, choices: Choices) -> Vec<Vec<(u32, Access)>> {
+        let vectors = self.entries(choices).into_iter();
+        let mut groups = vec![vectors.map(|entry| (entry.binding, entry.access)).collect()];
+        groups.push(numbered(STEP_GROUP));
+        groups.extend(self.extra().map(|extra| numbered(extra.group())));
+        groups
     }
 
     /// The entries of group 0 for what the configuration has.

@@ -35,12 +35,21 @@ pub(crate) const STOP_SHIFT: u32 = 4;
 pub(crate) const BY_RESIDUAL: u32 = 1;
 pub(crate) const BY_ANGLE: u32 = 2;
 
+/// Steps whose hyperparameters can wait on the GPU at the same time.
+pub(crate) const STEP_SLOTS: u32 = 256;
+
+/// Bytes from one slot to the next: the largest alignment that uniform offsets can need.
+pub(crate) const STEP_STRIDE: u64 = 256;
+
 /// Bytes of one `Partial`.
 pub(crate) const PARTIAL: u64 = 48;
 
 /// Bytes of `Ritz`, and before its `stopped`.
 pub(crate) const RITZ: u64 = 64;
 pub(crate) const RITZ_STOPPED: u64 = 48;
+
+/// Bytes of `Scalars` before its `overflowed` and `broken`.
+pub(crate) const OVERFLOWED_OFFSET: u64 = 8;
 
 /// Bytes of `Scalars` before its calibration, and before its latest record.
 pub(crate) const CALIBRATION_OFFSET: u64 = 16;
@@ -153,6 +162,14 @@ pub(crate) struct Record {
     pub softest: u32,
     /// Steps skipped in a row, up to this one.
     pub streak: u32,
+}
+
+impl Record {
+    /// Whether it was written, and by one of these steps.
+    pub(crate) fn belongs_to(&self, steps: std::ops::Range<u64>) -> bool {
+        let since = self.index.wrapping_sub(steps.start as u32);
+        self.status & WRITTEN != 0 && u64::from(since) < steps.end - steps.start
+    }
 }
 
 /// `Piece`: consecutive elements of one region, in vec4 of their shard.

@@ -106,7 +106,7 @@ impl Optimizer {
     }
 
     /// Replaces the parameters, in the order of the layout and without padding. Moments,
-    /// orientation and counters stay.
+    /// orientation and counters stay. Where a step took a parameter beyond f32, the next steps are taken again.
     ///
     /// # Errors
     /// [`Error::LengthMismatch`] or [`Error::NonFinite`].
@@ -114,6 +114,8 @@ impl Optimizer {
         let padded = self.layout.pad("params", params)?;
         check_finite("params", params)?;
         self.write(&self.state.params, &padded);
+        let overflowed = self.state.overflowed();
+        self.gpu.queue().write_buffer(&overflowed.buffer, overflowed.offset, &[0; 8]);
         Ok(())
     }
 
@@ -258,23 +260,26 @@ impl Optimizer {
 
     /// The telemetry that has arrived since the last call, in order; never waits.
     ///
-    /// Steps are on the GPU for a while, so this is a few steps behind. Called more often than every 1024
-    /// steps, it loses none. A call costs one small submission; if it is never called, there is no cost.
+    /// Steps are on the GPU for a while, so this is a few steps behind. Called more often than every 768
+    /// steps, it loses none: a step that is recorded but not submitted is waited for, and those after it with it.
+    /// A call costs one small submission; if it is never called, there is no cost.
     ///
     /// # Errors
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn poll_telemetry(&mut self) -> Result<Vec<Telemetry>> {
-        let losses = self.losses();
-        self.telemetry.poll(&self.gpu, &self.state, self.index, losses)
+        let (end, losses) = (self.settled(), self.losses());
+        self.telemetry.poll(&self.gpu, &self.state, end, losses)
     }
 
-    /// The telemetry of all steps so far that has not been returned yet, of at most the last 1024.
+    /// The telemetry of all steps so far that has not been returned yet, of at most the last 1024. Steps from
+    /// the first one on that is recorded but not submitted come with a later call.
     ///
     /// # Errors
     /// The same as for [`Optimizer::poll_telemetry`].
     pub fn telemetry(&mut self) -> Result<Vec<Telemetry>> {
-        let losses = self.losses();
-        self.telemetry.finish(&self.gpu, &self.state, self.index, losses)
+        self.finish_pending()?;
+        let (end, losses) = (self.settled(), self.losses());
+        self.telemetry.finish(&self.gpu, &self.state, end, losses)
     }
 
     /// The asynchronous twin of [`Optimizer::telemetry`].
@@ -282,8 +287,28 @@ impl Optimizer {
     /// # Errors
     /// The same as for [`Optimizer::telemetry`].
     pub async fn telemetry_async(&mut self) -> Result<Vec<Telemetry>> {
-        let losses = self.losses();
-        self.telemetry.finish_async(&self.gpu, &self.state, self.index, losses).await
+        self.finish_pending_async().await?;
+        let (end, losses) = (self.settled(), self.losses());
+        self.telemetry.finish_async(&self.gpu, &self.state, end, losses).await
+    }
+
+    /// All steps before this one are submitted, or never will be.
+    fn settled(&self) -> u64 {
+        self.pending.first().unwrap_or(self.index)
+    }
+
+    /// Waits until the steps that the user has submitted have finished, so that only others are pending.
+    fn finish_pending(&self) -> Result<()> {
+        if self.pending.first().is_some() { self.gpu.wait() } else { Ok(()) }
+    }
+
+    /// [`Self::finish_pending`], yielding to other tasks meanwhile.
+    async fn finish_pending_async(&self) -> Result<()> {
+        if self.pending.first().is_some() {
+            // What is read last arrives last.
+            self.gpu.read_async(&self.state.streak()).await?;
+        }
+        Ok(())
     }
 
     fn losses(&self) -> Losses {
@@ -325,14 +350,17 @@ impl Optimizer {
     /// kernels ran; empty unless [`Optimizer::time_kernels`] is on. Waits for the GPU.
     ///
     /// The first 64 kernels of a step are timed, and likewise of a rotation of a
-    /// [`Spectrum`](crate::Spectrum). Steps that are recorded but not submitted have no meaningful times.
+    /// [`Spectrum`](crate::Spectrum). The times of a step that is recorded but not submitted come with a later
+    /// call.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn kernel_times(&mut self) -> Result<Vec<KernelTime>> {
+        self.finish_pending()?;
         let Some(timer) = &mut self.timer else { return Ok(Vec::new()) };
+        let pending = timer.steps(|step| self.pending.contains(step));
         let bytes = self.gpu.read(&timer.times())?;
-        Ok(timer.take(&bytes))
+        Ok(timer.take(&bytes, &pending))
     }
 
     /// The asynchronous twin of [`Optimizer::kernel_times`].
@@ -340,9 +368,11 @@ impl Optimizer {
     /// # Errors
     /// The same as for [`Optimizer::kernel_times`].
     pub async fn kernel_times_async(&mut self) -> Result<Vec<KernelTime>> {
+        self.finish_pending_async().await?;
         let Some(timer) = &mut self.timer else { return Ok(Vec::new()) };
+        let pending = timer.steps(|step| self.pending.contains(step));
         let bytes = self.gpu.read_async(&timer.times()).await?;
-        Ok(timer.take(&bytes))
+        Ok(timer.take(&bytes, &pending))
     }
 
     fn unpad(&self, storage: Storage, bytes: &[u8]) -> Vec<f32> {

@@ -1,22 +1,30 @@
 //! Saving an [`Optimizer`] to a file and going on from it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Optimizer;
 use super::checkpoint_file::{Checkpoint, Words, refuse, refuse_from};
+use super::plateau::{self, Plateau};
 use super::telemetry::Reader;
-use super::{Optimizer, plateau};
 use crate::config::{Config, Storage, not_negative};
 use crate::error::Result;
 use crate::gpu::GpuSlice;
 use crate::kernels::gpu_types::{Record, Region};
+use crate::state::orientation;
 
 /// Metadata of a checkpoint.
 const CONFIG: &str = "config";
 const GROUPS: &str = "groups";
 const PROGRESS: &str = "progress";
+
+/// Vectors of the dimer.
+const ORIENTATION: &str = "orientation";
+const DIRECTION: &str = "direction";
 
 /// Tensors that are not vectors of the layout.
 const RECORD: &str = "record";
@@ -34,8 +42,21 @@ struct Vector {
     parts: Vec<Part>,
 }
 
+impl Vector {
+    fn is_of_dimer(&self) -> bool {
+        matches!(self.name, ORIENTATION | DIRECTION)
+    }
+}
+
+/// Whether settings may differ from those of the file.
+#[derive(Clone, Copy)]
+enum Changes {
+    Refused,
+    Allowed,
+}
+
 /// What the host keeps between steps.
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 struct Progress {
     index: u64,
     gradient_evaluations: u64,
@@ -73,7 +94,8 @@ impl Optimizer {
     /// vector and tensor of the layout (`params/NAME`, `orientation/NAME` …).
     ///
     /// Waits for the steps before. The file is written under another name, flushed to the disk and renamed:
-    /// after a crash there is either the old checkpoint or the new one.
+    /// after a crash there is either the old checkpoint or the new one. Links are followed, the mode and owner of
+    /// an old file stay, and a new one gets what the umask leaves.
     ///
     /// ```
     /// # use dimer::{Config, Gpu, HostObjective, Layout, Optimizer};
@@ -94,8 +116,9 @@ impl Optimizer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Checkpoint`](crate::Error::Checkpoint) if the file cannot be written, or while steps are
-    /// recorded in an encoder that has not been submitted; [`Error::OutOfMemory`](crate::Error::OutOfMemory)
+    /// [`Error::Checkpoint`](crate::Error::Checkpoint) if the file cannot be written or is not a regular one, if a
+    /// number to save is not finite, or while steps are recorded in an encoder that has not been submitted;
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory)
     /// or [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
@@ -108,6 +131,14 @@ impl Optimizer {
             }
             for tensor in self.layout.tensors() {
                 let values = &padded[tensor.offset..tensor.offset + tensor.len];
+                if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                    let (tensor, value) = (&tensor.name, values[at]);
+                    let reason = format!(
+                        "`{name}/{tensor}[{at}]` is {value}: a step went too far, or a gradient was not \
+                         finite; load an earlier checkpoint"
+                    );
+                    return Err(refuse(path, reason));
+                }
                 let bytes = bytemuck::cast_slice(values).to_vec();
                 let words = Words { shape: tensor.shape.clone(), bytes, float: true };
                 checkpoint.tensors.insert(format!("{name}/{}", tensor.name), words);
@@ -133,26 +164,27 @@ impl Optimizer {
         let progress = Progress {
             index: self.index,
             gradient_evaluations: self.gradient_evaluations,
-            turned: self.turned,
+            turned: self.pending.turned(),
             supplies_loss: self.supplies_loss,
             learning_rate: self.hyperparameters.learning_rate.to_bits(),
             loss_scale: self.hyperparameters.loss_scale.into(),
             plateau: self.plateau.as_mut().map(|plateau| plateau.save(&self.gpu)).transpose()?,
         };
         let metadata = [
-            (CONFIG, json(path, &self.config)?),
-            (GROUPS, json(path, &self.layout.group_settings())?),
-            (PROGRESS, json(path, &progress)?),
+            (CONFIG, text(path, &self.config)?),
+            (GROUPS, text(path, &self.layout.group_settings())?),
+            (PROGRESS, text(path, &progress)?),
         ];
         for (key, value) in metadata {
-            checkpoint.metadata.insert(key.to_owned(), value.to_string());
+            checkpoint.metadata.insert(key.to_owned(), value);
         }
         checkpoint.write(path)
     }
 
     /// Goes on from a checkpoint that an optimizer of the same layout and settings has saved: the next steps
     /// are those that would have followed there, bit for bit on the same device with the same
-    /// [`Tuning`](crate::Tuning). Telemetry that was not read before the save is not in it.
+    /// [`Tuning`](crate::Tuning). Telemetry that was not read before the save is not in it, and what this
+    /// optimizer did before is forgotten: its telemetry, kernel times and skipped steps.
     ///
     /// # Errors
     /// [`Error::Checkpoint`](crate::Error::Checkpoint), which names the tensor or setting, for a file that
@@ -161,7 +193,38 @@ impl Optimizer {
     /// [`Error::DeviceLost`](crate::Error::DeviceLost). Nothing has changed then.
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        self.restore(path, &Checkpoint::read(path)?)
+        self.restore(path, &Checkpoint::read(path)?, Changes::Refused).map(drop)
+    }
+
+    /// Goes on from a checkpoint that was saved with other settings: the next steps are those of this optimizer's
+    /// own. Returns what changed, a sentence for each setting.
+    ///
+    /// The layout, the kind of base optimizer and the scope of the dimer cannot change. A learning rate that
+    /// [`Optimizer::set_learning_rate`] has set stays, unless [`Config::learning_rate`] changed. Where the file has
+    /// no N, it is random; where the dimer's reach changed, N is cut to it; another
+    /// [`Schedule`](crate::Schedule) begins anew.
+    ///
+    /// ```
+    /// # use dimer::{Config, Gpu, HostObjective, Layout, Optimizer};
+    /// # let mut objective = HostObjective::new(|x: &[f32], g: &mut [f32]| { g.copy_from_slice(x); 0.0 });
+    /// # let (gpu, layout) = (Gpu::new()?, Layout::flat(3)?);
+    /// # let path = std::env::temp_dir().join(format!("dimer-doc-changes-{}", std::process::id()));
+    /// let mut optimizer = Optimizer::new(&gpu, layout.clone(), Config::default(), &[1.0; 3])?;
+    /// optimizer.step(&mut objective)?;
+    /// optimizer.save(&path)?;
+    /// let config = Config { weight_decay: 0.1, ..Config::default() };
+    /// let mut resumed = Optimizer::new(&gpu, layout, config, &[0.0; 3])?;
+    /// let changes = resumed.load_with_changes(&path)?;
+    /// assert_eq!(changes, ["`config.weight_decay` was 0.01 when it was saved, but is 0.1 here"]);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), dimer::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The same as for [`Optimizer::load`], except for settings that may change.
+    pub fn load_with_changes(&mut self, path: impl AsRef<Path>) -> Result<Vec<String>> {
+        let path = path.as_ref();
+        self.restore(path, &Checkpoint::read(path)?, Changes::Allowed)
     }
 
     /// [`Self::load`] from memory, for the fuzzer.
@@ -172,22 +235,37 @@ impl Optimizer {
     pub fn load_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         let path = Path::new("memory");
         let checkpoint = Checkpoint::parse(bytes).map_err(|reason| refuse(path, reason))?;
-        self.restore(path, &checkpoint)
+        self.restore(path, &checkpoint, Changes::Refused).map(drop)
     }
 
-    fn restore(&mut self, path: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    fn restore(
+        &mut self,
+        path: &Path,
+        checkpoint: &Checkpoint,
+        allowed: Changes,
+    ) -> Result<Vec<String>> {
         let entry = |key: &str| -> Result<Value> {
             let text = checkpoint.metadata.get(key);
             let text = text.ok_or_else(|| refuse(path, format!("it has no `{key}`")))?;
             serde_json::from_str(text).map_err(|error| refuse_from(path, format!("`{key}`"), error))
         };
-        let expect = |key: &str, saved: &Value, here: Value| match difference(key, saved, &here) {
-            Some(reason) => Err(refuse(path, reason)),
-            None => Ok(()),
-        };
         let saved = with_defaults(entry(CONFIG)?, json(path, &Config::default())?);
-        expect(CONFIG, &saved, json(path, &self.config)?)?;
-        expect(GROUPS, &entry(GROUPS)?, json(path, &self.layout.group_settings())?)?;
+        let here = json(path, &self.config)?;
+        if let Some(reason) = unchangeable(&saved, &here) {
+            return Err(refuse(path, reason));
+        }
+        let (saved_groups, groups) = (entry(GROUPS)?, json(path, &self.layout.group_settings())?);
+        if let Some(reason) = other_tensors(&saved_groups, &groups) {
+            return Err(refuse(path, reason));
+        }
+        let mut changes = differences(CONFIG, &saved, &here);
+        changes.extend(differences(GROUPS, &saved_groups, &groups));
+        if let (Changes::Refused, Some(change)) = (allowed, changes.first()) {
+            let reason = format!("{change}; `load_with_changes` goes on with the settings here");
+            return Err(refuse(path, reason));
+        }
+        let is_changed = !changes.is_empty();
+        let same_schedule = saved["dimer"]["schedule"] == here["dimer"]["schedule"];
         let progress: Progress = serde_json::from_value(entry(PROGRESS)?)
             .map_err(|error| refuse_from(path, format!("`{PROGRESS}`"), error))?;
         if let Some(field) = progress.impossible() {
@@ -205,7 +283,14 @@ impl Optimizer {
         };
         let mut names = 2;
         let mut vectors = Vec::new();
+        let mut has_orientation = true;
         for vector in self.vectors() {
+            let first = format!("{}/{}", vector.name, self.layout.tensors()[0].name);
+            if is_changed && vector.is_of_dimer() && !checkpoint.tensors.contains_key(&first) {
+                has_orientation &= vector.name != ORIENTATION;
+                vectors.push((self.first_values(&vector), vector));
+                continue;
+            }
             let mut padded = vec![0_f32; self.layout.padded_len()];
             for tensor in self.layout.tensors() {
                 let bytes =
@@ -214,12 +299,20 @@ impl Optimizer {
                 padded[tensor.offset..tensor.offset + tensor.len].copy_from_slice(&values);
                 names += 1;
             }
+            if is_changed && vector.name == ORIENTATION {
+                let unit = orientation::unit(&self.layout, &self.region_tensors(), padded);
+                padded = unit.unwrap_or_else(|| self.first_values(&vector));
+            }
             vectors.push((padded, vector));
         }
         let record = words(RECORD, &[size_of::<Record>() / 4], false)?;
         let calibration = words(CALIBRATION, &[4], true)?;
-        let regions = match self.read_region_entries()? {
-            Some(mut regions) => {
+        let regions = match &self.plan.regions {
+            Some(regions) if is_changed && !checkpoint.tensors.contains_key(REGIONS) => {
+                Some(regions.entries.clone())
+            }
+            Some(regions) => {
+                let mut regions = regions.entries.clone();
                 let shape = [regions.len() * 2 * size_of::<Record>() / 4];
                 let records: Vec<[Record; 2]> =
                     bytemuck::pod_collect_to_vec(words(REGIONS, &shape, false)?);
@@ -230,7 +323,8 @@ impl Optimizer {
             None => None,
         };
         let mut recent = Vec::new();
-        if let Some(slices) = self.recent_records(progress.index) {
+        let recent_records = self.recent_records(progress.index).filter(|_| same_schedule);
+        if let Some(slices) = recent_records {
             let size = slices.iter().map(|slice| slice.size as usize).sum::<usize>();
             let mut bytes = words(RECENT, &[size / 4], false)?;
             for slice in slices {
@@ -240,7 +334,7 @@ impl Optimizer {
             }
             names += 1;
         }
-        if checkpoint.tensors.len() != names {
+        if checkpoint.tensors.len() != names && !is_changed {
             let count = checkpoint.tensors.len();
             let reason = format!("it has {count} tensors instead of {names}: another layout");
             return Err(refuse(path, reason));
@@ -249,6 +343,10 @@ impl Optimizer {
         // Before anything changes, since a file may hold any number.
         self.set_loss_scale(progress.loss_scale)
             .map_err(|error| refuse_from(path, format!("`{PROGRESS}.loss_scale`"), error))?;
+        self.forget();
+        let mut encoder = self.gpu.encoder("a checkpoint");
+        encoder.clear_buffer(&self.state.scalars, 0, None);
+        self.gpu.submit("a checkpoint", encoder)?;
         for (padded, Vector { storage, parts, .. }) in vectors {
             for (slice, range) in parts {
                 let bytes = storage.pack(&padded[range]);
@@ -266,23 +364,50 @@ impl Optimizer {
         if let (Some(entries), Some(buffers)) = (regions, &self.state.regions) {
             queue.write_buffer(&buffers.regions, 0, bytemuck::cast_slice(&entries));
         }
-        if let (Some(plateau), Some(saved)) = (&mut self.plateau, progress.plateau) {
+        if let (Some(plateau), Some(saved), true) =
+            (&mut self.plateau, progress.plateau, same_schedule)
+        {
             plateau.load(saved);
         }
         self.index = progress.index;
         self.gradient_evaluations = progress.gradient_evaluations;
-        self.turned = progress.turned;
+        self.pending.set_turned(progress.turned && has_orientation);
         self.supplies_loss = progress.supplies_loss;
-        self.hyperparameters.learning_rate = f32::from_bits(progress.learning_rate);
+        self.hyperparameters.learning_rate = if saved["learning_rate"] == here["learning_rate"] {
+            f32::from_bits(progress.learning_rate)
+        } else {
+            self.plan.hyperparameters.learning_rate
+        };
         self.telemetry = Reader::from_step(progress.index);
-        Ok(())
+        Ok(changes)
+    }
+
+    /// What a vector of the dimer holds before the first step, padded.
+    fn first_values(&self, vector: &Vector) -> Vec<f32> {
+        match self.plan.dimer {
+            Some(dimer) if vector.name == ORIENTATION => {
+                orientation::random(&self.layout, &self.region_tensors(), dimer.seed)
+            }
+            _ => vec![0.0; self.layout.padded_len()],
+        }
+    }
+
+    /// Forgets what is known of the steps so far, as an optimizer that was just made; but kernels go on being timed.
+    fn forget(&mut self) {
+        if let Some(skips) = &self.skips {
+            skips.forget();
+        }
+        if let Some(timer) = &mut self.timer {
+            timer.clear();
+        }
+        self.plateau = self.plan.events.on_plateau().map(Plateau::new);
     }
 
     /// Waits for the steps so far. Steps that the user has yet to submit would come later, so they are
     /// refused.
     fn settle(&self, path: &Path) -> Result<()> {
         self.gpu.wait()?;
-        if self.pending.load(std::sync::atomic::Ordering::Acquire) > 0 {
+        if self.pending.first().is_some() {
             return Err(refuse(path, "steps are recorded but not submitted; submit them first"));
         }
         Ok(())
@@ -293,7 +418,7 @@ impl Optimizer {
         let (state, storage) = (&self.state, self.plan.storage);
         let whole = [
             ("params", Some(&state.params), Storage::F32),
-            ("orientation", state.orientation.as_ref(), storage),
+            (ORIENTATION, state.orientation.as_ref(), storage),
             ("first_moment", state.first_moment.as_ref(), storage),
             ("second_moment", state.second_moment.as_ref(), storage),
         ];
@@ -302,16 +427,14 @@ impl Optimizer {
             Some(Vector { name, storage, parts: vec![(slice?.clone(), 0..len)] })
         };
         let mut vectors: Vec<_> = whole.into_iter().filter_map(vector).collect();
-        let Some(workspace) = &state.workspace else { return vectors };
-        let width = storage.bytes();
-        let part = |(place, range): (std::ops::Range<usize>, std::ops::Range<usize>)| {
-            let offset = workspace.offset + width * place.start as u64;
-            let size = width * place.len() as u64;
-            (GpuSlice { buffer: workspace.buffer.clone(), offset, size }, range)
-        };
-        let parts: Vec<_> = self.plan.direction_places().into_iter().map(part).collect();
-        if !parts.is_empty() {
-            vectors.push(Vector { name: "direction", storage, parts });
+        if let Some(slot) = self.plan.kept_direction() {
+            let shards = self.plan.shards.iter().zip(&state.workspace);
+            let parts = shards.map(|(shard, workspace)| {
+                let size = storage.bytes() * shard.len() as u64;
+                let offset = workspace.offset + u64::from(slot) * size;
+                (GpuSlice { buffer: workspace.buffer.clone(), offset, size }, shard.clone())
+            });
+            vectors.push(Vector { name: DIRECTION, storage, parts: parts.collect() });
         }
         vectors
     }
@@ -338,6 +461,15 @@ fn json(path: &Path, value: &impl Serialize) -> Result<Value> {
     serde_json::to_value(value).map_err(|error| refuse_from(path, "the settings", error))
 }
 
+/// The same as text, if exactly this can be read from it: JSON has no infinity and no NaN.
+fn text<T: Serialize + DeserializeOwned + PartialEq>(path: &Path, value: &T) -> Result<String> {
+    let text = json(path, value)?.to_string();
+    match serde_json::from_str::<T>(&text) {
+        Ok(read) if read == *value => Ok(text),
+        _ => Err(refuse(path, format!("a number in its metadata is not finite: {text}"))),
+    }
+}
+
 /// The saved settings, with defaults for those that are newer than the file.
 fn with_defaults(mut saved: Value, mut defaults: Value) -> Value {
     let fill = |saved: &mut Value, defaults: Value| {
@@ -355,18 +487,50 @@ fn with_defaults(mut saved: Value, mut defaults: Value) -> Value {
     saved
 }
 
-/// The first place in which two settings differ, in words.
-fn difference(at: &str, saved: &Value, here: &Value) -> Option<String> {
+/// Why a run cannot go on with these settings at all, if it cannot.
+fn unchangeable(saved: &Value, here: &Value) -> Option<String> {
+    let kind = |config: &Value| config["base"].as_object()?.keys().next().cloned();
+    let scope = |config: &Value| config["dimer"].get("scope").cloned();
+    let (before, now) = (kind(saved), kind(here));
+    if before != now {
+        let [before, now] = [before, now].map(Option::unwrap_or_default);
+        return Some(format!(
+            "`{CONFIG}.base` was {before} when it was saved, but is {now} here; its moments mean something \
+             else"
+        ));
+    }
+    match (scope(saved), scope(here)) {
+        (Some(before), Some(now)) if before != now => Some(format!(
+            "`{CONFIG}.dimer.scope` was {before} when it was saved, but is {now} here; it cannot change"
+        )),
+        _ => None,
+    }
+}
+
+/// The first tensor that only one of the two layouts has, in words.
+fn other_tensors(saved: &Value, here: &Value) -> Option<String> {
+    let lacks = |layout: &Value, name: &str| layout.get(name).is_none();
+    let names = |layout: &Value| layout.as_object().cloned().unwrap_or_default();
+    let added = names(here).into_iter().find(|(name, _)| lacks(saved, name));
+    let removed = names(saved).into_iter().find(|(name, _)| lacks(here, name));
+    added
+        .map(|(name, _)| format!("it has no tensor `{name}`, which the layout here has"))
+        .or(removed.map(|(name, _)| format!("its tensor `{name}` is not in the layout here")))
+}
+
+/// All places in which two settings differ, in words.
+fn differences(at: &str, saved: &Value, here: &Value) -> Vec<String> {
     match (saved, here) {
         (Value::Object(a), Value::Object(b)) => {
-            let keys = a.keys().chain(b.keys());
-            keys.into_iter().find_map(|key| {
-                let null = &Value::Null;
+            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            let null = &Value::Null;
+            let of = |key: &String| {
                 let (a, b) = (a.get(key).unwrap_or(null), b.get(key).unwrap_or(null));
-                difference(&format!("{at}.{key}"), a, b)
-            })
+                differences(&format!("{at}.{key}"), a, b)
+            };
+            keys.into_iter().flat_map(of).collect()
         }
-        _ if saved == here => None,
-        _ => Some(format!("`{at}` was {saved} when it was saved, but is {here} here")),
+        _ if saved == here => Vec::new(),
+        _ => vec![format!("`{at}` was {saved} when it was saved, but is {here} here")],
     }
 }

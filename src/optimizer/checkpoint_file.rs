@@ -1,17 +1,20 @@
 //! Checkpoint files: safetensors with a checksum, written so that a crash leaves the old or the new one.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use super::file;
 use crate::error::{Error, Result};
 
 /// Version of the format, and the keys of its metadata.
 const VERSION: u32 = 1;
 const VERSION_KEY: &str = "dimer_format";
 const CHECKSUM_KEY: &str = "crc32";
+
+/// Most bytes of the header of a safetensors file.
+const MAX_HEADER: u64 = 100_000_000;
 
 /// One tensor of a file: words, and their shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,15 +48,18 @@ impl Checkpoint {
             .collect::<std::result::Result<_, _>>()
             .map_err(|error| refuse_from(path, "its tensors", error))?;
         let metadata = self.metadata.clone().into_iter().collect();
+        let count = tensors.len();
         let bytes = safetensors::serialize(tensors, Some(metadata))
-            .map_err(|error| refuse_from(path, "its tensors", error))?;
-        replace(path, &bytes).map_err(|error| refuse_from(path, "it cannot be written", error))
+            .map_err(|error| refuse_from(path, format!("its header for {count} tensors"), error))?;
+        check_header(&bytes, count).map_err(|reason| refuse(path, reason))?;
+        file::replace(path, &bytes)
+            .map_err(|error| refuse_from(path, "it cannot be written", error))
     }
 
     /// Reads a whole file; anything other than what was written is an error.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let bytes =
-            std::fs::read(path).map_err(|error| refuse_from(path, "it cannot be read", error))?;
+            file::read(path).map_err(|error| refuse_from(path, "it cannot be read", error))?;
         Self::parse(&bytes).map_err(|reason| refuse(path, reason))
     }
 
@@ -116,20 +122,16 @@ impl Checkpoint {
     }
 }
 
-/// Writes a file next to `path`, makes sure that it is on the disk, and renames it.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::Builder::new().prefix(".dimer-checkpoint-").tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    // The new name is on the disk once its folder is.
-    #[cfg(unix)]
-    std::fs::File::open(folder)?.sync_all()?;
-    Ok(())
+/// A header that is longer can be written, but not read.
+fn check_header(bytes: &[u8], tensors: usize) -> std::result::Result<(), String> {
+    let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    if length <= MAX_HEADER {
+        return Ok(());
+    }
+    Err(format!(
+        "its header would have {length} bytes for {tensors} tensors, but safetensors allows {MAX_HEADER}; \
+         join tensors in the layout, or give them shorter names"
+    ))
 }
 
 /// The error for a file that cannot be used.

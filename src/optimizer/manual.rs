@@ -141,9 +141,9 @@ impl<'a> ManualStep<'a> {
         while !matches!(player.advance(&mut encoder, false)?, Pause::End) {}
         let evaluations = player.evaluations;
         optimizer.finish(&mut encoder);
-        optimizer.supplies_loss = false;
         optimizer.gpu.submit("a step", encoder)?;
-        optimizer.advance(Recorded { kind, evaluations });
+        optimizer.supplies_loss = false;
+        optimizer.advance_submitted(Recorded { kind, evaluations });
         Ok(())
     }
 }

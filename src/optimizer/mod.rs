@@ -4,7 +4,9 @@ mod access;
 mod check;
 mod checkpoint;
 mod checkpoint_file;
+mod file;
 mod manual;
+mod pending;
 mod plateau;
 mod skips;
 mod telemetry;
@@ -13,20 +15,18 @@ mod tune;
 pub use manual::{ManualStep, PointBuffers};
 pub use telemetry::{RegionCurvature, StopReason, Telemetry};
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Timer};
-use crate::kernels::gpu_types::Step;
+use crate::kernels::gpu_types::{STEP_SLOTS, STEP_STRIDE, Step};
 use crate::layout::Layout;
 use crate::objective::Objective;
 use crate::plan::{Plan, StepKind};
 use crate::player::{Compiled, Context, Player};
-use crate::state::{BindGroups, Buffers, STEP_SLOTS, STEP_STRIDE, State, Workspace, orientation};
+use crate::state::{BindGroups, Buffers, State, Workspace, orientation};
 
-use plateau::Plateau;
+use pending::PendingSteps;
+use plateau::{Plateau, StepsBefore};
 use skips::Skips;
 use telemetry::Reader;
 
@@ -56,15 +56,12 @@ pub struct Optimizer {
     /// The hyperparameters of the next step.
     hyperparameters: Step,
     pub(crate) index: u64,
-    /// Whether an event has been recorded.
-    turned: bool,
     pub(crate) gradient_evaluations: u64,
     supplies_loss: bool,
     telemetry: Reader,
     skips: Option<Skips>,
     pub(crate) timer: Option<Timer>,
-    /// Steps recorded into encoders of the user that have not finished.
-    pending: Arc<AtomicU32>,
+    pending: PendingSteps,
 }
 
 impl Optimizer {
@@ -106,12 +103,7 @@ impl Optimizer {
         let layout = layout.tiled(gpu.tuning());
         let plan = Plan::new(&config, &layout, gpu.tuning(), &gpu.limits())?;
         let state = State::new(gpu, &layout, &plan, buffers)?;
-        let workspace = Workspace {
-            slice: state.workspace.as_ref(),
-            vectors: plan.workspace,
-            width: plan.storage.bytes(),
-            modes: None,
-        };
+        let workspace = Workspace { shards: &state.workspace, modes: None };
         let bindings = plan.bindings();
         let groups =
             BindGroups::new(gpu, &layout, &plan, &state, &plan.shards, &bindings, workspace)?;
@@ -127,13 +119,12 @@ impl Optimizer {
             groups,
             compiled: Default::default(),
             index: 0,
-            turned: false,
             gradient_evaluations: 0,
             supplies_loss: false,
             telemetry: Reader::default(),
             skips,
             timer: None,
-            pending: Arc::default(),
+            pending: PendingSteps::default(),
         };
         let reached: Vec<StepKind> = optimizer.plan.reached().collect();
         for kind in reached {
@@ -151,24 +142,26 @@ impl Optimizer {
     ///
     /// # Errors
     /// What the objective returns, [`Error::Rejected`] if it recorded invalid work,
-    /// [`Error::TooManySkips`], or [`Error::DeviceLost`]. Nothing has changed then, and the step can be
-    /// taken again.
+    /// [`Error::TooManySkips`], [`Error::TooManyPendingSteps`] while a step that was recorded 256 steps before has
+    /// not been submitted, or [`Error::DeviceLost`]. Nothing has changed then, and the step can be taken again.
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.gpu.encoder("step");
         let kind = self.next_kind()?;
         let recorded = self.record(&mut encoder, objective, kind)?;
         self.gpu.submit("a step", encoder)?;
-        self.advance(recorded);
+        self.advance_submitted(recorded);
         Ok(())
     }
 
     /// Records one step into an encoder of the user, who submits it to [`Gpu::queue`] later.
     ///
-    /// Several steps can be recorded before a submission, up to 256 of them. If the encoder is dropped
-    /// instead, the state stays as it was.
+    /// Several steps can be recorded before a submission, up to 256 of them, but fewer with
+    /// [`Schedule::OnPlateau`](crate::Schedule::OnPlateau), which looks at the steps before. If the encoder is
+    /// dropped instead, the state stays as it was.
     ///
     /// # Errors
-    /// What the objective returns, [`Error::TooManySkips`] or [`Error::TooManyPendingSteps`].
+    /// What the objective returns, [`Error::TooManySkips`] or [`Error::TooManyPendingSteps`];
+    /// [`Error::Unsupported`] if a plateau schedule has to look at steps that have not been submitted.
     pub fn record_step(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -184,17 +177,9 @@ impl Optimizer {
         objective: &mut (impl Objective + ?Sized),
         kind: StepKind,
     ) -> Result<()> {
-        if self.pending.load(Ordering::Acquire) >= STEP_SLOTS {
-            // Those that were submitted finish now; the others keep their slots.
-            self.gpu.wait()?;
-        }
-        let pending = self.pending.load(Ordering::Acquire);
-        if pending >= STEP_SLOTS {
-            return Err(Error::TooManyPendingSteps { pending });
-        }
         let recorded = self.record(encoder, objective, kind)?;
-        let slot = PendingSlot::new(&self.pending);
-        encoder.on_submitted_work_done(move || drop(slot));
+        let step = self.pending.add(self.index, kind.turns());
+        encoder.on_submitted_work_done(move || step.finish());
         self.advance(recorded);
         Ok(())
     }
@@ -208,7 +193,7 @@ impl Optimizer {
         let mut encoder = self.gpu.encoder("rotation");
         let recorded = self.record(&mut encoder, objective, StepKind::Rotation)?;
         self.gpu.submit("a rotation", encoder)?;
-        self.advance(recorded);
+        self.advance_submitted(recorded);
         Ok(())
     }
 
@@ -232,7 +217,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`Error::Unsupported`] with [`Difference::Exact`](crate::Difference::Exact), which needs an objective;
-    /// [`Error::DeviceLost`].
+    /// [`Error::TooManySkips`], [`Error::TooManyPendingSteps`] or [`Error::DeviceLost`].
     pub fn begin_step(&mut self) -> Result<ManualStep<'_>> {
         if self.plan.dimer.is_some_and(|dimer| dimer.needs_products) {
             return Err(Error::Unsupported {
@@ -340,11 +325,12 @@ impl Optimizer {
     fn next_kind(&mut self) -> Result<StepKind> {
         let event = match (self.plan.events.is_event(self.index), &mut self.plateau) {
             (None, Some(plateau)) => {
-                plateau.is_event(&self.gpu, &self.state, self.index, self.supplies_loss)?
+                let steps = StepsBefore { index: self.index, pending: &self.pending };
+                plateau.is_event(&self.gpu, &self.state, steps, self.supplies_loss)?
             }
             (event, _) => event.unwrap_or(false),
         };
-        Ok(self.plan.events.kind(event, self.turned))
+        Ok(self.plan.events.kind(event, self.pending.turned()))
     }
 
     /// Hands over the hyperparameters of the next step.
@@ -354,6 +340,13 @@ impl Optimizer {
         }
         if self.index.is_multiple_of(LIVENESS_CHECKS) {
             self.gpu.check_alive()?;
+        }
+        if self.pending.hold_slot(self.index) {
+            // A step that was submitted finishes now; any other keeps its slot.
+            self.gpu.wait()?;
+            if self.pending.hold_slot(self.index) {
+                return Err(Error::TooManyPendingSteps { pending: self.pending.len() });
+            }
         }
         if let Some(timer) = &mut self.timer {
             timer.begin();
@@ -371,14 +364,21 @@ impl Optimizer {
             skips.look(encoder, &self.state.streak(), self.index);
         }
         if let Some(timer) = &mut self.timer {
-            timer.end(encoder, self.index);
+            timer.end(self.gpu.queue(), encoder, self.index);
         }
     }
 
-    fn advance(&mut self, Recorded { kind, evaluations }: Recorded) {
+    fn advance(&mut self, recorded: Recorded) {
         self.index += 1;
-        self.turned |= kind.turns();
-        self.gradient_evaluations += u64::from(evaluations);
+        self.gradient_evaluations += u64::from(recorded.evaluations);
+    }
+
+    /// The same for a step that is submitted already.
+    fn advance_submitted(&mut self, recorded: Recorded) {
+        self.advance(recorded);
+        if recorded.kind.turns() {
+            self.pending.set_turned(true);
+        }
     }
 
     /// For each dimer, its tensors.
@@ -395,20 +395,4 @@ impl Optimizer {
 struct Recorded {
     kind: StepKind,
     evaluations: u32,
-}
-
-/// One slot of hyperparameters, given back when its step has finished or its encoder is dropped.
-struct PendingSlot(Arc<AtomicU32>);
-
-impl PendingSlot {
-    fn new(pending: &Arc<AtomicU32>) -> Self {
-        pending.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(pending))
-    }
-}
-
-impl Drop for PendingSlot {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }

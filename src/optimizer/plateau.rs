@@ -4,11 +4,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::OnPlateau;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Gpu, PendingRead};
 use crate::kernels::gpu_types::Record;
 use crate::plan::schedule::Looks;
 use crate::state::State;
+
+use super::pending::PendingSteps;
 
 /// Decides step by step, from records that were asked for one look earlier.
 #[derive(Debug)]
@@ -24,6 +26,31 @@ pub(super) struct Plateau {
     last_event: u64,
 }
 
+/// What a look has to know of the steps before step `index`.
+#[derive(Clone, Copy)]
+pub(super) struct StepsBefore<'a> {
+    pub index: u64,
+    pub pending: &'a PendingSteps,
+}
+
+impl StepsBefore<'_> {
+    /// Makes sure that all of them are submitted, so that their records are there to be read.
+    fn settle(self, gpu: &Gpu) -> Result<()> {
+        if self.pending.first().is_some() {
+            gpu.wait()?;
+        }
+        match self.pending.first() {
+            Some(_) => Err(Error::Unsupported {
+                what: "a look of Schedule::OnPlateau",
+                with: "steps before it that are recorded but not submitted",
+                instead: "submit them at least every `shortest` steps, before the step whose number is a \
+                          multiple of that, or set `dimer.schedule` to Every",
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Records that a look has asked for.
 #[derive(Debug)]
 enum Window {
@@ -32,7 +59,7 @@ enum Window {
 }
 
 /// What a checkpoint holds of it.
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 pub(crate) struct Saved {
     looks: Looks,
     last_event: u64,
@@ -65,9 +92,10 @@ impl Plateau {
         &mut self,
         gpu: &Gpu,
         state: &State,
-        index: u64,
+        steps: StepsBefore<'_>,
         supplies_loss: bool,
     ) -> Result<bool> {
+        let index = steps.index;
         if let Some((step, event)) = self.decided
             && step == index
         {
@@ -75,7 +103,7 @@ impl Plateau {
         }
         let event = index > 0
             && index.is_multiple_of(self.shortest)
-            && self.look(gpu, state, index, supplies_loss)?;
+            && self.look(gpu, state, steps, supplies_loss)?;
         if event {
             self.last_event = index;
         }
@@ -84,11 +112,22 @@ impl Plateau {
     }
 
     /// Takes in the records of the last look, asks for the next ones, and decides.
-    fn look(&mut self, gpu: &Gpu, state: &State, index: u64, supplies_loss: bool) -> Result<bool> {
+    fn look(
+        &mut self,
+        gpu: &Gpu,
+        state: &State,
+        steps: StepsBefore<'_>,
+        supplies_loss: bool,
+    ) -> Result<bool> {
+        let index = steps.index;
+        steps.settle(gpu)?;
         self.arrive(gpu)?;
         let next = gpu.start_read(&state.records(index - self.shortest, index))?;
         if let Some(Window::Arrived(bytes)) = &self.pending {
-            let records: Vec<Record> = bytemuck::pod_collect_to_vec(bytes);
+            let mut records: Vec<Record> = bytemuck::pod_collect_to_vec(bytes);
+            // Steps whose encoder was dropped have left older records there.
+            let first = index - 2 * self.shortest;
+            records.retain(|record| record.belongs_to(first..first + self.shortest));
             self.looks.take_in(&records, self.share, supplies_loss, self.longest / self.shortest);
         }
         self.pending = Some(Window::Asked(next));

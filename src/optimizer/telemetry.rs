@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::gpu::{Gpu, PendingRead};
 use crate::kernels::gpu_types::{
-    BY_ANGLE, BY_RESIDUAL, EVENT, RING, Record, SKIPPED, STOP_SHIFT, UNMEASURED, WRITTEN,
+    BY_ANGLE, BY_RESIDUAL, EVENT, RING, Record, SKIPPED, STOP_SHIFT, UNMEASURED,
 };
 use crate::state::State;
 
@@ -15,7 +15,10 @@ pub struct Telemetry {
     pub step: u64,
     /// Whether the objective was also called at the probe.
     pub event: bool,
-    /// Whether the step changed nothing, because a gradient was not finite.
+    /// Whether the step changed nothing, because a gradient was not finite, or too large to be squared: the norm
+    /// limit is about 5·10³³, or 10¹⁹ after clipping with a base that keeps squares. After a step that took a
+    /// parameter beyond f32 all are skipped, until [`Optimizer::load`](crate::Optimizer::load) or
+    /// [`Optimizer::write_params`](crate::Optimizer::write_params).
     pub skipped: bool,
     /// Loss at the centre, if the objective supplies it and the step evaluated it.
     pub loss: Option<f32>,
@@ -230,10 +233,9 @@ impl Reader {
 impl Snapshot {
     fn telemetry(&self, bytes: &[u8], losses: Losses) -> Vec<Telemetry> {
         let records: Vec<Record> = bytemuck::pod_collect_to_vec(bytes);
-        // A slot with another index belongs to a step whose encoder was never submitted.
-        let written = (self.first..)
-            .zip(&records)
-            .filter(|(step, record)| record.index == *step as u32 && record.status & WRITTEN != 0);
+        // Steps whose encoder was dropped have left older records there.
+        let steps = (self.first..).zip(&records);
+        let written = steps.filter(|(step, record)| record.belongs_to(*step..*step + 1));
         written.map(|(step, record)| Telemetry::new(step, record, losses)).collect()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Optimizer;
+use super::{Optimizer, file};
 use crate::config::{Config, Correction, Dimer, Displacement, Rate, Rotation, Schedule};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Tuning};
@@ -93,7 +93,7 @@ impl Tuning {
             reason: source.to_string(),
             source: Some(source),
         };
-        let mut known: BTreeMap<String, Self> = match std::fs::read(path) {
+        let mut known: BTreeMap<String, Self> = match file::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| refuse(error.into()))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(refuse(error.into())),
@@ -107,8 +107,7 @@ impl Tuning {
         let tuning = Self::measure(gpu, len)?;
         known.insert(key, tuning);
         let text = serde_json::to_string_pretty(&known).map_err(|error| refuse(error.into()))?;
-        super::checkpoint_file::replace(path, text.as_bytes())
-            .map_err(|error| refuse(error.into()))?;
+        file::replace(path, text.as_bytes()).map_err(|error| refuse(error.into()))?;
         Ok(tuning)
     }
 }

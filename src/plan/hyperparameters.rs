@@ -103,7 +103,7 @@ pub(super) fn tables(config: &Config, layout: &Layout) -> Tables {
         *entry = GroupEntry {
             learning_rate_scale: group.learning_rate_scale as f32,
             weight_decay: group.weight_decay.unwrap_or(config.weight_decay) as f32,
-            dimer: u32::from(group.dimer),
+            dimer: u32::from(group.is_reached()),
             padding: 0,
         };
     }

@@ -17,18 +17,18 @@ use std::ops::Range;
 use crate::config::{Base, Config, Difference, Dimer, Displacement, RayleighRitz, Scope, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::{DeviceLimits, Tuning};
-use crate::kernels::bindings::{Access, Bindings, Vector};
+use crate::kernels::bindings::{Bindings, Vector};
 use crate::kernels::choices::Choices;
-use crate::kernels::gpu_types::{PIECE_WIDTH, Step, Tables};
+use crate::kernels::gpu_types::{
+    PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH, STEP_SLOTS, STEP_STRIDE, Step, Tables,
+};
 use crate::kernels::switches::{BaseRule, DisplacementRule};
 use crate::kernels::traffic::SLOT_P;
 use crate::layout::Layout;
 use crate::objective::Point;
 
 use program::Program;
-#[cfg(test)]
-pub(crate) use regions::check_workgroups;
-pub(crate) use regions::{Regions, workgroups};
+pub(crate) use regions::{Regions, check_workgroups, workgroups};
 pub(crate) use schedule::Events;
 
 /// What a step does with the dimer.
@@ -128,18 +128,17 @@ impl Plan {
         if config.dimer.is_some() && layout.dimer_len() == 0 {
             return Err(Error::Unsupported {
                 what: "a dimer",
-                with: "a layout in which every tensor is in a group without dimer",
+                with: "a layout in which every tensor is frozen or in a group without dimer",
                 instead: "set `dimer` to None, or let the dimer reach a group",
             });
         }
         let ritz = config.rayleigh_ritz();
         let workspace = ritz.map_or(0, RayleighRitz::vectors);
-        let shards = layout.shards(limits.binding_bytes, workspace.max(1))?;
+        // First, since all that follows takes time and memory with the length.
+        limits.check_buffer(layout.bytes())?;
+        let shards = layout.shards(limits, workspace.max(1))?;
         let scope = config.dimer.as_ref().map_or(Scope::Global, |dimer| dimer.scope);
         let regions = Regions::new(layout, scope, &shards);
-        if let Some(regions) = &regions {
-            regions.check_workgroups(tuning, limits)?;
-        }
         let pieces = regions.as_ref().map_or(0, |regions| regions.pieces.len() as u64);
         let dimer = config.dimer.as_ref().map(|dimer| DimerPlan {
             seed: dimer.seed,
@@ -162,7 +161,7 @@ impl Plan {
             dimer,
             max_consecutive_skips: config.max_consecutive_skips,
         };
-        plan.check_limits(tuning, limits)?;
+        plan.check_limits(layout, tuning, limits)?;
         Ok(plan)
     }
 
@@ -227,20 +226,14 @@ impl Plan {
         }
     }
 
-    /// The elements of the workspace that belong to vector `slot` of `shard`.
-    pub(crate) fn workspace_slot(&self, shard: &Range<usize>, slot: u32) -> Range<usize> {
-        let begin = self.workspace * shard.start + slot as usize * shard.len();
-        begin..begin + shard.len()
+    /// Bytes of the scalars, partials included.
+    pub(crate) fn scalars_bytes(&self) -> u64 {
+        PARTIALS_OFFSET + self.partials * PARTIAL
     }
 
-    /// Where P lies in the workspace, if it outlives an event: for each shard, its elements there and in the
-    /// whole vector.
-    pub(crate) fn direction_places(&self) -> Vec<(Range<usize>, Range<usize>)> {
-        if !self.keeps_direction {
-            return Vec::new();
-        }
-        let place = |shard: &Range<usize>| (self.workspace_slot(shard, SLOT_P), shard.clone());
-        self.shards.iter().map(place).collect()
+    /// The vector of the workspace that holds P, if it outlives an event.
+    pub(crate) fn kept_direction(&self) -> Option<u32> {
+        self.keeps_direction.then_some(SLOT_P)
     }
 
     fn dispatches(&self, program: &Program) -> u32 {
@@ -255,23 +248,25 @@ impl Plan {
         program.sum(|stage| f64::from(u8::from(counts(stage)))) as u32
     }
 
-    /// Whether every kernel that the configuration reaches can be bound.
-    fn check_limits(&self, tuning: &Tuning, limits: &DeviceLimits) -> Result<()> {
+    /// Whether every buffer can be made, and every kernel that the configuration reaches be bound and
+    /// dispatched.
+    fn check_limits(&self, layout: &Layout, tuning: &Tuning, limits: &DeviceLimits) -> Result<()> {
         let choices = self.choices(tuning);
-        let dispatches = self.programs.iter().flatten().flat_map(Program::dispatches);
-        for dispatch in dispatches {
-            let bindings = dispatch.kernel.bindings();
-            let entries = bindings.entries(choices).into_iter().map(|entry| entry.access);
-            let extra = bindings.extra().map_or(&[][..], |extra| extra.group());
-            let is_storage = |access: &Access| matches!(access, Access::Read | Access::Write);
-            let needed = entries.chain(extra.iter().copied()).filter(is_storage).count() as u32;
-            if needed > limits.storage_buffers {
-                return Err(Error::LimitTooSmall {
-                    limit: "max_storage_buffers_per_shader_stage",
-                    needed: needed.into(),
-                    found: limits.storage_buffers.into(),
-                });
-            }
+        for bindings in self.bindings() {
+            limits.check_groups(&bindings.groups(choices))?;
+        }
+        limits.check_binding(self.scalars_bytes())?;
+        limits.check_uniform(size_of::<Tables>() as u64)?;
+        limits.check_buffer(u64::from(STEP_SLOTS) * STEP_STRIDE)?;
+        let tiles = self.shards.iter().map(|shard| shard.len().div_ceil(layout.tile()));
+        limits.check_workgroups(tiles.max().unwrap_or_default() as u32)?;
+        if let Some(regions) = &self.regions {
+            let pieces = regions.of_shard.iter().map(Range::len).max().unwrap_or_default();
+            let streams = workgroups(pieces, tuning.workgroup_size).min(layout.workgroups());
+            limits.check_workgroups(streams)?;
+            limits.check_binding(size_of_val(&regions.pieces[..]) as u64)?;
+            limits.check_binding(size_of_val(&regions.entries[..]) as u64)?;
+            check_workgroups(regions.several, regions.entries.len(), tuning, limits)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytemuck::Zeroable;
 
 use crate::config::Scope;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::{DeviceLimits, Tuning};
 use crate::kernels::gpu_types::{PIECE_WIDTH, Piece, Region};
 use crate::layout::Layout;
@@ -53,7 +53,7 @@ impl Regions {
         for (index, (tensor, key)) in tensors.iter().zip(&of_tensor).enumerate() {
             let region = used.partition_point(|other| other < key);
             regions.tensors[region].push(index);
-            if layout.group(tensor).dimer {
+            if layout.group(tensor).is_reached() {
                 regions.entries[region].elements += tensor.len as u32;
             }
         }
@@ -140,14 +140,10 @@ impl Regions {
     pub(crate) fn has_single(&self) -> bool {
         self.several < self.entries.len()
     }
-
-    /// Regions of several pieces each take a stream of one dispatch, and all of them a thread; everything
-    /// else gets by with few workgroups.
-    pub(super) fn check_workgroups(&self, tuning: &Tuning, limits: &DeviceLimits) -> Result<()> {
-        check_workgroups(self.several, self.entries.len(), tuning, limits)
-    }
 }
 
+/// Whether the device can dispatch the regions: those of several pieces each take a stream, and all of them a
+/// thread. Everything else gets by with few workgroups.
 pub(crate) fn check_workgroups(
     several: usize,
     regions: usize,
@@ -155,15 +151,7 @@ pub(crate) fn check_workgroups(
     limits: &DeviceLimits,
 ) -> Result<()> {
     let size = tuning.workgroup_size;
-    let needed = workgroups(several, size).max((regions as u32).div_ceil(size));
-    if needed <= limits.workgroups {
-        return Ok(());
-    }
-    Err(Error::LimitTooSmall {
-        limit: "max_compute_workgroups_per_dimension",
-        needed: needed.into(),
-        found: limits.workgroups.into(),
-    })
+    limits.check_workgroups(workgroups(several, size).max((regions as u32).div_ceil(size)))
 }
 
 /// Workgroups for `count` pieces or regions, a stream of threads for each.

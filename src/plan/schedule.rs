@@ -70,7 +70,7 @@ impl Events {
 const MEMORY: f64 = 0.99;
 
 /// What the looks so far have found.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Looks {
     gradient_scale: f64,
     progress_scale: f64,
@@ -92,16 +92,20 @@ impl Looks {
         ratio: u64,
     ) {
         let applied = || records.iter().filter(|record| record.status & SKIPPED == 0);
-        let count = applied().count() as f64;
         let Some(last) = applied().next_back() else { return };
+        // What is not finite says nothing of a slope, and a running scale would keep it for good.
         let mean = |value: fn(&Record) -> f32| {
-            applied().map(|record| f64::from(value(record))).sum::<f64>() / count
+            let values = applied().map(value).filter(|value| value.is_finite());
+            let (sum, count) = values
+                .fold((0.0, 0_u32), |(sum, count), value| (sum + f64::from(value), count + 1));
+            (count > 0).then(|| sum / f64::from(count))
         };
-        let gradient = mean(|record| record.gradient_norm);
-        self.gradient_scale = (MEMORY * self.gradient_scale).max(gradient);
-        self.flat = gradient <= share * self.gradient_scale;
-        if supplies_loss {
-            let loss = mean(|record| record.loss);
+        self.flat = false;
+        if let Some(gradient) = mean(|record| record.gradient_norm) {
+            self.gradient_scale = (MEMORY * self.gradient_scale).max(gradient);
+            self.flat = gradient <= share * self.gradient_scale;
+        }
+        if supplies_loss && let Some(loss) = mean(|record| record.loss) {
             if let Some(before) = self.loss {
                 let progress = before - loss;
                 self.progress_scale = (MEMORY * self.progress_scale).max(progress.abs());

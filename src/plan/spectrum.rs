@@ -1,6 +1,5 @@
 //! The program of a block of modes: Rayleigh–Ritz in the span of all modes, forces and directions.
 
-use super::Plan;
 use super::program::{Asks, Block, Dispatch, Evaluate, Goal, Grid, Program, Stage};
 use super::step::set_displacement;
 use crate::config::{Config, Difference, Displacement};
@@ -103,19 +102,4 @@ impl SpectrumPlan {
 fn dispatch(kernel: Kernel, grid: Grid, goal: Goal) -> Stage {
     let dispatch = Dispatch::new(kernel, grid, Switches::default());
     Stage::Dispatch(Dispatch { goal: Some(goal), ..dispatch })
-}
-
-impl Plan {
-    /// The places of vector `mode` of a block with `basis` vectors, and as many products, cut into `shards`:
-    /// for each, its elements in the block and in the whole vector.
-    pub(crate) fn mode_places(
-        shards: &[std::ops::Range<usize>],
-        basis: usize,
-        mode: usize,
-    ) -> impl Iterator<Item = (std::ops::Range<usize>, std::ops::Range<usize>)> + '_ {
-        shards.iter().map(move |shard| {
-            let begin = 2 * basis * shard.start + mode * shard.len();
-            (begin..begin + shard.len(), shard.clone())
-        })
-    }
 }

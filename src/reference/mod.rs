@@ -162,9 +162,9 @@ impl Reference {
                 if event || (dimer.correction == Correction::EveryStep && self.has_turned()) =>
             {
                 if self.regions.is_empty() {
-                    self.translate(dimer, &g1, event, (before.projection, before.shift))
+                    self.translate(dimer, &g1, event, &before)
                 } else {
-                    self.translate_regions(dimer, &g1, event)
+                    self.translate_regions(dimer, &g1, event, &before)
                 }
             }
             _ => g1,
@@ -275,14 +275,14 @@ impl Reference {
         g1.iter()
             .zip(g2)
             .zip(&self.groups)
-            .map(|((g1, g2), group)| if group.dimer { (g2 - g1) / distance } else { 0.0 })
+            .map(|((g1, g2), group)| if group.is_reached() { (g2 - g1) / distance } else { 0.0 })
             .collect()
     }
 
     /// `vector`, zero in groups without the dimer.
     pub(super) fn masked(&self, vector: &[f64]) -> Vec<f64> {
         let parts = vector.iter().zip(&self.groups);
-        parts.map(|(x, group)| if group.dimer { *x } else { 0.0 }).collect()
+        parts.map(|(x, group)| if group.is_reached() { *x } else { 0.0 }).collect()
     }
 
     /// N ← normalize(N − η F), with F = HN − C N, C = N·HN and HN = (g₂ − g₁)/ΔR.

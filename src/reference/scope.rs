@@ -2,7 +2,7 @@
 
 use super::Reference;
 use crate::config::{Dimer, Rotation, Scope};
-use crate::layout::Layout;
+use crate::layout::{Group, Layout};
 
 /// For each element, the number of its region; `None` with a global dimer.
 fn regions_of(layout: &Layout, scope: Scope) -> Option<Vec<usize>> {
@@ -55,7 +55,7 @@ impl Reference {
     }
 
     fn is_reached(&self) -> bool {
-        self.groups.iter().any(|group| group.dimer)
+        self.groups.iter().any(Group::is_reached)
     }
 
     /// One event: all dimers displaced at once with random signs.
@@ -101,15 +101,21 @@ impl Reference {
     }
 
     /// The corrections of all regions together; see [`Self::translate`].
-    pub(super) fn translate_regions(&mut self, dimer: &Dimer, g1: &[f64], event: bool) -> Vec<f64> {
+    pub(super) fn translate_regions(
+        &mut self,
+        dimer: &Dimer,
+        g1: &[f64],
+        event: bool,
+        before: &Self,
+    ) -> Vec<f64> {
         let mut corrected = g1.to_vec();
         let theta = self.params.clone();
-        for region in self.regions.iter_mut().filter(|region| region.is_reached()) {
-            let last = (region.projection, region.shift);
+        let regions = self.regions.iter_mut().zip(&before.regions);
+        for (region, before) in regions.filter(|(region, _)| region.is_reached()) {
             region.shift = 0.0;
             region.params.clone_from(&theta);
             region.learning_rate = self.learning_rate;
-            let own = region.translate(dimer, g1, event, last);
+            let own = region.translate(dimer, g1, event, before);
             for i in 0..theta.len() {
                 corrected[i] += own[i] - g1[i];
                 self.params[i] += region.params[i] - theta[i];

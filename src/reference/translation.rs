@@ -14,14 +14,14 @@ impl Reference {
         self.curvature_error = (squares / (count * (count - 1.0).max(1.0))).sqrt();
     }
 
-    /// Moves θ along N where the translation says so, and returns the gradient for the base optimizer. `last`
-    /// is the projection and the shift of the previous step.
+    /// Moves θ along N where the translation says so, and returns the gradient for the base optimizer.
+    /// `before` is the state before the event, if it is one.
     pub(super) fn translate(
         &mut self,
         dimer: &Dimer,
         g1: &[f64],
         event: bool,
-        last: (f64, f64),
+        before: &Self,
     ) -> Vec<f64> {
         self.projection = dot(g1, &self.orientation);
         match dimer.translation {
@@ -33,10 +33,10 @@ impl Reference {
             }
             Translation::SaddleFree(SaddleFree { trust, damping, kick, significance }) => {
                 let bound = self.curvature_mean + significance * self.curvature_error;
-                let (last_projection, last_shift) = last;
-                let ratio =
-                    (self.projection - last_projection) / (last_shift * self.curvature_mean);
-                self.reach = if event || last_shift == 0.0 {
+                let scale = self.scale_along(dimer, event, before);
+                let expected = before.shift * self.curvature_mean * scale;
+                let ratio = (self.projection - before.projection) / expected;
+                self.reach = if event || before.shift == 0.0 {
                     1.0
                 } else if ratio > 0.25 && ratio < 2.0 {
                     (2.0 * self.reach).min(1e3)
@@ -46,19 +46,29 @@ impl Reference {
                 if self.curvatures.is_empty() || bound.max(self.curvature) >= 0.0 {
                     return g1.to_vec();
                 }
-                let elements = self.groups.iter().filter(|group| group.dimer).count();
+                let elements = self.groups.iter().filter(|group| group.is_reached()).count();
                 let longest = trust * self.learning_rate * (elements as f64).sqrt();
-                let newton = self.projection.abs() / (self.curvature_mean.abs() + damping);
+                let newton =
+                    self.projection.abs() / ((self.curvature_mean.abs() + damping) * scale);
                 let length =
                     newton.clamp(kick * longest * self.reach.min(1.0), longest * self.reach);
                 self.shift = if self.projection > 0.0 { -length } else { length };
-                let moved = self.params.iter_mut().zip(&self.orientation);
-                moved.for_each(|(x, n)| *x += self.shift * n);
+                let moved = self.params.iter_mut().zip(&self.orientation).zip(&self.groups);
+                moved.for_each(|((x, n), group)| *x += self.shift * group.learning_rate_scale * n);
                 g1.to_vec()
             }
             Translation::Climb if self.curvature < 0.0 => self.without_mode(g1, 2.0),
             Translation::Climb => self.orientation.iter().map(|n| -self.projection * n).collect(),
         }
+    }
+
+    /// N·SN for the learning rate scales S of the groups; of the N before an event that turns it in the pass of
+    /// the step.
+    fn scale_along(&self, dimer: &Dimer, event: bool, before: &Self) -> f64 {
+        let turns_in_step = event && dimer.rotation.rayleigh_ritz().is_none();
+        let orientation = if turns_in_step { &before.orientation } else { &self.orientation };
+        let parts = orientation.iter().zip(&self.groups);
+        parts.map(|(n, group)| group.learning_rate_scale * n * n).sum()
     }
 
     /// g₁ − α (g₁·N) N.

@@ -5,14 +5,12 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::kernels::bindings::Bindings;
-use crate::kernels::gpu_types::{BASIS, Goal, PARTIAL, Results};
-use crate::layout::Layout;
+use crate::kernels::gpu_types::{BASIS, Goal, PARTIAL, Results, STEP_STRIDE};
 use crate::objective::Objective;
 use crate::optimizer::Optimizer;
-use crate::plan::Plan;
 use crate::plan::spectrum::SpectrumPlan;
 use crate::player::{Compiled, Context, Player};
-use crate::state::{BindGroups, STEP_STRIDE, UNIFORM, VECTOR, Workspace, orientation};
+use crate::state::{BindGroups, UNIFORM, VECTOR, Workspace, orientation};
 
 /// The k lowest eigenpairs of the Hessian at the parameters of an [`Optimizer`], found as a block by
 /// Rayleigh–Ritz in the span of all modes, forces and directions (block LOBPCG, Knyazev 2001, SIAM J. Sci.
@@ -49,7 +47,8 @@ pub struct Spectrum<'a> {
     optimizer: &'a mut Optimizer,
     plan: SpectrumPlan,
     shards: Vec<Range<usize>>,
-    workspace: GpuSlice,
+    /// The basis and its products, a buffer for each shard.
+    workspace: Vec<GpuSlice>,
     results: wgpu::Buffer,
     groups: BindGroups,
 }
@@ -77,22 +76,30 @@ impl<'a> Spectrum<'a> {
         let Optimizer { gpu, layout, state, config, .. } = &*optimizer;
         let plan = SpectrumPlan::new(config, layout, count)?;
         let basis = plan.basis();
-        let shards = layout.shards(gpu.limits().binding_bytes, 2 * basis)?;
-        let block = 2 * basis as u64 * layout.bytes();
-        let workspace = GpuSlice::whole(gpu.allocate("the block of modes", block, VECTOR)?);
+        let limits = gpu.limits();
+        limits.check_groups(&Bindings::Modes.groups(optimizer.plan.choices(gpu.tuning())))?;
+        let shards = layout.shards(&limits, 2 * basis)?;
+        let tiles = shards.iter().map(|shard| shard.len().div_ceil(layout.tile()));
+        limits.check_workgroups(tiles.max().unwrap_or_default().max(basis) as u32)?;
+        let block = |shard: &Range<usize>| {
+            let bytes = (8 * basis * shard.len()) as u64;
+            gpu.allocate("the block of modes", bytes, VECTOR).map(GpuSlice::whole)
+        };
+        let workspace: Vec<_> = shards.iter().map(block).collect::<Result<_>>()?;
         let partials = (basis * basis.div_ceil(4) * layout.tiles()) as u64 * PARTIAL;
-        let results = gpu.allocate("modes", size_of::<Results>() as u64 + partials, VECTOR)?;
+        let bytes = size_of::<Results>() as u64 + partials;
+        limits.check_binding(bytes)?;
+        let results = gpu.allocate("modes", bytes, VECTOR)?;
         let goals = goals(gpu, count)?;
         let parts = Workspace {
-            slice: Some(&workspace),
-            vectors: 2 * basis,
-            width: 4,
+            shards: &workspace,
             modes: Some((&results, &goals, size_of::<Goal>() as u64)),
         };
         let wanted = [Bindings::Probe, Bindings::Modes].into();
         let groups = BindGroups::new(gpu, layout, &optimizer.plan, state, &shards, &wanted, parts)?;
-        write_random(gpu, layout, &shards, &plan, &workspace, seed);
-        Ok(Self { plan, shards, workspace, results, groups, optimizer })
+        let spectrum = Self { plan, shards, workspace, results, groups, optimizer };
+        spectrum.write_random(seed);
+        Ok(spectrum)
     }
 
     /// Improves the modes at the current parameters by this many rotations, at the cost of 1 + k + k ·
@@ -128,7 +135,7 @@ impl<'a> Spectrum<'a> {
         player.play(&mut encoder, objective)?;
         let evaluations = player.evaluations;
         if let Some(timer) = &mut optimizer.timer {
-            timer.end(&mut encoder, optimizer.index);
+            timer.end(optimizer.gpu.queue(), &mut encoder, optimizer.index);
         }
         optimizer.gpu.submit("a rotation of modes", encoder)?;
         optimizer.gradient_evaluations += u64::from(evaluations);
@@ -180,11 +187,29 @@ impl<'a> Spectrum<'a> {
 
     /// Where mode `mode` lies: for each shard, its memory and its elements.
     fn places(&self, mode: usize) -> impl Iterator<Item = (GpuSlice, Range<usize>)> + '_ {
-        let places = Plan::mode_places(&self.shards, self.plan.basis(), mode);
-        places.map(|(place, range)| {
-            let (offset, size) = (4 * place.start as u64, 4 * place.len() as u64);
-            (GpuSlice { buffer: self.workspace.buffer.clone(), offset, size }, range)
+        self.shards.iter().zip(&self.workspace).map(move |(shard, workspace)| {
+            let size = 4 * shard.len() as u64;
+            let offset = mode as u64 * size;
+            (GpuSlice { buffer: workspace.buffer.clone(), offset, size }, shard.clone())
         })
+    }
+
+    /// Writes the first modes: random, and orthogonal to each other.
+    fn write_random(&self, seed: u64) {
+        let Optimizer { gpu, layout, .. } = &*self.optimizer;
+        let all: Vec<usize> = (0..layout.tensors().len()).collect();
+        let mut vectors: Vec<Vec<f32>> = Vec::new();
+        for mode in 0..self.plan.count {
+            // Streams of one generator, far apart.
+            let seed = seed.wrapping_add((mode as u64) << 32);
+            let random = orientation::random(layout, std::slice::from_ref(&all), seed);
+            let vector = orthogonal(random, &vectors);
+            for (slice, range) in self.places(mode) {
+                let bytes = bytemuck::cast_slice(&vector[range]);
+                gpu.queue().write_buffer(&slice.buffer, slice.offset, bytes);
+            }
+            vectors.push(vector);
+        }
     }
 
     fn eigenpair(
@@ -233,30 +258,6 @@ fn goals(gpu: &Gpu, count: usize) -> Result<wgpu::Buffer> {
         }
     }
     Ok(buffer)
-}
-
-/// Writes the first modes: random, and orthogonal to each other.
-fn write_random(
-    gpu: &Gpu,
-    layout: &Layout,
-    shards: &[Range<usize>],
-    plan: &SpectrumPlan,
-    workspace: &GpuSlice,
-    seed: u64,
-) {
-    let all: Vec<usize> = (0..layout.tensors().len()).collect();
-    let mut vectors: Vec<Vec<f32>> = Vec::new();
-    for mode in 0..plan.count {
-        // Streams of one generator, far apart.
-        let seed = seed.wrapping_add((mode as u64) << 32);
-        let random = orientation::random(layout, std::slice::from_ref(&all), seed);
-        let vector = orthogonal(random, &vectors);
-        for (place, range) in Plan::mode_places(shards, plan.basis(), mode) {
-            let bytes = bytemuck::cast_slice(&vector[range]);
-            gpu.queue().write_buffer(&workspace.buffer, 4 * place.start as u64, bytes);
-        }
-        vectors.push(vector);
-    }
 }
 
 /// The part of `vector` outside `others`, of unit length: with few elements, random vectors may be almost

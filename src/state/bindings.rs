@@ -3,23 +3,20 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::{STEP_STRIDE, State, UNIFORM};
+use super::{State, UNIFORM};
 use crate::config::Storage;
 use crate::error::Result;
-use crate::gpu::{Gpu, GpuSlice, group_layout, numbered, vectors_layout};
-use crate::kernels::bindings::{Bindings, Entry, Extra, Resource, STEP_GROUP, Vector};
+use crate::gpu::{Gpu, GpuSlice, group_layout, vectors_layout};
+use crate::kernels::bindings::{Bindings, Entry, Extra, Resource, STEP_GROUP, Vector, numbered};
 use crate::kernels::choices::Choices;
-use crate::kernels::gpu_types::{BLOCK, Shard, Step};
+use crate::kernels::gpu_types::{BLOCK, STEP_STRIDE, Shard, Step};
 use crate::layout::Layout;
 use crate::plan::Plan;
 
-/// Vectors that lie shard by shard, one after the other.
+/// Vectors of which each shard has a buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Workspace<'a> {
-    pub slice: Option<&'a GpuSlice>,
-    /// How many there are, and the bytes per element.
-    pub vectors: usize,
-    pub width: u64,
+    pub shards: &'a [GpuSlice],
     /// What a block of modes has found, and the goals of its dispatches, of this many bytes each.
     pub modes: Option<(&'a wgpu::Buffer, &'a wgpu::Buffer, u64)>,
 }
@@ -58,7 +55,10 @@ impl BindGroups {
                 let pieces = plan.regions.as_ref().map(|regions| regions.of_shard[index].clone());
                 let pieces = pieces.unwrap_or_default();
                 let uniform = shard_uniform(gpu, layout, shard, &pieces);
-                let resources = ShardResources { plan, state, shard, uniform: &uniform, workspace };
+                let modes = workspace.modes.map(|(found, ..)| found);
+                let workspace = workspace.shards.get(index);
+                let uniform = &uniform;
+                let resources = ShardResources { plan, state, shard, uniform, workspace, modes };
                 ShardGroups {
                     groups: wanted
                         .iter()
@@ -121,7 +121,8 @@ struct ShardResources<'a> {
     state: &'a State,
     shard: &'a Range<usize>,
     uniform: &'a wgpu::Buffer,
-    workspace: Workspace<'a>,
+    workspace: Option<&'a GpuSlice>,
+    modes: Option<&'a wgpu::Buffer>,
 }
 
 impl ShardResources<'_> {
@@ -142,7 +143,7 @@ impl ShardResources<'_> {
     }
 
     fn resource(&self, resource: Resource) -> Option<wgpu::BindingResource<'_>> {
-        let Self { state, shard, workspace, .. } = self;
+        let Self { state, shard, .. } = self;
         match resource {
             Resource::Shard => Some(whole(self.uniform)),
             Resource::Scalars => Some(whole(&state.scalars)),
@@ -150,12 +151,8 @@ impl ShardResources<'_> {
                 let blocks = shard.start / BLOCK..shard.end / BLOCK;
                 Some(part(&state.blocks, 0, &blocks, Storage::F32.bytes()))
             }
-            Resource::Modes => workspace.modes.map(|(found, ..)| whole(found)),
-            Resource::Vector(Vector::Workspace) => {
-                let slice = workspace.slice?;
-                let range = workspace.vectors * shard.start..workspace.vectors * shard.end;
-                Some(part(&slice.buffer, slice.offset, &range, workspace.width))
-            }
+            Resource::Modes => self.modes.map(whole),
+            Resource::Vector(Vector::Workspace) => self.workspace.map(GpuSlice::as_binding),
             Resource::Vector(vector) => {
                 let slice = state.vector(vector)?;
                 Some(part(&slice.buffer, slice.offset, shard, self.plan.width(vector)?))

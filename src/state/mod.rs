@@ -11,17 +11,11 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::kernels::bindings::Vector;
 use crate::kernels::gpu_types::{
-    CALIBRATION_OFFSET, LATEST_OFFSET, PARTIAL, PARTIALS_OFFSET, RECORD, RING, RING_OFFSET,
-    RITZ_OFFSET, RITZ_STOPPED, Record, Tables,
+    CALIBRATION_OFFSET, LATEST_OFFSET, OVERFLOWED_OFFSET, RECORD, RING, RING_OFFSET, RITZ_OFFSET,
+    RITZ_STOPPED, Record, STEP_SLOTS, STEP_STRIDE, Tables,
 };
 use crate::layout::Layout;
 use crate::plan::Plan;
-
-/// Steps whose hyperparameters can wait on the GPU at the same time.
-pub(crate) const STEP_SLOTS: u32 = 256;
-
-/// Bytes from one slot to the next: the largest alignment that uniform offsets can need.
-pub(crate) const STEP_STRIDE: u64 = 256;
 
 /// The user's buffers that the optimizer is to work in; see
 /// [`Optimizer::with_buffers`](crate::Optimizer::with_buffers).
@@ -52,8 +46,8 @@ pub(crate) struct State {
     pub orientation: Option<GpuSlice>,
     pub first_moment: Option<GpuSlice>,
     pub second_moment: Option<GpuSlice>,
-    /// The vectors of a rotation by Rayleigh–Ritz, shard by shard.
-    pub workspace: Option<GpuSlice>,
+    /// The vectors of a rotation by Rayleigh–Ritz: a buffer for each shard, or none.
+    pub workspace: Vec<GpuSlice>,
     /// Loss, displacement, ring of records, partials.
     pub scalars: wgpu::Buffer,
     /// Four bytes into which an objective writes its loss.
@@ -93,9 +87,17 @@ impl State {
             None if plan.dimer.is_none() => Ok(None),
             given => always(what, given).map(Some),
         };
-        let own = |what, vector, count: usize| match plan.width(vector) {
-            Some(width) => allocate(what, width * elements * count as u64).map(Some),
+        let own = |what, vector| match plan.width(vector) {
+            Some(width) => allocate(what, width * elements).map(Some),
             None => Ok(None),
+        };
+        let workspace = match plan.width(Vector::Workspace) {
+            Some(width) => {
+                let bytes = |elements: usize| width * (plan.workspace * elements) as u64;
+                let shards = plan.shards.iter().map(|shard| bytes(shard.len()));
+                shards.map(|bytes| allocate("workspace", bytes)).collect::<Result<_>>()?
+            }
+            None => Vec::new(),
         };
         let regions = match &plan.regions {
             Some(regions) => Some(RegionBuffers {
@@ -110,11 +112,11 @@ impl State {
             probe: of_dimer("probe", buffers.probe)?,
             gradient: always("gradient", buffers.gradient)?,
             probe_gradient: of_dimer("probe_gradient", buffers.probe_gradient)?,
-            orientation: own("orientation", Vector::Orientation, 1)?,
-            first_moment: own("first_moment", Vector::FirstMoment, 1)?,
-            second_moment: own("second_moment", Vector::SecondMoment, 1)?,
-            workspace: own("workspace", Vector::Workspace, plan.workspace)?,
-            scalars: gpu.allocate("scalars", PARTIALS_OFFSET + plan.partials * PARTIAL, VECTOR)?,
+            orientation: own("orientation", Vector::Orientation)?,
+            first_moment: own("first_moment", Vector::FirstMoment)?,
+            second_moment: own("second_moment", Vector::SecondMoment)?,
+            workspace,
+            scalars: gpu.allocate("scalars", plan.scalars_bytes(), VECTOR)?,
             loss: gpu.allocate("loss", 4, VECTOR)?,
             blocks: filled(gpu, "blocks", &layout.blocks(), VECTOR)?,
             regions,
@@ -140,7 +142,8 @@ impl State {
         gpu.submit("the padding of params", encoder)
     }
 
-    /// The memory of `vector`; `None` if the configuration does not have it.
+    /// The memory of `vector`; `None` if the configuration does not have it, and for the workspace, which is not
+    /// in one piece.
     pub(crate) fn vector(&self, vector: Vector) -> Option<&GpuSlice> {
         match vector {
             Vector::Params => Some(&self.params),
@@ -150,7 +153,7 @@ impl State {
             Vector::Orientation => self.orientation.as_ref(),
             Vector::FirstMoment => self.first_moment.as_ref(),
             Vector::SecondMoment => self.second_moment.as_ref(),
-            Vector::Workspace => self.workspace.as_ref(),
+            Vector::Workspace => None,
         }
     }
 
@@ -166,6 +169,11 @@ impl State {
     /// How many steps in a row were skipped.
     pub(crate) fn streak(&self) -> GpuSlice {
         self.scalar(LATEST_OFFSET + std::mem::offset_of!(Record, streak) as u64, 4)
+    }
+
+    /// Whether a step took a parameter beyond f32.
+    pub(crate) fn overflowed(&self) -> GpuSlice {
+        self.scalar(OVERFLOWED_OFFSET, 8)
     }
 
     /// The state of the automatic displacement.

@@ -7,7 +7,7 @@ use crate::layout::{Layout, Tensor};
 pub(crate) fn random(layout: &Layout, regions: &[Vec<usize>], seed: u64) -> Vec<f32> {
     let mut random = SplitMix(seed);
     let mut orientation = vec![0.0_f32; layout.padded_len()];
-    for tensor in layout.tensors().iter().filter(|tensor| layout.group(tensor).dimer) {
+    for tensor in layout.tensors().iter().filter(|tensor| layout.group(tensor).is_reached()) {
         orientation[slot(tensor)].fill_with(|| random.normal() as f32);
     }
     unit(layout, regions, orientation).expect("a normal number is not zero")
@@ -23,7 +23,7 @@ pub(crate) fn unit(
     for tensors in regions {
         let tensors = tensors.iter().map(|&index| &layout.tensors()[index]);
         let (reached, others): (Vec<_>, Vec<_>) =
-            tensors.partition(|tensor| layout.group(tensor).dimer);
+            tensors.partition(|tensor| layout.group(tensor).is_reached());
         others.iter().for_each(|tensor| padded[slot(tensor)].fill(0.0));
         let elements = reached.iter().flat_map(|tensor| &padded[slot(tensor)]);
         let squares: f64 = elements.map(|&x| f64::from(x) * f64::from(x)).sum();

@@ -5,6 +5,7 @@ use std::mem::offset_of;
 use crate::config::{Difference, Storage};
 use crate::kernels::catalogue::{Kernel, Source};
 use crate::kernels::choices::Choices;
+use crate::kernels::gpu_types::STEP_STRIDE;
 use crate::kernels::gpu_types::{
     BLOCK, BY_ANGLE, BY_RESIDUAL, CALIBRATION_OFFSET, EVENT, Goal, GroupEntry, LATEST_OFFSET,
     MAX_GROUPS, MAX_WORKGROUPS, PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH, Piece, RING, RITZ,
@@ -14,7 +15,6 @@ use crate::kernels::gpu_types::{
 use crate::kernels::switches::{
     BaseRule, DIFFERENCES, DisplacementRule, RotationRule, TranslationRule,
 };
-use crate::state::STEP_STRIDE;
 
 /// The module of `kernel` with everything that a configuration can have.
 fn module(kernel: Kernel) -> naga::Module {

@@ -36,7 +36,7 @@ impl Bench {
         let plan = Plan::new(&config, &layout, gpu.tuning(), &gpu.limits()).unwrap();
         let state = State::new(gpu, &layout, &plan, Buffers::default()).unwrap();
         let wanted = plan.bindings();
-        let workspace = Workspace { slice: None, vectors: 0, width: 4, modes: None };
+        let workspace = Workspace { shards: &[], modes: None };
         let groups =
             BindGroups::new(gpu, &layout, &plan, &state, &plan.shards, &wanted, workspace).unwrap();
         let step = bytemuck::bytes_of(&plan.hyperparameters);

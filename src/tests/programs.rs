@@ -10,10 +10,17 @@ use crate::{Adam, Base, Config, Dimer, Group, Schedule};
 
 /// A device as the WebGPU standard has it at least, but for the storage buffers of several dimers.
 const LIMITS: DeviceLimits = DeviceLimits {
+    buffer_bytes: 256 << 20,
     binding_bytes: 128 << 20,
+    uniform_bytes: 64 << 10,
     storage_buffers: 10,
+    uniforms: 12,
+    slots: 8,
+    groups: 4,
+    entries: 1000,
     workgroups: 65_535,
     threads: 256,
+    sizes: [256, 256, 64],
     workgroup_bytes: 16 << 10,
 };
 

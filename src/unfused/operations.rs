@@ -1,8 +1,9 @@
 //! One textbook operation a kernel: the building blocks of the unfused optimizer.
 
 use crate::error::Result;
-use crate::gpu::{Gpu, WORKGROUP_SIZE, group_layout, numbered};
+use crate::gpu::{Gpu, WORKGROUP_SIZE, group_layout};
 use crate::kernels::bindings::Access;
+use crate::kernels::bindings::numbered;
 
 /// Workgroups of one dispatch at most, and so partials of a dot product.
 const MAX_WORKGROUPS: u32 = 1024;

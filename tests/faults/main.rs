@@ -5,3 +5,4 @@ mod common;
 
 mod checkpoint;
 mod devices;
+mod files;

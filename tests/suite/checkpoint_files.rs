@@ -63,7 +63,7 @@ fn another_layout_or_other_settings_are_named() {
         reason(optimizer.load(scratch.file()))
     };
     let found = of(Layout::flat(LEN).unwrap());
-    assert!(found.contains("groups."), "{found}");
+    assert!(found.contains("tensor `params`"), "{found}");
     let mut builder = Layout::builder();
     let slow = builder.group(Group { learning_rate_scale: 0.5, ..Group::default() });
     builder.tensor("a.weight", &[12, 5]).tensor_in(slow, "a.bias", &[5]).tensor("b", &[65]);

@@ -217,6 +217,17 @@ impl<M: Module> DimerOptimizer<M> {
         Ok(())
     }
 
+    /// The same from a file that was saved with other settings; those here go on. Returns what changed.
+    ///
+    /// # Errors
+    /// As [`dimer::Optimizer::load_with_changes`]. Nothing has changed then.
+    pub fn load_with_changes(&mut self, path: impl AsRef<Path>) -> Result<Vec<String>> {
+        self.binding.flush()?;
+        let changes = self.optimizer.load_with_changes(path)?;
+        self.current = self.binding.device.is_shared();
+        Ok(changes)
+    }
+
     /// What the steps so far found, as far as it has arrived; see
     /// [`dimer::Optimizer::poll_telemetry`].
     ///
