@@ -162,9 +162,9 @@ pub enum Error {
     },
     /// Too many steps in a row were skipped.
     #[error(
-        "the last {skipped} steps were skipped, since their gradients were not finite or too large to be squared, or \
-         a step had taken a parameter beyond f32; \
-         lower the learning rate or the loss scale, or load an earlier checkpoint"
+        "the last {skipped} steps were skipped, since their gradients were not finite or too \
+         large to be squared, or a step had taken a parameter beyond f32; lower the learning rate or the loss \
+         scale, or load an earlier checkpoint"
     )]
     TooManySkips {
         /// Steps skipped in a row.

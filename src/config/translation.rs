@@ -22,6 +22,10 @@ pub enum Translation {
     /// walk out takes a logarithmic number of steps, and ends where the loss curves up again, or down faster,
     /// so that the base optimizer needs no help.
     ///
+    /// A group moves by its [`learning_rate_scale`](crate::Group::learning_rate_scale) times that. With S for these
+    /// scales, a step of length s changes the slope by C s N·SN where N is an eigenvector, so −c/(|C| + damping) is
+    /// divided by N·SN, and the change that C predicts is multiplied by it.
+    ///
     /// The gate is open while the smoothed curvature lies `significance` standard errors below zero and the
     /// last measured one lies below zero.
     SaddleFree(SaddleFree),

@@ -267,6 +267,9 @@ impl Optimizer {
     /// # Errors
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn poll_telemetry(&mut self) -> Result<Vec<Telemetry>> {
+        if self.pending.first().is_some() {
+            self.gpu.poll()?;
+        }
         let (end, losses) = (self.settled(), self.losses());
         self.telemetry.poll(&self.gpu, &self.state, end, losses)
     }

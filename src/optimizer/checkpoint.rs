@@ -184,7 +184,8 @@ impl Optimizer {
     /// Goes on from a checkpoint that an optimizer of the same layout and settings has saved: the next steps
     /// are those that would have followed there, bit for bit on the same device with the same
     /// [`Tuning`](crate::Tuning). Telemetry that was not read before the save is not in it, and what this
-    /// optimizer did before is forgotten: its telemetry, kernel times and skipped steps.
+    /// optimizer did before is forgotten: its telemetry, kernel times and skipped steps. Kernels that were timed
+    /// go on being timed.
     ///
     /// # Errors
     /// [`Error::Checkpoint`](crate::Error::Checkpoint), which names the tensor or setting, for a file that
@@ -299,7 +300,7 @@ impl Optimizer {
                 padded[tensor.offset..tensor.offset + tensor.len].copy_from_slice(&values);
                 names += 1;
             }
-            if is_changed && vector.name == ORIENTATION {
+            if vector.name == ORIENTATION && orientation::reaches_beyond(&self.layout, &padded) {
                 let unit = orientation::unit(&self.layout, &self.region_tensors(), padded);
                 padded = unit.unwrap_or_else(|| self.first_values(&vector));
             }

@@ -1,6 +1,6 @@
 //! Reading and replacing regular files: whatever happens, either the old content stays or the new one is there.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::path::{Path, PathBuf};
 
@@ -38,7 +38,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     file.persist(&path)?;
     // The new name is on the disk once its folder is.
     #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
+    fs::File::open(folder)?.sync_all()?;
     Ok(())
 }
 

@@ -126,7 +126,7 @@ impl Plateau {
         if let Some(Window::Arrived(bytes)) = &self.pending {
             let mut records: Vec<Record> = bytemuck::pod_collect_to_vec(bytes);
             // Steps whose encoder was dropped have left older records there.
-            let first = index - 2 * self.shortest;
+            let first = index.saturating_sub(2 * self.shortest);
             records.retain(|record| record.belongs_to(first..first + self.shortest));
             self.looks.take_in(&records, self.share, supplies_loss, self.longest / self.shortest);
         }

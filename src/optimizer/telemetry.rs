@@ -38,7 +38,8 @@ pub struct Telemetry {
     /// g₁·N with the N after the rotation; 0 in a step that does not use N.
     pub projection: f32,
     /// How far θ moved along N besides the base optimizer's step, in units of the parameters: the
-    /// saddle-free step; 0 while its gate is closed, and with other translations.
+    /// saddle-free step; 0 while its gate is closed, and with other translations. Each group moves by this times
+    /// its [`learning_rate_scale`](crate::Group::learning_rate_scale).
     pub shift: f32,
     /// ‖g₁‖, unclipped; `None` in a step that did not measure it
     /// ([`Config::skip_non_finite`](crate::Config::skip_non_finite)).

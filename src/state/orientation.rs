@@ -38,6 +38,12 @@ pub(crate) fn unit(
     Some(padded)
 }
 
+/// Whether a padded N has elements where the dimer does not reach, as after a group was frozen.
+pub(crate) fn reaches_beyond(layout: &Layout, padded: &[f32]) -> bool {
+    let others = layout.tensors().iter().filter(|tensor| !layout.group(tensor).is_reached());
+    others.flat_map(|tensor| &padded[slot(tensor)]).any(|&n| n != 0.0)
+}
+
 fn slot(tensor: &Tensor) -> std::ops::Range<usize> {
     tensor.offset..tensor.offset + tensor.len
 }

@@ -232,3 +232,33 @@ fn what_must_not_be_written_is_left_alone() {
         }
     }
 }
+
+/// A full disk keeps the old file, and leaves nothing beside it. Only root can make one.
+#[test]
+fn a_full_disk_keeps_the_old_file() {
+    let scratch = Scratch::new();
+    let folder = scratch.0.path();
+    let mount = |arguments: &[&str]| {
+        let command = Command::new(arguments[0]).args(&arguments[1..]).arg(folder).output();
+        command.is_ok_and(|output| output.status.success())
+    };
+    if !mount(&["mount", "-t", "tmpfs", "-o", "size=256k", "none"]) {
+        println!("no disk can be mounted here; a limit on the size of files stands for a full one");
+        return;
+    }
+    let mut optimizer = optimizer();
+    optimizer.save(scratch.file()).unwrap();
+    let before = fs::read(scratch.file()).unwrap();
+    let filler = fs::File::create(folder.join("filler")).unwrap();
+    let full = std::io::copy(&mut std::io::repeat(1), &mut &filler);
+    let refused = optimizer.save(scratch.file());
+    let after = fs::read(scratch.file()).unwrap();
+    let left = names(folder);
+    drop(filler);
+    assert!(mount(&["umount"]), "the disk is gone again");
+    assert!(full.is_err());
+    let reason = reason(refused);
+    assert!(reason.contains("cannot be written"), "{reason}");
+    assert!(after == before);
+    assert_eq!(left, ["checkpoint.safetensors", "filler"]);
+}

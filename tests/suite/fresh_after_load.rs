@@ -270,6 +270,7 @@ fn settings_can_change() {
     first.set_learning_rate(3e-3).unwrap();
     first.save(scratch.file()).unwrap();
     let params = first.read_params().unwrap();
+    let orientation = bits(&first.read_orientation().unwrap().unwrap());
 
     let plateau = Schedule::OnPlateau(OnPlateau { shortest: 4, longest: 12, share: 0.5 });
     let by_gradient = Rotation::Gradient { rate: Rate::Automatic };
@@ -305,10 +306,21 @@ fn settings_can_change() {
             assert!(changes.iter().any(|change| change.contains(expected)), "{expected}");
         }
         assert_eq!(changes.is_empty(), expected.is_empty());
+        if config.storage == Storage::F32 && config.dimer.is_some() {
+            let found = optimizer.read_orientation().unwrap().unwrap();
+            assert_eq!(bits(&found), orientation, "N goes on");
+        }
         assert_eq!(optimizer.read_params().unwrap(), params);
         assert_eq!(optimizer.steps(), 10);
-        // The step that follows is that of the settings here.
-        (0..20).for_each(|_| optimizer.step(&mut objective()).unwrap());
+        // The steps that follow are those of the settings here, whatever the optimizer did before.
+        let mut used = make(&config, 0.9);
+        (0..17).for_each(|_| used.step(&mut objective()).unwrap());
+        used.load_with_changes(scratch.file()).unwrap();
+        for optimizer in [&mut optimizer, &mut used] {
+            (0..20).for_each(|_| optimizer.step(&mut objective()).unwrap());
+        }
+        assert_eq!(state(&optimizer), state(&used));
+        assert_eq!(optimizer.gradient_evaluations(), used.gradient_evaluations());
         let records = optimizer.telemetry().unwrap();
         assert!(records.len() == 20 && records.iter().all(|record| !record.skipped));
         assert!(optimizer.read_params().unwrap().iter().all(|x| x.is_finite()));

@@ -233,6 +233,43 @@ fn one_scale_for_all_is_a_learning_rate() {
     }
 }
 
+/// What is frozen does not count in √n: steps along N are as long without it, but for the order of sums.
+#[test]
+fn frozen_elements_do_not_lengthen_steps() {
+    let matrix = matrix();
+    let run = |frozen: usize| {
+        let mut builder = Layout::builder();
+        let group = builder.group(Group { learning_rate_scale: 0.0, ..Group::default() });
+        builder.tensor("moves", &[LEN]);
+        if frozen > 0 {
+            builder.tensor_in(group, "frozen", &[frozen]);
+        }
+        let config = Config {
+            base: SGD,
+            dimer: Some(Dimer { schedule: Schedule::Every(2), ..watched(ROTATIONS[1]) }),
+            ..Config::default()
+        };
+        let mut start = vector(&mut rng(6), LEN, Kind::Plain);
+        start.resize(LEN + frozen, 0.5);
+        let mut optimizer =
+            Optimizer::new(&gpu(), builder.build().unwrap(), config, &start).unwrap();
+        let mut objective = HostObjective::new(|x: &[f32], gradient: &mut [f32]| {
+            gradient.fill(-0.5);
+            for (g, h) in gradient.iter_mut().zip(matrix.product(&x[..LEN])) {
+                *g = h as f32;
+            }
+            0.0
+        });
+        (0..12).for_each(|_| optimizer.step(&mut objective).unwrap());
+        optimizer.telemetry().unwrap().iter().map(|record| record.shift).collect::<Vec<_>>()
+    };
+    let (alone, beside) = (run(0), run(10_000));
+    assert!(alone.iter().filter(|shift| **shift != 0.0).count() > 5, "{alone:?}");
+    for (alone, beside) in alone.into_iter().zip(beside) {
+        assert_within("shift", beside.into(), alone.into(), 1e-3 * f64::from(alone).abs());
+    }
+}
+
 /// Groups of several scales against the reference, as in `saddle_free::matches_reference`; and a wrong scale would
 /// show.
 #[test]

@@ -85,6 +85,26 @@ fn no_record_is_lost_by_asking_early() {
     }
 }
 
+/// Asking alone brings the records of what was submitted: nothing else has to happen meanwhile.
+#[test]
+fn polling_alone_is_enough() {
+    let mut optimizer = make(config(Schedule::Every(3)));
+    let mut objective = Copied::new(&optimizer, 0.5);
+    let mut encoder = encoder(&optimizer);
+    for _ in 0..5 {
+        optimizer.record_step(&mut encoder, &mut objective).unwrap();
+    }
+    submit(&optimizer, encoder);
+    let began = std::time::Instant::now();
+    let mut seen = Vec::new();
+    while seen.len() < 5 {
+        seen.extend(optimizer.poll_telemetry().unwrap());
+        assert!(began.elapsed().as_secs() < 20, "{} records", seen.len());
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert_eq!(steps(&seen), [0, 1, 2, 3, 4]);
+}
+
 /// Encoders that are held back, dropped, or submitted late and in any order, between steps of all kinds: telemetry
 /// has the steps that ran, in order, and a held one holds back only what comes after it.
 #[test]
