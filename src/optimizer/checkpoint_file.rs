@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
 use super::file;
 use crate::error::{Error, Result};
@@ -48,12 +48,24 @@ impl Checkpoint {
             .collect::<std::result::Result<_, _>>()
             .map_err(|error| refuse_from(path, "its tensors", error))?;
         let metadata = self.metadata.clone().into_iter().collect();
-        let count = tensors.len();
-        let bytes = safetensors::serialize(tensors, Some(metadata))
-            .map_err(|error| refuse_from(path, format!("its header for {count} tensors"), error))?;
-        check_header(&bytes, count).map_err(|reason| refuse(path, reason))?;
+        let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|error| {
+            let what = match error {
+                SafeTensorError::HeaderTooLarge => self.too_many_names(),
+                _ => "its tensors".to_owned(),
+            };
+            refuse_from(path, what, error)
+        })?;
         file::replace(path, &bytes)
             .map_err(|error| refuse_from(path, "it cannot be written", error))
+    }
+
+    fn too_many_names(&self) -> String {
+        let bytes: usize = self.tensors.keys().map(String::len).sum();
+        let count = self.tensors.len();
+        format!(
+            "the names of its {count} tensors have {bytes} bytes, and a header of safetensors at most {MAX_HEADER}; \
+             join tensors in the layout, or give them shorter names"
+        )
     }
 
     /// Reads a whole file; anything other than what was written is an error.
@@ -120,18 +132,6 @@ impl Checkpoint {
         }
         format!("{:08x}", hasher.finalize())
     }
-}
-
-/// A header that is longer can be written, but not read.
-fn check_header(bytes: &[u8], tensors: usize) -> std::result::Result<(), String> {
-    let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
-    if length <= MAX_HEADER {
-        return Ok(());
-    }
-    Err(format!(
-        "its header would have {length} bytes for {tensors} tensors, but safetensors allows {MAX_HEADER}; \
-         join tensors in the layout, or give them shorter names"
-    ))
 }
 
 /// The error for a file that cannot be used.

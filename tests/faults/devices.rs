@@ -1,6 +1,7 @@
 //! A device that goes away, memory that is not there, threads that share a device: errors instead of
 //! panics, and nothing hangs.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::common::*;
@@ -241,4 +242,28 @@ fn optimizers_are_dropped_at_any_time() {
         gpu().queue().submit([encoder.finish()]);
     }
     gpu().device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
+}
+
+/// A backend that does not exist is an error that names the variable and the values that it takes.
+#[test]
+fn a_backend_that_does_not_exist_is_named() {
+    const TRIED: &str = "DIMER_TEST_BACKEND";
+    let test = "devices::a_backend_that_does_not_exist_is_named";
+    if std::env::var_os(TRIED).is_some() {
+        let error = Gpu::new().unwrap_err();
+        assert!(
+            matches!(&error, Error::InvalidConfig { field: "WGPU_BACKEND", value, .. } if value == "nonsense")
+                && error.to_string().contains("vulkan, metal or dx12"),
+            "{error}"
+        );
+        return;
+    }
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(TRIED, "1")
+        .env("WGPU_BACKEND", "nonsense")
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+    assert!(String::from_utf8_lossy(&child.stdout).contains("1 passed"));
 }

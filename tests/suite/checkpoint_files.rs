@@ -252,3 +252,23 @@ fn errors_keep_their_source() {
     let error = dimer::Tuning::cached(&gpu(), 4096, &path).unwrap_err();
     assert!(error.source().is_some_and(|source| source.is::<serde_json::Error>()), "{error}");
 }
+
+/// A header that no reader would take is refused before anything is written, with what it would have and may have.
+#[test]
+fn too_many_names_are_refused() {
+    let scratch = Scratch::new();
+    let mut builder = Layout::builder();
+    // Three vectors with 6000 names of 6000 characters.
+    for i in 0..6000 {
+        builder.tensor(format!("{i:06000}"), &[1]);
+    }
+    let config = Config { dimer: None, ..Config::default() };
+    let layout = builder.build().unwrap();
+    let mut optimizer = Optimizer::new(&gpu(), layout, config, &[1.0; 6000]).unwrap();
+    std::fs::write(scratch.file(), "old").unwrap();
+    let found = reason(optimizer.save(scratch.file()));
+    for part in ["18002 tensors", "100000000", "shorter names"] {
+        assert!(found.contains(part), "{found}");
+    }
+    assert_eq!(std::fs::read(scratch.file()).unwrap(), b"old");
+}
