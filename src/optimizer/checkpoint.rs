@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Optimizer;
 use super::checkpoint_file::{Checkpoint, Words, refuse, refuse_from};
 use super::plateau::{self, Plateau};
+use super::skips::Skips;
 use super::telemetry::Reader;
 use crate::config::{Config, Storage, not_negative};
 use crate::error::Result;
@@ -341,10 +342,13 @@ impl Optimizer {
             return Err(refuse(path, reason));
         }
         self.settle(path)?;
+        // A look under way arrives in the old buffer.
+        let skips = self.plan.max_consecutive_skips.map(|limit| Skips::new(&self.gpu, limit));
+        let skips = skips.transpose()?;
         // Before anything changes, since a file may hold any number.
         self.set_loss_scale(progress.loss_scale)
             .map_err(|error| refuse_from(path, format!("`{PROGRESS}.loss_scale`"), error))?;
-        self.forget();
+        self.forget(skips);
         let mut encoder = self.gpu.encoder("a checkpoint");
         encoder.clear_buffer(&self.state.scalars, 0, None);
         self.gpu.submit("a checkpoint", encoder)?;
@@ -394,10 +398,8 @@ impl Optimizer {
     }
 
     /// Forgets what is known of the steps so far, as an optimizer that was just made; but kernels go on being timed.
-    fn forget(&mut self) {
-        if let Some(skips) = &self.skips {
-            skips.forget();
-        }
+    fn forget(&mut self, skips: Option<Skips>) {
+        self.skips = skips;
         if let Some(timer) = &mut self.timer {
             timer.clear();
         }

@@ -60,11 +60,6 @@ impl Skips {
         found
     }
 
-    /// Forgets what the last look found, once the steps before have finished.
-    pub(super) fn forget(&self) {
-        self.take();
-    }
-
     /// Whether step `index` may begin after the steps before it.
     pub(super) fn check(&self, gpu: &Gpu, index: u64) -> Result<()> {
         // Submissions let callbacks run; if the user keeps many back, this does.
