@@ -280,7 +280,7 @@ impl Optimizer {
     /// # Errors
     /// The same as for [`Optimizer::poll_telemetry`].
     pub fn telemetry(&mut self) -> Result<Vec<Telemetry>> {
-        self.finish_pending()?;
+        self.pending.settle(&self.gpu, &self.state)?;
         let (end, losses) = (self.settled(), self.losses());
         self.telemetry.finish(&self.gpu, &self.state, end, losses)
     }
@@ -290,7 +290,7 @@ impl Optimizer {
     /// # Errors
     /// The same as for [`Optimizer::telemetry`].
     pub async fn telemetry_async(&mut self) -> Result<Vec<Telemetry>> {
-        self.finish_pending_async().await?;
+        self.pending.settle_async(&self.gpu, &self.state).await?;
         let (end, losses) = (self.settled(), self.losses());
         self.telemetry.finish_async(&self.gpu, &self.state, end, losses).await
     }
@@ -298,20 +298,6 @@ impl Optimizer {
     /// All steps before this one are submitted, or never will be.
     fn settled(&self) -> u64 {
         self.pending.first().unwrap_or(self.index)
-    }
-
-    /// Waits until the steps that the user has submitted have finished, so that only others are pending.
-    fn finish_pending(&self) -> Result<()> {
-        if self.pending.first().is_some() { self.gpu.wait() } else { Ok(()) }
-    }
-
-    /// [`Self::finish_pending`], yielding to other tasks meanwhile.
-    async fn finish_pending_async(&self) -> Result<()> {
-        if self.pending.first().is_some() {
-            // What is read last arrives last.
-            self.gpu.read_async(&self.state.streak()).await?;
-        }
-        Ok(())
     }
 
     fn losses(&self) -> Losses {
@@ -359,7 +345,7 @@ impl Optimizer {
     /// # Errors
     /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn kernel_times(&mut self) -> Result<Vec<KernelTime>> {
-        self.finish_pending()?;
+        self.pending.settle(&self.gpu, &self.state)?;
         let Some(timer) = &mut self.timer else { return Ok(Vec::new()) };
         let pending = timer.steps(|step| self.pending.contains(step));
         let bytes = self.gpu.read(&timer.times())?;
@@ -371,7 +357,7 @@ impl Optimizer {
     /// # Errors
     /// The same as for [`Optimizer::kernel_times`].
     pub async fn kernel_times_async(&mut self) -> Result<Vec<KernelTime>> {
-        self.finish_pending_async().await?;
+        self.pending.settle_async(&self.gpu, &self.state).await?;
         let Some(timer) = &mut self.timer else { return Ok(Vec::new()) };
         let pending = timer.steps(|step| self.pending.contains(step));
         let bytes = self.gpu.read_async(&timer.times()).await?;

@@ -410,6 +410,7 @@ impl Optimizer {
     /// refused.
     fn settle(&self, path: &Path) -> Result<()> {
         self.gpu.wait()?;
+        self.pending.settle(&self.gpu, &self.state)?;
         if self.pending.first().is_some() {
             return Err(refuse(path, "steps are recorded but not submitted; submit them first"));
         }

@@ -343,7 +343,7 @@ impl Optimizer {
         }
         if self.pending.hold_slot(self.index) {
             // A step that was submitted finishes now; any other keeps its slot.
-            self.gpu.wait()?;
+            self.pending.settle(&self.gpu, &self.state)?;
             if self.pending.hold_slot(self.index) {
                 return Err(Error::TooManyPendingSteps { pending: self.pending.len() });
             }

@@ -3,39 +3,60 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::kernels::gpu_types::STEP_SLOTS;
+use crate::error::Result;
+use crate::gpu::{Gpu, PendingRead};
+use crate::kernels::gpu_types::{Record, STEP_SLOTS};
+use crate::state::State;
 
 /// Which steps have been recorded into encoders of the user and have not finished. wgpu does not tell when an
-/// encoder is submitted, only when its work has finished, or that it was dropped.
+/// encoder is submitted, only when its work has finished, or that it was dropped; and it tells late if another thread
+/// polls the device. The records on the GPU tell at once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PendingSteps(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Their indices, each with whether the step turns N.
-    open: BTreeMap<u64, bool>,
+    /// By their indices.
+    open: BTreeMap<u64, Open>,
+    /// How many there have been.
+    count: u64,
     /// Whether a step that turns N has finished, or was submitted by the optimizer.
     turned: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    /// Tells it from a later step of the same index, after a checkpoint was loaded.
+    number: u64,
+    /// Whether it turns N.
+    turns: bool,
 }
 
 /// One of them; dropped with its encoder if that is never submitted.
 pub(super) struct PendingStep {
     steps: PendingSteps,
     index: u64,
+    number: u64,
 }
 
 impl PendingStep {
     /// Says that the step has finished.
     pub(super) fn finish(self) {
         let mut inner = self.steps.lock();
-        let turns = inner.open.remove(&self.index).unwrap_or(false);
+        let turns = self.remove(&mut inner);
         inner.turned |= turns;
+    }
+
+    /// Whether it was there and turns N.
+    fn remove(&self, inner: &mut Inner) -> bool {
+        let own = inner.open.get(&self.index).is_some_and(|open| open.number == self.number);
+        own && inner.open.remove(&self.index).is_some_and(|open| open.turns)
     }
 }
 
 impl Drop for PendingStep {
     fn drop(&mut self) {
-        self.steps.lock().open.remove(&self.index);
+        self.remove(&mut self.steps.lock());
     }
 }
 
@@ -46,8 +67,50 @@ impl PendingSteps {
 
     /// Adds a step that the user is about to get.
     pub(super) fn add(&self, index: u64, turns: bool) -> PendingStep {
-        self.lock().open.insert(index, turns);
-        PendingStep { steps: self.clone(), index }
+        let mut inner = self.lock();
+        inner.count += 1;
+        let number = inner.count;
+        inner.open.insert(index, Open { number, turns });
+        PendingStep { steps: self.clone(), index, number }
+    }
+
+    /// Waits for those that have been submitted, so that only others are left.
+    pub(super) fn settle(&self, gpu: &Gpu, state: &State) -> Result<()> {
+        if let Some((first, read)) = self.read_records(gpu, state)? {
+            self.finish_written(first, &gpu.finish_read(&read)?);
+        }
+        Ok(())
+    }
+
+    /// [`Self::settle`], yielding to other tasks meanwhile.
+    pub(super) async fn settle_async(&self, gpu: &Gpu, state: &State) -> Result<()> {
+        if let Some((first, read)) = self.read_records(gpu, state)? {
+            self.finish_written(first, &gpu.finish_read_async(&read).await?);
+        }
+        Ok(())
+    }
+
+    /// Asks for the records from the first of them to the last.
+    fn read_records(&self, gpu: &Gpu, state: &State) -> Result<Option<(u64, PendingRead)>> {
+        let (first, last) = {
+            let inner = self.lock();
+            let Some((&first, _)) = inner.open.first_key_value() else { return Ok(None) };
+            (first, inner.open.last_key_value().map_or(first, |(&last, _)| last))
+        };
+        Ok(Some((first, gpu.start_read(&state.records(first, last + 1))?)))
+    }
+
+    /// Takes out those whose records are there.
+    fn finish_written(&self, first: u64, bytes: &[u8]) {
+        let records: Vec<Record> = bytemuck::pod_collect_to_vec(bytes);
+        let mut inner = self.lock();
+        for (step, record) in (first..).zip(records) {
+            if record.belongs_to(step..step + 1)
+                && let Some(open) = inner.open.remove(&step)
+            {
+                inner.turned |= open.turns;
+            }
+        }
     }
 
     /// The first of them.
@@ -72,7 +135,7 @@ impl PendingSteps {
     /// Whether a step has turned N, or will once its encoder is submitted.
     pub(super) fn turned(&self) -> bool {
         let inner = self.lock();
-        inner.turned || inner.open.values().any(|&turns| turns)
+        inner.turned || inner.open.values().any(|open| open.turns)
     }
 
     /// Says whether a step that is submitted has turned N.

@@ -35,10 +35,8 @@ pub(super) struct StepsBefore<'a> {
 
 impl StepsBefore<'_> {
     /// Makes sure that all of them are submitted, so that their records are there to be read.
-    fn settle(self, gpu: &Gpu) -> Result<()> {
-        if self.pending.first().is_some() {
-            gpu.wait()?;
-        }
+    fn settle(self, gpu: &Gpu, state: &State) -> Result<()> {
+        self.pending.settle(gpu, state)?;
         match self.pending.first() {
             Some(_) => Err(Error::Unsupported {
                 what: "a look of Schedule::OnPlateau",
@@ -120,7 +118,7 @@ impl Plateau {
         supplies_loss: bool,
     ) -> Result<bool> {
         let index = steps.index;
-        steps.settle(gpu)?;
+        steps.settle(gpu, state)?;
         self.arrive(gpu)?;
         let next = gpu.start_read(&state.records(index - self.shortest, index))?;
         if let Some(Window::Arrived(bytes)) = &self.pending {

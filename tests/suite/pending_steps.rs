@@ -105,6 +105,45 @@ fn polling_alone_is_enough() {
     assert_eq!(steps(&seen), [0, 1, 2, 3, 4]);
 }
 
+/// Another thread that polls the device takes the news of what has finished with it, and passes it on late.
+#[test]
+fn another_thread_may_poll() {
+    let schedule = Schedule::OnPlateau(OnPlateau { shortest: 2, longest: 20, share: 0.3 });
+    let mut optimizer = make(config(schedule));
+    let mut objective = Copied::new(&optimizer, 0.5);
+    let folder = tempfile::tempdir().unwrap();
+    let device = optimizer.gpu().device().clone();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    device.poll(wgpu::PollType::Poll).unwrap();
+                }
+            });
+        }
+        // However it ends, the others must end too.
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for step in 0..400 {
+                let mut encoder = encoder(&optimizer);
+                optimizer.record_step(&mut encoder, &mut objective).unwrap();
+                submit(&optimizer, encoder);
+                match step % 4 {
+                    0 => assert_eq!(steps(&optimizer.telemetry().unwrap()), [step]),
+                    1 => optimizer.save(folder.path().join("checkpoint")).unwrap(),
+                    2 => assert_eq!(steps(&optimizer.telemetry().unwrap()), [step - 1, step]),
+                    _ => {
+                        let seen = pollster::block_on(optimizer.telemetry_async()).unwrap();
+                        assert_eq!(steps(&seen), [step]);
+                    }
+                }
+            }
+        }));
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        result.unwrap();
+    });
+}
+
 /// Encoders that are held back, dropped, or submitted late and in any order, between steps of all kinds: telemetry
 /// has the steps that ran, in order, and a held one holds back only what comes after it.
 #[test]
