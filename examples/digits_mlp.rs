@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 
 use chart::Curves;
 use clap::{Parser, ValueEnum};
-use dimer::{Config, Correction, Dimer, Gpu, Optimizer, Project, Schedule, Storage, Translation};
+use dimer::{
+    Config, Correction, Dimer, Gpu, LearningRate, Optimizer, Project, Schedule, Storage,
+    Translation,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use network::{Accuracy, Training};
 
@@ -105,7 +108,8 @@ fn train(
     arguments: &Arguments,
 ) -> Result<Run, Box<dyn Error>> {
     let storage = if arguments.bf16 { Storage::Bf16 } else { Storage::F32 };
-    let config = Config { learning_rate: 3e-3, storage, dimer, ..Config::default() };
+    let config =
+        Config { learning_rate: LearningRate::Fixed(3e-3), storage, dimer, ..Config::default() };
     let has_dimer = config.dimer.is_some();
     let (train, test) = data::load();
     let params = network::initial_params(arguments.seed);

@@ -1,6 +1,6 @@
 //! Minimises the 4-D Rosenbrock function, a closure on the host, with DEO-AdamW.
 
-use dimer::{Config, Gpu, HostObjective, Layout, Optimizer};
+use dimer::{Config, Gpu, HostObjective, Layout, LearningRate, Optimizer};
 
 fn rosenbrock(x: &[f32], gradient: &mut [f32]) -> f32 {
     let mut loss = 0.0;
@@ -14,7 +14,7 @@ fn rosenbrock(x: &[f32], gradient: &mut [f32]) -> f32 {
 }
 
 fn main() -> dimer::Result<()> {
-    let config = Config { learning_rate: 1e-2, ..Config::default() };
+    let config = Config { learning_rate: LearningRate::Fixed(1e-2), ..Config::default() };
     let start = [-1.2, 1.0, -0.5, 0.8];
     let mut optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(4)?, config, &start)?;
     let mut objective = HostObjective::new(rosenbrock);

@@ -11,7 +11,7 @@ use std::error::Error;
 use clap::Parser;
 use dimer::{
     Base, Config, Correction, Deterministic, Dimer, Displacement, Gpu, HostObjective, Layout,
-    Optimizer, Regime, Rotation, Saves, Schedule, Sgd, Stop, Translation,
+    LearningRate, Optimizer, Regime, Rotation, Saves, Schedule, Sgd, Stop, Translation,
 };
 use indicatif::{ParallelProgressIterator, ProgressStyle};
 use nalgebra::DMatrix;
@@ -107,7 +107,7 @@ fn climb(gpu: &Gpu, landscape: &Landscape, seed: u64, steps: u32) -> Result<End,
     let regime = Regime::Deterministic(Deterministic { max_rotations: 12, stop: Some(stop) });
     let config = Config {
         base: landscape.base,
-        learning_rate: landscape.learning_rate,
+        learning_rate: LearningRate::Fixed(landscape.learning_rate),
         weight_decay: 0.0,
         max_gradient_norm: Some(landscape.max_gradient_norm),
         dimer: Some(Dimer {

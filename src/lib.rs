@@ -11,7 +11,7 @@
 //! one binary for Vulkan, Metal and DX12. The host schedules dispatches and asks for gradients.
 //!
 //! ```
-//! use dimer::{Config, Gpu, HostObjective, Layout, Optimizer};
+//! use dimer::{Config, Gpu, HostObjective, Layout, LearningRate, Optimizer};
 //!
 //! // L(θ) = θ₀² − θ₁² + θ₁⁴/2: a saddle at the origin.
 //! let mut objective = HostObjective::new(|theta: &[f32], gradient: &mut [f32]| {
@@ -19,7 +19,7 @@
 //!     gradient.copy_from_slice(&[2.0 * x, 2.0 * y * (y * y - 1.0)]);
 //!     x * x - y * y + y.powi(4) / 2.0
 //! });
-//! let config = Config { learning_rate: 0.02, ..Config::default() };
+//! let config = Config { learning_rate: LearningRate::Fixed(0.02), ..Config::default() };
 //! let mut optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(2)?, config, &[0.5, 1e-3])?;
 //! for _ in 0..200 {
 //!     optimizer.step(&mut objective)?;
@@ -99,16 +99,17 @@ pub mod unfused;
 pub mod architecture {}
 
 pub use config::{
-    Adam, Base, Config, Correction, Deterministic, Difference, Dimer, Displacement, Lion,
-    OnPlateau, Project, Rate, Regime, Relative, Rotation, SaddleFree, Saves, Schedule, Scope, Sgd,
-    Sophia, Stop, Storage, Translation, cosine_with_warm_up,
+    Adam, Base, Config, Correction, CurvatureRate, Deterministic, Difference, Dimer, Displacement,
+    LearningRate, Lion, OnPlateau, Project, Rate, RateProbe, Regime, Relative, Rotation,
+    SaddleFree, Saves, Schedule, Scope, Sgd, Sophia, Stop, Storage, Translation,
+    cosine_with_warm_up,
 };
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuSlice, KernelTime, Tuning};
 pub use layout::{Group, GroupId, Layout, LayoutBuilder, Tensor};
-pub use objective::{Evaluation, HessianProduct, HostObjective, Objective, Point};
+pub use objective::{Evaluation, HessianProduct, HostObjective, Objective, Point, StepInfo};
 pub use optimizer::{ManualStep, Optimizer, PointBuffers, RegionCurvature, StopReason, Telemetry};
-pub use plan::{Plan, StepCost, StepKind};
+pub use plan::{Plan, RateMeasurement, StepCost, StepKind};
 pub use spectrum::{Eigenpair, Spectrum};
 pub use state::Buffers;
 /// The version of wgpu whose devices and buffers this crate accepts.

@@ -256,8 +256,10 @@ impl Training {
 }
 
 impl Objective for Training {
-    fn begin_step(&mut self, _step: u64) -> dimer::Result<()> {
-        self.network.select(&self.minibatches.draw(self.network.batch));
+    fn begin_step(&mut self, step: dimer::StepInfo) -> dimer::Result<()> {
+        if !step.repeats_minibatch {
+            self.network.select(&self.minibatches.draw(self.network.batch));
+        }
         Ok(())
     }
 

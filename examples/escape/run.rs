@@ -1,6 +1,8 @@
 //! One run: gradients until the loss is below the target.
 
-use dimer::{Config, Dimer, Error, Evaluation, Gpu, Layout, Objective, Optimizer, Point};
+use dimer::{
+    Config, Dimer, Error, Evaluation, Gpu, Layout, LearningRate, Objective, Optimizer, Point,
+};
 
 use crate::problems::Problem;
 
@@ -21,7 +23,11 @@ impl Run<'_> {
     /// its gradients became infinite.
     pub fn gradients(&self, gpu: &Gpu) -> Result<Option<u64>, Error> {
         let dimer = self.config.dimer.clone().map(|dimer| Dimer { seed: self.seed, ..dimer });
-        let config = Config { learning_rate: self.learning_rate, dimer, ..self.config.clone() };
+        let config = Config {
+            learning_rate: LearningRate::Fixed(self.learning_rate),
+            dimer,
+            ..self.config.clone()
+        };
         let start: Vec<f32> = self.problem.start(self.seed).iter().map(|x| *x as f32).collect();
         let layout = Layout::flat(self.problem.len)?;
         let mut optimizer = Optimizer::new(gpu, layout, config, &start)?;

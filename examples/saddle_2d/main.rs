@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use dimer::{
-    Adam, Base, Config, Correction, Dimer, Displacement, Gpu, HostObjective, Layout, Optimizer,
-    Project, Regime, Rotation, SaddleFree, Schedule, Sgd, Translation,
+    Adam, Base, Config, Correction, Dimer, Displacement, Gpu, HostObjective, Layout, LearningRate,
+    Optimizer, Project, Regime, Rotation, SaddleFree, Schedule, Sgd, Translation,
 };
 use surfaces::{Surface, double_well, monkey_saddle, muller_brown};
 
@@ -122,7 +122,7 @@ fn walk(gpu: &Gpu, scene: &Scene, steps: u32) -> Result<Vec<Path>, dimer::Error>
         .map(|(name, base, learning_rate, translation)| {
             let config = Config {
                 base,
-                learning_rate,
+                learning_rate: LearningRate::Fixed(learning_rate),
                 weight_decay: 0.0,
                 dimer: translation.map(dimer),
                 ..Config::default()

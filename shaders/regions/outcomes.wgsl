@@ -2,7 +2,7 @@
 //
 // in:  regions[].sums, the previous record, scalars.latest of norm
 // out: regions[].applied, and the older of regions[].records
-// builds on: vector_bindings, regions, region_outcome, outcome, base, threads, switches
+// builds on: vector_bindings, regions, region_outcome, outcome, learning_rate, record, base, threads, switches
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
@@ -12,7 +12,9 @@ fn main(thread: Thread) {
     }
     let guard = guard_of_record();
     let parity = scalars.previous.parity;
-    let factors = base_factors(scalars.previous.updates + 1u);
+    // The counters of a region stand still in steps of the base optimizer alone.
+    let step_record = with_learning_rate(next_record(scalars.previous), scalars.previous);
+    let factors = base_factors(step_record.updates + 1u, step_record.learning_rate);
     if is_reached(region) {
         let result = region_outcome(region, guard, parity);
         regions[region].applied = applied_of(result, factors);

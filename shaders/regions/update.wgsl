@@ -4,7 +4,7 @@
 // in:  g1, N, params, moments, regions[].applied and the record of combine_regions, and with a rotation also g2
 // out: params, moments, and with a rotation also N
 // Bytes per element: those of ../step/translate.wgsl with DIMER, or of ../step/rotate_translate.wgsl.
-// builds on: region_pass, vector_bindings, regions, gradients, translation, base, switches
+// builds on: region_pass, vector_bindings, regions, gradients, translation, update, switches
 
 fn element(i: u32, place: Place, applied: Applied) {
     let g1 = load_gradient(i, place);

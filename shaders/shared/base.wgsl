@@ -1,5 +1,5 @@
-// The base optimizers: from the corrected gradient to the new parameters and moments.
-// builds on: arithmetic, types, scalars, step_bindings, switches, vector_bindings
+// The base optimizers: from the corrected gradient to the new moments and the direction of the step.
+// builds on: types, step_bindings, switches
 
 // Terms of the series of expm1; on [-1/2, 0] the next one is below 2^-25 of the sum.
 const EXPM1_TERMS: f32 = 9.0;
@@ -18,8 +18,8 @@ fn bias_correction(log_beta: f32, t: f32) -> f32 {
     return -x * series;
 }
 
-fn base_factors(updates: u32) -> BaseFactors {
-    var factors = BaseFactors(1.0, 1.0);
+fn base_factors(updates: u32, learning_rate: f32) -> BaseFactors {
+    var factors = BaseFactors(learning_rate, 1.0, 1.0);
     if (BASE == ADAM) | (BASE == ADAMW) {
         let t = f32(updates);
         factors.first = 1.0 / bias_correction(step.log_beta1, t);
@@ -28,52 +28,49 @@ fn base_factors(updates: u32) -> BaseFactors {
     return factors;
 }
 
-// One vec4 of the step, from the parameters and the corrected gradient. Frozen parameters keep their bits, those of
-// -0 and beside an infinite gradient too. A parameter that leaves f32 stops all later steps.
-fn update(i: u32, start: vec4f, corrected: vec4f, group: Group, factors: BaseFactors) {
-    let rate = step.learning_rate * group.learning_rate_scale;
-    var theta = start;
-    var g = corrected;
-    if (BASE == ADAMW) | (BASE == SOPHIA) | (BASE == LION) {
-        theta = fma(vec4f(-rate * group.weight_decay), theta, theta);
-    } else {
-        let decayed = fma(vec4f(group.weight_decay), theta, g);
-        g = select(g, decayed, vec4<bool>(group.weight_decay != 0.0));
-    }
+// The moments after a step, and where it leads: the step is -rate first direction, without decoupled decay.
+struct Direction {
+    direction: vec4f,
+    m: vec4f,
+    v: vec4f,
+}
+
+// From the corrected gradient, decayed if the decay is added to it, and the moments before the step.
+fn base_direction(gradient: vec4f, mean: vec4f, square: vec4f, factors: BaseFactors) -> Direction {
+    var result = Direction(gradient, vec4f(), vec4f());
     if (BASE == ADAM) | (BASE == ADAMW) | (BASE == SOPHIA) {
-        let mean = first_moment_at(i);
-        let m = fma(vec4f(step.beta1_complement), g - mean, mean);
-        let square = second_moment_at(i);
-        let v = fma(vec4f(step.beta2), square, step.beta2_complement * (g * g));
-        store_first_moment(i, m);
-        store_second_moment(i, v);
+        result.m = fma(vec4f(step.beta1_complement), gradient - mean, mean);
+        result.v = fma(vec4f(step.beta2), square, step.beta2_complement * (gradient * gradient));
         if BASE == SOPHIA {
-            let ratio = m / max(step.rho * v, vec4f(step.epsilon));
-            theta = fma(vec4f(-rate), clamp(ratio, vec4f(-1.0), vec4f(1.0)), theta);
+            let ratio = result.m / max(step.rho * result.v, vec4f(step.epsilon));
+            result.direction = clamp(ratio, vec4f(-1.0), vec4f(1.0));
         } else {
-            let root = fma(sqrt(v), vec4f(factors.second), vec4f(step.epsilon));
-            theta = fma(vec4f(-rate * factors.first), m / root, theta);
+            let root = fma(sqrt(result.v), vec4f(factors.second), vec4f(step.epsilon));
+            result.direction = result.m / root;
         }
     } else if BASE == LION {
-        let m = first_moment_at(i);
-        let mean = fma(vec4f(step.beta1_complement), g - m, m);
-        store_first_moment(i, fma(vec4f(step.beta2_complement), g - m, m));
-        theta = fma(vec4f(-rate), sign(mean), theta);
+        result.m = fma(vec4f(step.beta2_complement), gradient - mean, mean);
+        result.direction = sign(fma(vec4f(step.beta1_complement), gradient - mean, mean));
     } else if (BASE == MOMENTUM) | (BASE == NESTEROV) {
-        let m = fma(vec4f(step.momentum), first_moment_at(i), g);
-        store_first_moment(i, m);
+        result.m = fma(vec4f(step.momentum), mean, gradient);
+        result.direction = result.m;
         if BASE == NESTEROV {
-            g = fma(vec4f(step.momentum), m, g);
-        } else {
-            g = m;
+            result.direction = fma(vec4f(step.momentum), result.m, gradient);
         }
-        theta = fma(vec4f(-rate), g, theta);
-    } else {
-        theta = fma(vec4f(-rate), g, theta);
     }
-    theta = select(theta, start, vec4<bool>(rate == 0.0));
-    params[i] = theta;
-    if !all_finite(theta) {
-        atomicStore(&scalars.overflowed, 1u);
+    return result;
+}
+
+// Whether weight decay multiplies the parameters, or else is added to the gradient.
+fn is_decoupled() -> bool {
+    return (BASE == ADAMW) | (BASE == SOPHIA) | (BASE == LION);
+}
+
+// The gradient with the weight decay that is added to it.
+fn decayed_gradient(theta: vec4f, gradient: vec4f, group: Group) -> vec4f {
+    if is_decoupled() {
+        return gradient;
     }
+    let decayed = fma(vec4f(group.weight_decay), theta, gradient);
+    return select(gradient, decayed, vec4<bool>(group.weight_decay != 0.0));
 }

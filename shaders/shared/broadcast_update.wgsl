@@ -3,19 +3,23 @@
 
 var<workgroup> shared_applied: Applied;
 
+fn factors_of(record: Record) -> BaseFactors {
+    return base_factors(record.updates, record.learning_rate);
+}
+
 // One thread computes it; the first thread of all also publishes the record.
 fn broadcast_update(thread: Thread) -> Applied {
     if UNGUARDED {
         if thread.lane == 0u {
             let result = unmeasured_outcome();
-            shared_applied = applied_of(result, base_factors(result.record.updates));
+            shared_applied = applied_of(result, factors_of(result.record));
         }
     } else {
         let sums = reduce_partials(thread);
         if thread.lane == 0u {
             let result = outcome(sums);
             publish(result.record, thread);
-            shared_applied = applied_of(result, base_factors(result.record.updates));
+            shared_applied = applied_of(result, factors_of(result.record));
         }
     }
     workgroupBarrier();

@@ -1,5 +1,5 @@
 // From the sums over (g1, g2, N) to everything that the element-wise pass needs.
-// builds on: guard, rotation, translation, curvature_statistics, record
+// builds on: guard, rotation, translation, curvature_statistics, record, learning_rate
 // builds on: arithmetic, partial, types, scalars, step_bindings, switches
 
 fn outcome(sums: Partial) -> Outcome {
@@ -15,7 +15,7 @@ fn outcome(sums: Partial) -> Outcome {
 // The outcome of a step of the base optimizer that measures nothing of its gradient.
 fn unmeasured_outcome() -> Outcome {
     var result = Outcome();
-    result.record = next_record(scalars.latest);
+    result.record = with_learning_rate(next_record(scalars.latest), scalars.latest);
     result.record.status |= UNMEASURED;
     result.record.updates += 1u;
     result.record.clip = 1.0;
@@ -33,7 +33,8 @@ fn outcome_along(
     trust: f32,
 ) -> Outcome {
     var result = Outcome();
-    result.record = next_record(previous);
+    // That of a region may be older than the step before.
+    result.record = with_learning_rate(next_record(previous), scalars.previous);
     if DISPLACEMENT == AUTOMATIC {
         result.record.difference_error = scalars.calibration.error;
     }
@@ -42,7 +43,7 @@ fn outcome_along(
     result.clip = guard.clip;
     result.keep = 1.0;
 
-    var valid = guard.valid;
+    var valid = guard.valid && has_rate();
     var projection = sums.plain.z;
     if ROTATION == BY_GRADIENT {
         projection = rotation(sums, distance, &result);

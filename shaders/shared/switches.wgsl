@@ -38,6 +38,16 @@ const ABSOLUTE: u32 = 0u;
 const RELATIVE: u32 = 1u;
 const AUTOMATIC: u32 = 2u;
 
+// Where the learning rate comes from. CURVATURE: it is the last one times a factor. MEASURED: this step measures
+// it anew.
+override LEARNING_RATE: u32 = 0u;
+const FIXED: u32 = 0u;
+const CURVATURE: u32 = 1u;
+const MEASURED: u32 = 2u;
+
+// Whether the learning rate is measured by two steps on one minibatch.
+override REPEATED: bool = false;
+
 // Whether the step uses N, whether the dispatch moves the parameters, and whether the step measures nothing of
 // its gradient.
 override DIMER: bool = false;

@@ -44,7 +44,7 @@ fn translation(
 fn saddle_free_shift(projection: f32, reach: f32, trust: f32, scale: f32, record: Record) -> f32 {
     let bound = fma(step.significance, record.curvature_error, record.curvature_mean);
     let is_open = record.events > 0u && max(bound, record.curvature) < 0.0;
-    let longest = trust * step.learning_rate;
+    let longest = trust * record.learning_rate;
     let newton = abs(projection) / max((abs(record.curvature_mean) + step.damping) * scale, LEAST_SCALE);
     let length = clamp(newton, step.kick * longest * min(1.0, reach), longest * reach);
     return select(0.0, select(length, -length, projection > 0.0), is_open);

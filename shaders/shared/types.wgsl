@@ -16,6 +16,7 @@ const EVENT: u32 = 1u;
 const SKIPPED: u32 = 2u;
 const WRITTEN: u32 = 4u;
 const UNMEASURED: u32 = 8u;
+const RATE_MEASURED: u32 = 64u;
 // Where `Record.status` holds the reason why a rotation stopped, and the reasons.
 const STOP_SHIFT: u32 = 4u;
 const BY_RESIDUAL: u32 = 1u;
@@ -25,6 +26,7 @@ const BY_ANGLE: u32 = 2u;
 struct Step {
     index: u32,
     tiles: u32,
+    // With a rate from curvature, the factor on the base rate.
     learning_rate: f32,
     momentum: f32,
     beta1_complement: f32,
@@ -64,6 +66,13 @@ struct Step {
     // The factor by which the objective's gradients are too large, and its inverse; powers of two.
     loss_scale: f32,
     gradient_scale: f32,
+    // Of a learning rate from curvature: what the base rate starts from, the multiple of the rate that leads to the
+    // lowest point, the distance of the probe as a share of 1 + |params|, and the steps that adopt an estimate at
+    // once.
+    initial_rate: f32,
+    rate_scale: f32,
+    rate_displacement: f32,
+    burn_in: u32,
 }
 
 // The part of the vectors that one dispatch covers.
@@ -105,6 +114,7 @@ struct Place {
 
 // Factors of the base optimizer that are the same for all elements of one step.
 struct BaseFactors {
+    learning_rate: f32,
     // 1/(1 - beta1^t) and 1/sqrt(1 - beta2^t)
     first: f32,
     second: f32,
@@ -178,6 +188,12 @@ struct Record {
     softest: u32,
     // Steps skipped in a row, up to this one.
     streak: u32,
+    // The rate of the step, and without the factor of the schedule.
+    learning_rate: f32,
+    base_learning_rate: f32,
+    // g.u and u.Hu along the update u, of the last measurement.
+    update_slope: f32,
+    update_curvature: f32,
 }
 
 // What ritz found in the basis (n, u, p).
@@ -215,6 +231,25 @@ struct Calibration {
     error: f32,
 }
 
+// What is found of the curvature along the update.
+struct RateState {
+    // Distance of the probe, and the norm of the update that it lies along.
+    distance: f32,
+    update_norm: f32,
+    // Of the first of two steps on one minibatch: its index, its rate, and its gradient times what it moved.
+    first: u32,
+    first_rate: f32,
+    first_slope: f32,
+    // The last measurement.
+    base_learning_rate: f32,
+    update_slope: f32,
+    update_curvature: f32,
+    // 0 where a gradient of it was not finite; 1 where there was something to measure.
+    valid: u32,
+    measured: u32,
+    padding: vec2u,
+}
+
 struct Scalars {
     // Written by the objective, if it supplies its loss.
     loss: f32,
@@ -229,6 +264,7 @@ struct Scalars {
     latest: Record,
     previous: Record,
     ritz: Ritz,
+    rate: RateState,
     records: array<Record, RING>,
     partials: array<Partial>,
 }

@@ -5,31 +5,15 @@
 // in:  g1, and with DIMER also N, and with ROTATION also g2
 // out: one `Partial` per tile; the last record becomes the previous one
 // 4, 8 or 12 bytes per element.
-// builds on: vector_bindings, products, run, partial, tile_bounds, streams, threads, switches
+// builds on: vector_bindings, products, tile_sums, partial, threads, switches
+
+fn terms(i: u32, place: Place) -> Partial {
+    return products(i, place);
+}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    let tile = tile_of(thread);
-    var total = Partial();
-    var i = tile.first;
-    while i < tile.alike_end {
-        var run = Partial();
-        for (var term = 0u; term < RUN && i < tile.alike_end; term += 1u) {
-            run = add(run, products(i, tile.place));
-            i += STREAM_WIDTH;
-        }
-        total = add(total, run);
-    }
-    i = tile.first;
-    while i < tile.mixed_end {
-        var run = Partial();
-        for (var term = 0u; term < RUN && i < tile.mixed_end; term += 1u) {
-            run = add(run, products(i, place_of(i)));
-            i += STREAM_WIDTH;
-        }
-        total = add(total, run);
-    }
-    let sums = reduce_workgroup(thread, total);
+    let sums = sum_over_tile(thread);
     if thread.lane == 0u {
         let index = shard.first_tile + thread.workgroup.x;
         scalars.partials[index] = sums;

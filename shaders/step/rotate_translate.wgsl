@@ -8,7 +8,7 @@
 // in:  g1, g2, N, params, moments and the partials of gram
 // out: N, params, moments, the record
 // Bytes per element: 24 (SGD), 32 (momentum), 40 (Adam).
-// builds on: vector_bindings, element_pass, gradients, translation, base, switches
+// builds on: vector_bindings, element_pass, gradients, translation, update, switches
 
 fn element(i: u32, place: Place, applied: Applied) {
     let g1 = load_gradient(i, place);

@@ -4,6 +4,7 @@
 //! f32 of the kernels.
 
 mod base;
+mod learning_rate;
 mod probe;
 mod rotation;
 mod schedule;
@@ -14,6 +15,8 @@ mod translation;
 use crate::error::{Error, Result};
 
 pub use base::{Adam, Base, Lion, Sgd, Sophia};
+pub use learning_rate::{CurvatureRate, LearningRate, RateProbe};
+pub(crate) use learning_rate::{LARGEST_RATE, LEAST_RATE};
 pub use probe::{Difference, Displacement, Relative};
 pub(crate) use rotation::RayleighRitz;
 pub use rotation::{Deterministic, Rate, Regime, Rotation, Saves, Stop};
@@ -25,11 +28,11 @@ pub use translation::{Correction, Project, SaddleFree, Translation};
 /// Settings of an [`Optimizer`](crate::Optimizer).
 ///
 /// ```
-/// use dimer::{Adam, Base, Config, Dimer, Schedule};
+/// use dimer::{Adam, Base, Config, Dimer, LearningRate, Schedule};
 ///
 /// let config = Config {
 ///     base: Base::AdamW(Adam { beta2: 0.99, ..Adam::default() }),
-///     learning_rate: 3e-3,
+///     learning_rate: LearningRate::Fixed(3e-3),
 ///     dimer: Some(Dimer { schedule: Schedule::Every(20), ..Dimer::default() }),
 ///     ..Config::default()
 /// };
@@ -41,11 +44,8 @@ pub use translation::{Correction, Project, SaddleFree, Translation};
 pub struct Config {
     /// The optimizer that makes the step; default [`Base::AdamW`] with PyTorch's defaults.
     pub base: Base,
-    /// Learning rate until [`Optimizer::set_learning_rate`] says otherwise, per step, finite and
-    /// ≥ 0; default 10⁻³.
-    ///
-    /// [`Optimizer::set_learning_rate`]: crate::Optimizer::set_learning_rate
-    pub learning_rate: f64,
+    /// Where the learning rate comes from; default 10⁻³, fixed.
+    pub learning_rate: LearningRate,
     /// Weight decay of the groups that set none, per step, finite and ≥ 0; default 10⁻².
     /// Added to the gradient in [`Base::Sgd`] and [`Base::Adam`], decoupled in the others.
     pub weight_decay: f64,
@@ -76,7 +76,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             base: Base::default(),
-            learning_rate: 1e-3,
+            learning_rate: LearningRate::Fixed(1e-3),
             weight_decay: 1e-2,
             max_gradient_norm: None,
             skip_non_finite: true,
@@ -141,7 +141,7 @@ impl Config {
     /// [`Error::InvalidConfig`], which names the field, its value and the range; [`Error::Unsupported`] for
     /// settings that do not go together.
     pub fn validate(&self) -> Result<()> {
-        not_negative("learning_rate", self.learning_rate)?;
+        self.learning_rate.validate()?;
         not_negative("weight_decay", self.weight_decay)?;
         if let Some(norm) = self.max_gradient_norm {
             positive("max_gradient_norm", norm)?;
@@ -152,6 +152,24 @@ impl Config {
         self.base.validate()?;
         if let Some(dimer) = &self.dimer {
             dimer.validate()?;
+            let repeats = self
+                .learning_rate
+                .curvature()
+                .is_some_and(|settings| settings.probe == RateProbe::RepeatedMinibatch);
+            if repeats && dimer.difference == Difference::Central {
+                return unsupported(
+                    "RateProbe::RepeatedMinibatch",
+                    "Difference::Central, whose events have no gradient at the parameters",
+                    "set `probe` to SeparateGradient, or `dimer.difference` to Forward or Exact",
+                );
+            }
+            if dimer.translation == Translation::Climb && self.learning_rate.curvature().is_some() {
+                return unsupported(
+                    "LearningRate::Curvature",
+                    "Translation::Climb, which does not go down along the update",
+                    "set `learning_rate` to Fixed, or take another translation",
+                );
+            }
             if self.storage == Storage::Bf16 {
                 dimer.validate_bf16()?;
             }

@@ -68,25 +68,27 @@ impl Schedule {
 /// Most steps of one look: half of the ring in which the GPU keeps their records.
 const MAX_WINDOW: u32 = 512;
 
-/// The learning rate after `step` steps of a linear warm-up and a cosine decay.
+/// The factor on the learning rate after `step` steps of a linear warm-up and a cosine decay; see
+/// [`Optimizer::set_rate_factor`](crate::Optimizer::set_rate_factor).
 ///
-/// It rises from `peak / warm_up` to `peak` over the first `warm_up` steps, then falls along half
-/// a cosine to `floor` at step `total`, and stays there.
+/// It rises from `1 / warm_up` to 1 over the first `warm_up` steps, then falls along half a cosine to `floor` at
+/// step `total`, and stays there.
 ///
 /// ```
-/// let rate = |step| dimer::cosine_with_warm_up(step, 10, 110, 1e-3, 1e-4);
-/// assert_eq!(rate(9), 1e-3);
-/// assert!((rate(60) - 5.5e-4).abs() < 1e-9);
-/// assert_eq!(rate(500), 1e-4);
+/// let factor = |step| dimer::cosine_with_warm_up(step, 10, 110, 0.1);
+/// assert_eq!(factor(4), 0.5);
+/// assert_eq!(factor(9), 1.0);
+/// assert!((factor(60) - 0.55).abs() < 1e-9);
+/// assert_eq!(factor(500), 0.1);
 /// ```
-pub fn cosine_with_warm_up(step: u64, warm_up: u64, total: u64, peak: f64, floor: f64) -> f64 {
+pub fn cosine_with_warm_up(step: u64, warm_up: u64, total: u64, floor: f64) -> f64 {
     if step < warm_up {
-        return peak * (step + 1) as f64 / warm_up as f64;
+        return (step + 1) as f64 / warm_up as f64;
     }
     if step >= total {
         return floor;
     }
     let progress = (step - warm_up) as f64 / (total - warm_up) as f64;
     let cosine = (std::f64::consts::PI * progress).cos();
-    floor + 0.5 * (1.0 + cosine) * (peak - floor)
+    floor + 0.5 * (1.0 + cosine) * (1.0 - floor)
 }

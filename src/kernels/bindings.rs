@@ -58,6 +58,12 @@ pub(crate) enum Bindings {
     /// The first two, each with `regions.wgsl`.
     RegionVectors,
     RegionProbe,
+    /// `update_bindings.wgsl`
+    Update,
+    /// `pair_bindings.wgsl`
+    Pair,
+    /// `repeat_bindings.wgsl`
+    Repeat,
     /// `modes_bindings.wgsl`
     Modes,
 }
@@ -90,7 +96,12 @@ impl Extra {
 impl Bindings {
     pub(crate) fn extra(self) -> Option<Extra> {
         match self {
-            Self::Vectors | Self::Probe | Self::Basis => None,
+            Self::Vectors
+            | Self::Probe
+            | Self::Basis
+            | Self::Update
+            | Self::Pair
+            | Self::Repeat => None,
             Self::RegionVectors | Self::RegionProbe => Some(Extra::Regions),
             Self::Modes => Some(Extra::Goal),
         }
@@ -125,6 +136,8 @@ impl Bindings {
         };
         let mut entries = vec![entry(0, Shard, Uniform), entry(1, Scalars, Write)];
         let blocks = entry(2, Blocks, Read);
+        let moments = [Vector::FirstMoment, Vector::SecondMoment];
+        let moments = moments.into_iter().take(choices.moments as usize);
         match self {
             Self::Vectors | Self::RegionVectors => {
                 entries.extend([blocks, vector(Vector::Gradient, Read)]);
@@ -133,9 +146,20 @@ impl Bindings {
                     entries.push(vector(Vector::Orientation, Write));
                 }
                 entries.push(vector(Vector::Params, Write));
-                let moments = [Vector::FirstMoment, Vector::SecondMoment];
-                let kept = moments.into_iter().take(choices.moments as usize);
-                entries.extend(kept.map(|moment| vector(moment, Write)));
+                entries.extend(moments.map(|moment| vector(moment, Write)));
+            }
+            Self::Update => {
+                entries.extend([blocks, vector(Vector::Gradient, Read)]);
+                entries.extend([vector(Vector::Params, Read), vector(Vector::Probe, Write)]);
+                // Only read, but declared as in a step.
+                entries.extend(moments.map(|moment| vector(moment, Write)));
+            }
+            Self::Pair | Self::Repeat => {
+                entries.extend([blocks, vector(Vector::Gradient, Read)]);
+                if self == Self::Pair {
+                    entries.push(vector(Vector::ProbeGradient, Read));
+                }
+                entries.extend([vector(Vector::Params, Read), vector(Vector::Probe, Write)]);
             }
             Self::Probe | Self::RegionProbe => entries.extend([
                 vector(Vector::Orientation, Read),

@@ -30,6 +30,9 @@ pub(crate) const WRITTEN: u32 = 4;
 /// `Record.status`: the norm of the gradient was not measured.
 pub(crate) const UNMEASURED: u32 = 8;
 
+/// `Record.status`: the step measured its learning rate.
+pub(crate) const RATE_MEASURED: u32 = 64;
+
 /// Where in `Record.status` the reason why a rotation stopped lies, and the possible reasons.
 pub(crate) const STOP_SHIFT: u32 = 4;
 pub(crate) const BY_RESIDUAL: u32 = 1;
@@ -48,6 +51,10 @@ pub(crate) const PARTIAL: u64 = 48;
 pub(crate) const RITZ: u64 = 64;
 pub(crate) const RITZ_STOPPED: u64 = 48;
 
+/// Bytes of `RateState`, and before its `first_rate`.
+pub(crate) const RATE: u64 = 48;
+pub(crate) const FIRST_RATE: u64 = 12;
+
 /// Bytes of `Scalars` before its `overflowed` and `broken`.
 pub(crate) const OVERFLOWED_OFFSET: u64 = 8;
 
@@ -58,9 +65,10 @@ pub(crate) const LATEST_OFFSET: u64 = 32;
 /// Bytes of one record.
 pub(crate) const RECORD: u64 = size_of::<Record>() as u64;
 
-/// Bytes of `Scalars` before `ritz`, before the ring and before the partials.
+/// Bytes of `Scalars` before `ritz`, `rate`, the ring and the partials.
 pub(crate) const RITZ_OFFSET: u64 = LATEST_OFFSET + 2 * RECORD;
-pub(crate) const RING_OFFSET: u64 = RITZ_OFFSET + RITZ;
+pub(crate) const RATE_OFFSET: u64 = RITZ_OFFSET + RITZ;
+pub(crate) const RING_OFFSET: u64 = RATE_OFFSET + RATE;
 pub(crate) const PARTIALS_OFFSET: u64 = RING_OFFSET + RING as u64 * RECORD;
 
 /// `Step`: the hyperparameters of one step.
@@ -69,6 +77,7 @@ pub(crate) const PARTIALS_OFFSET: u64 = RING_OFFSET + RING as u64 * RECORD;
 pub(crate) struct Step {
     pub index: u32,
     pub tiles: u32,
+    /// With a rate from curvature, the factor on the base rate.
     pub learning_rate: f32,
     pub momentum: f32,
     pub beta1_complement: f32,
@@ -99,6 +108,10 @@ pub(crate) struct Step {
     /// By what factor the gradients of the objective are too large, and its inverse; both are powers of two.
     pub loss_scale: f32,
     pub gradient_scale: f32,
+    pub initial_rate: f32,
+    pub rate_scale: f32,
+    pub rate_displacement: f32,
+    pub burn_in: u32,
 }
 
 /// `Shard`: the part of the vectors that one dispatch covers.
@@ -162,6 +175,12 @@ pub(crate) struct Record {
     pub softest: u32,
     /// Steps skipped in a row, up to this one.
     pub streak: u32,
+    pub learning_rate: f32,
+    /// That without the factor of the schedule.
+    pub base_learning_rate: f32,
+    /// g·u and u·Hu, of the last measurement.
+    pub update_slope: f32,
+    pub update_curvature: f32,
 }
 
 impl Record {
@@ -200,9 +219,10 @@ pub(crate) struct Region {
     /// A `Partial`.
     pub sums: [f32; 12],
     /// An `Applied`, which only the kernels use.
-    pub applied: [f32; 8],
+    pub applied: [f32; 9],
     /// The state before and after a step, which take turns.
     pub records: [Record; 2],
+    pub padding: [u32; 3],
 }
 
 impl Region {

@@ -70,6 +70,15 @@ exclusive! {
     }
 }
 
+exclusive! {
+    /// Where the learning rate of a step comes from.
+    RateRule {
+        Fixed "FIXED",
+        Curvature "CURVATURE",
+        Measured "MEASURED",
+    }
+}
+
 /// The values of [`Difference`] in WGSL.
 pub(crate) const DIFFERENCES: &[&str] = &["FORWARD", "CENTRAL", "EXACT"];
 
@@ -81,6 +90,9 @@ pub(crate) struct Switches {
     pub translation: TranslationRule,
     pub difference: Difference,
     pub displacement: DisplacementRule,
+    pub learning_rate: RateRule,
+    /// Whether the rate is measured by two steps on one minibatch.
+    pub repeated: bool,
     /// Whether the step uses N.
     pub dimer: bool,
     /// Whether the dispatch moves the parameters.
@@ -129,6 +141,8 @@ switches! {
     Translation "TRANSLATION" translation,
     Difference "DIFFERENCE" difference,
     Displacement "DISPLACEMENT" displacement,
+    LearningRate "LEARNING_RATE" learning_rate,
+    Repeated "REPEATED" repeated,
     Dimer "DIMER" dimer,
     Moves "MOVES" moves,
     Unguarded "UNGUARDED" unguarded,
@@ -150,6 +164,7 @@ impl Switch {
             Self::Translation => Some(TranslationRule::WGSL),
             Self::Difference => Some(DIFFERENCES),
             Self::Displacement => Some(DisplacementRule::WGSL),
+            Self::LearningRate => Some(RateRule::WGSL),
             _ => None,
         }
     }

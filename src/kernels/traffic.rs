@@ -55,6 +55,10 @@ pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f6
             let (wide, stored) = direction_of(switches, true);
             (2 + wide, stored)
         }
+        Kernel::UpdateNorm => (2, switches.base.moments()),
+        Kernel::PlaceRateProbe => (3, switches.base.moments()),
+        Kernel::ProbeProducts => (4, 0),
+        Kernel::StepProducts => (3, 0),
         Kernel::ModePlaceProbe | Kernel::ModeHessianProduct => (3, 0),
         Kernel::ModeGram => (10, 0),
         Kernel::ModeUpdateBasis => (5, 0),
@@ -66,6 +70,8 @@ pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f6
         | Kernel::RegionNorm
         | Kernel::RegionOutcomes
         | Kernel::CombineRegions
+        | Kernel::KeepSlope
+        | Kernel::MeasureRate
         | Kernel::ModeRitz => (0, 0),
     };
     (u64::from(wide) * Storage::F32.bytes() + u64::from(stored) * storage.bytes()) as f64

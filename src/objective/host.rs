@@ -10,9 +10,10 @@ use crate::error::{Error, Result};
 /// tests, small problems and gradients that come from elsewhere.
 ///
 /// ```
-/// use dimer::{Config, Gpu, HostObjective, Layout, Optimizer};
+/// use dimer::{Config, Gpu, HostObjective, Layout, LearningRate, Optimizer};
 ///
-/// let config = Config { learning_rate: 0.1, dimer: None, ..Config::default() };
+/// let learning_rate = LearningRate::Fixed(0.1);
+/// let config = Config { learning_rate, dimer: None, ..Config::default() };
 /// let mut optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(2)?, config, &[1.0, -2.0])?;
 /// let mut objective = HostObjective::new(|params: &[f32], gradient: &mut [f32]| {
 ///     gradient.copy_from_slice(params);

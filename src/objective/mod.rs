@@ -22,11 +22,12 @@ use crate::layout::Layout;
 ///
 /// [`Optimizer::check_objective`]: crate::Optimizer::check_objective
 pub trait Objective {
-    /// Fixes the minibatch, and any randomness, for every evaluation of this step.
+    /// Fixes the minibatch, and any randomness, for every evaluation of this step: the next minibatch, or where
+    /// [`StepInfo::repeats_minibatch`] says so the same again, with the same randomness.
     ///
     /// # Errors
     /// An error from the objective ends the step before anything has changed.
-    fn begin_step(&mut self, step: u64) -> Result<()> {
+    fn begin_step(&mut self, step: StepInfo) -> Result<()> {
         let _ = step;
         Ok(())
     }
@@ -59,13 +60,24 @@ pub trait Objective {
     }
 }
 
+/// What an objective has to know of a step before it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StepInfo {
+    /// Index of the step, from 0, skipped ones included.
+    pub index: u64,
+    /// Whether the step uses the minibatch of the step before again; only with
+    /// [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch).
+    pub repeats_minibatch: bool,
+}
+
 /// The two points of a dimer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
     /// θ.
     Centre,
-    /// θ + ΔR·N, or a point along another direction that the rotation probes, or the point on the other side
-    /// of θ. Running statistics, such as those of batch normalisation, should not learn from it.
+    /// θ + ΔR·N, or a point along another direction that the rotation or the learning rate probes, or the point
+    /// on the other side of θ. Running statistics, such as those of batch normalisation, should not learn from it.
     Probe,
 }
 

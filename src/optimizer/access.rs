@@ -64,19 +64,47 @@ impl Optimizer {
         self.gradient_evaluations
     }
 
-    /// Sets the learning rate of the next steps; schedules belong to the user.
+    /// Sets the learning rate of the next steps, before the factor of
+    /// [`set_rate_factor`](Self::set_rate_factor).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if it is negative or not finite in f32.
+    /// [`Error::InvalidArgument`] if it, or it times the factor, is negative or not finite in f32;
+    /// [`Error::Unsupported`] with [`LearningRate::Curvature`](crate::LearningRate::Curvature).
     pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
-        if not_negative("learning_rate", learning_rate).is_err() {
-            return Err(Error::InvalidArgument {
-                argument: "learning_rate",
-                value: learning_rate.to_string(),
-                expected: "not negative and finite in f32",
+        if self.fixed_rate.is_none() {
+            return Err(Error::Unsupported {
+                what: "a learning rate of your own",
+                with: "LearningRate::Curvature, which finds it",
+                instead: "use `set_rate_factor`, or set `learning_rate` to Fixed",
             });
         }
-        self.hyperparameters.learning_rate = learning_rate as f32;
+        check_rate("learning_rate", learning_rate)?;
+        let rate = learning_rate as f32;
+        self.hyperparameters.learning_rate = scaled_rate(Some(rate), self.rate_factor)?;
+        self.fixed_rate = Some(rate);
+        Ok(())
+    }
+
+    /// Sets the factor on the learning rate of the next steps, at first 1: for schedules such as
+    /// [`cosine_with_warm_up`](crate::cosine_with_warm_up), which go with a fixed rate and with one from curvature.
+    ///
+    /// ```
+    /// # use dimer::{Config, Gpu, HostObjective, Layout, Optimizer, cosine_with_warm_up};
+    /// # let mut objective = HostObjective::new(|x: &[f32], g: &mut [f32]| { g.copy_from_slice(x); 0.0 });
+    /// let mut optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(3)?, Config::default(), &[1.0; 3])?;
+    /// for step in 0..100 {
+    ///     optimizer.set_rate_factor(cosine_with_warm_up(step, 10, 100, 0.1))?;
+    ///     optimizer.step(&mut objective)?;
+    /// }
+    /// # Ok::<(), dimer::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it, or it times the learning rate, is negative or not finite in f32.
+    pub fn set_rate_factor(&mut self, factor: f64) -> Result<()> {
+        check_rate("factor", factor)?;
+        self.hyperparameters.learning_rate = scaled_rate(self.fixed_rate, factor)?;
+        self.rate_factor = factor;
         Ok(())
     }
 
@@ -114,9 +142,18 @@ impl Optimizer {
         let padded = self.layout.pad("params", params)?;
         check_finite("params", params)?;
         self.write(&self.state.params, &padded);
-        let overflowed = self.state.overflowed();
-        self.gpu.queue().write_buffer(&overflowed.buffer, overflowed.offset, &[0; 8]);
+        self.params_written();
         Ok(())
+    }
+
+    /// Tells the optimizer that the memory of [`params`](Self::params) was written to by other means than
+    /// [`write_params`](Self::write_params): where a step took a parameter beyond f32 the next steps are taken
+    /// again, and a learning rate is not measured from the last step to here.
+    pub fn params_written(&self) {
+        for slice in [self.state.overflowed(), self.state.first_rate()] {
+            let zeros = vec![0; slice.size as usize];
+            self.gpu.queue().write_buffer(&slice.buffer, slice.offset, &zeros);
+        }
     }
 
     /// Points the dimer along `orientation`, of any length above 0, in the order of the layout and without
@@ -367,6 +404,21 @@ impl Optimizer {
     fn unpad(&self, storage: Storage, bytes: &[u8]) -> Vec<f32> {
         self.layout.unpad(&storage.unpack(bytes))
     }
+}
+
+fn check_rate(argument: &'static str, value: f64) -> Result<()> {
+    not_negative(argument, value).map_err(|_| Error::InvalidArgument {
+        argument,
+        value: value.to_string(),
+        expected: "not negative and finite in f32",
+    })
+}
+
+/// What the kernels get: a fixed rate times the factor, or the factor alone.
+pub(super) fn scaled_rate(fixed: Option<f32>, factor: f64) -> Result<f32> {
+    let rate = f64::from(fixed.unwrap_or(1.0)) * factor;
+    check_rate("learning_rate times factor", rate)?;
+    Ok(rate as f32)
 }
 
 fn record(bytes: &[u8]) -> Record {

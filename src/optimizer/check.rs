@@ -3,10 +3,11 @@
 
 use super::Optimizer;
 use super::access::check_finite;
+use crate::config::RateProbe;
 use crate::config::Storage;
 use crate::error::{Error, Result};
 use crate::gpu::GpuSlice;
-use crate::objective::Objective;
+use crate::objective::{Objective, StepInfo};
 use crate::player::{Compiled, Pause, Player};
 
 /// Largest ‖g − g′‖ / ‖g‖ that two gradients of a sound objective at one point may show: a sum whose order
@@ -40,10 +41,12 @@ fn check_gradients(
 ) -> Result<()> {
     let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, &optimizer.plan.check)?;
     optimizer.prepare()?;
-    objective.begin_step(optimizer.index)?;
+    let begin = |repeats_minibatch| StepInfo { index: optimizer.index, repeats_minibatch };
+    let (first_step, repeated_step) = (begin(false), begin(true));
+    objective.begin_step(first_step)?;
     let optimizer = &*optimizer;
     let mut player = Player::new(optimizer.context(), &optimizer.plan.check, &compiled);
-    let mut gradient = || -> Result<Option<Vec<f32>>> {
+    let mut gradient = |objective: &mut _| -> Result<Option<Vec<f32>>> {
         let mut encoder = optimizer.gpu.encoder("check");
         let Pause::Evaluate(evaluate) = player.advance(&mut encoder, false)? else {
             return Ok(None);
@@ -55,12 +58,17 @@ fn check_gradients(
         optimizer.gpu.submit("a check of the objective", encoder)?;
         written(optimizer, slice).map(Some)
     };
-    let Some(first) = gradient()? else { return Ok(()) };
-    let second = gradient()?.unwrap_or_default();
+    let Some(first) = gradient(objective)? else { return Ok(()) };
+    let second = gradient(objective)?.unwrap_or_default();
     check_consistent("two gradients at θ", &first, &second)?;
-    let Some(at_centre) = gradient()? else { return Ok(()) };
+    if optimizer.plan.rate_probe == Some(RateProbe::RepeatedMinibatch) {
+        objective.begin_step(repeated_step)?;
+        let repeated = gradient(objective)?.unwrap_or_default();
+        check_repeated(&first, &repeated)?;
+    }
+    let Some(at_centre) = gradient(objective)? else { return Ok(()) };
     check_consistent("the gradients at θ as centre and as probe", &first, &at_centre)?;
-    let displaced = gradient()?.unwrap_or_default();
+    let displaced = gradient(objective)?.unwrap_or_default();
     if let (Some(probe), Some(dimer)) = (optimizer.probe(), optimizer.plan.dimer)
         && read(optimizer, probe)? == params
     {
@@ -108,6 +116,17 @@ fn check_consistent(what: &str, a: &[f32], b: &[f32]) -> Result<()> {
     Err(inconsistent(format!(
         "{what} differ by {difference:.1e} of their norm, so they belong to two functions: the \
          minibatch moved, or randomness (dropout) is live; fix both in `begin_step`"
+    )))
+}
+
+fn check_repeated(first: &[f32], repeated: &[f32]) -> Result<()> {
+    let difference = relative_difference(first, repeated);
+    if difference <= CONSISTENT {
+        return Ok(());
+    }
+    Err(inconsistent(format!(
+        "two steps on one minibatch have gradients at θ that differ by {difference:.1e} of their norm: \
+         `begin_step` has to keep the minibatch, and any randomness, where `StepInfo::repeats_minibatch` is true"
     )))
 }
 

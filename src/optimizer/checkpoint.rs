@@ -8,20 +8,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Optimizer;
+use super::access::scaled_rate;
 use super::checkpoint_file::{Checkpoint, Words, refuse, refuse_from};
 use super::plateau::{self, Plateau};
 use super::skips::Skips;
 use super::telemetry::Reader;
-use crate::config::{Config, Storage, not_negative};
+use crate::config::{Config, Storage};
 use crate::error::Result;
 use crate::gpu::GpuSlice;
-use crate::kernels::gpu_types::{Record, Region};
+use crate::kernels::gpu_types::{self, Record, Region};
 use crate::state::orientation;
 
 /// Metadata of a checkpoint.
 const CONFIG: &str = "config";
 const GROUPS: &str = "groups";
 const PROGRESS: &str = "progress";
+
+/// The parameters before the first of two steps on one minibatch.
+const BEFORE: &str = "previous_params";
 
 /// Vectors of the dimer.
 const ORIENTATION: &str = "orientation";
@@ -30,6 +34,7 @@ const DIRECTION: &str = "direction";
 /// Tensors that are not vectors of the layout.
 const RECORD: &str = "record";
 const CALIBRATION: &str = "calibration";
+const RATE: &str = "rate";
 const REGIONS: &str = "regions";
 const RECENT: &str = "recent_records";
 
@@ -63,8 +68,11 @@ struct Progress {
     gradient_evaluations: u64,
     turned: bool,
     supplies_loss: bool,
-    /// As bits, since it may be any f32.
-    learning_rate: u32,
+    /// As bits, since it may be any f32; none from curvature.
+    learning_rate: Option<u32>,
+    /// As bits of an f64.
+    rate_factor: u64,
+    in_pair: bool,
     #[serde(default = "unscaled")]
     loss_scale: f64,
     plateau: Option<plateau::Saved>,
@@ -76,12 +84,14 @@ const MOST: u64 = 1 << 62;
 impl Progress {
     /// The field that cannot be right, whatever the checksum says.
     fn impossible(&self) -> Option<&'static str> {
-        let rate = f32::from_bits(self.learning_rate).into();
+        let rate = self.learning_rate.map(f32::from_bits);
+        let factor = f64::from_bits(self.rate_factor);
         let plateau = self.plateau.as_ref();
         [
             ("index", self.index <= MOST),
             ("gradient_evaluations", self.gradient_evaluations <= MOST),
-            ("learning_rate", not_negative("learning_rate", rate).is_ok()),
+            ("learning_rate", rate.is_none_or(|rate| scaled_rate(Some(rate), 1.0).is_ok())),
+            ("rate_factor", scaled_rate(rate, factor).is_ok()),
             ("plateau", plateau.is_none_or(|plateau| plateau.is_possible(self.index))),
         ]
         .into_iter()
@@ -125,7 +135,7 @@ impl Optimizer {
         let path = path.as_ref();
         self.settle(path)?;
         let mut checkpoint = Checkpoint::default();
-        for Vector { name, storage, parts } in self.vectors() {
+        for Vector { name, storage, parts } in self.vectors(self.in_pair) {
             let mut padded = vec![0_f32; self.layout.padded_len()];
             for (slice, range) in parts {
                 padded[range].copy_from_slice(&storage.unpack(&self.gpu.read(&slice)?));
@@ -151,6 +161,9 @@ impl Optimizer {
         };
         insert(RECORD, self.gpu.read(&self.state.latest())?, false);
         insert(CALIBRATION, self.gpu.read(&self.state.calibration())?, true);
+        if self.plan.rate_probe.is_some() {
+            insert(RATE, self.gpu.read(&self.state.rate())?, false);
+        }
         if let Some(regions) = self.read_region_entries()? {
             let records: Vec<[Record; 2]> = regions.iter().map(|region| region.records).collect();
             insert(REGIONS, bytemuck::cast_slice(&records).to_vec(), false);
@@ -167,7 +180,9 @@ impl Optimizer {
             gradient_evaluations: self.gradient_evaluations,
             turned: self.pending.turned(),
             supplies_loss: self.supplies_loss,
-            learning_rate: self.hyperparameters.learning_rate.to_bits(),
+            learning_rate: self.fixed_rate.map(f32::to_bits),
+            rate_factor: self.rate_factor.to_bits(),
+            in_pair: self.in_pair,
             loss_scale: self.hyperparameters.loss_scale.into(),
             plateau: self.plateau.as_mut().map(|plateau| plateau.save(&self.gpu)).transpose()?,
         };
@@ -202,7 +217,8 @@ impl Optimizer {
     /// own. Returns what changed, a sentence for each setting.
     ///
     /// The layout, the kind of base optimizer and the scope of the dimer cannot change. A learning rate that
-    /// [`Optimizer::set_learning_rate`] has set stays, unless [`Config::learning_rate`] changed. Where the file has
+    /// [`Optimizer::set_learning_rate`] has set, or that curvature has found, stays, unless
+    /// [`Config::learning_rate`] changed. Where the file has
     /// no N, it is random; where the dimer's reach changed, N is cut to it; another
     /// [`Schedule`](crate::Schedule) begins anew.
     ///
@@ -286,7 +302,9 @@ impl Optimizer {
         let mut names = 2;
         let mut vectors = Vec::new();
         let mut has_orientation = true;
-        for vector in self.vectors() {
+        let same_rate = saved["learning_rate"] == here["learning_rate"];
+        let in_pair = progress.in_pair && same_rate;
+        for vector in self.vectors(in_pair) {
             let first = format!("{}/{}", vector.name, self.layout.tensors()[0].name);
             if is_changed && vector.is_of_dimer() && !checkpoint.tensors.contains_key(&first) {
                 has_orientation &= vector.name != ORIENTATION;
@@ -309,6 +327,13 @@ impl Optimizer {
         }
         let record = words(RECORD, &[size_of::<Record>() / 4], false)?;
         let calibration = words(CALIBRATION, &[4], true)?;
+        let rate = match self.plan.rate_probe {
+            Some(_) if !is_changed || checkpoint.tensors.contains_key(RATE) => {
+                names += 1;
+                Some(words(RATE, &[gpu_types::RATE as usize / 4], false)?)
+            }
+            _ => None,
+        };
         let regions = match &self.plan.regions {
             Some(regions) if is_changed && !checkpoint.tensors.contains_key(REGIONS) => {
                 Some(regions.entries.clone())
@@ -348,6 +373,13 @@ impl Optimizer {
         // Before anything changes, since a file may hold any number.
         self.set_loss_scale(progress.loss_scale)
             .map_err(|error| refuse_from(path, format!("`{PROGRESS}.loss_scale`"), error))?;
+        let fixed_rate = match progress.learning_rate {
+            Some(rate) if same_rate => Some(f32::from_bits(rate)),
+            _ => self.plan.fixed_rate,
+        };
+        let factor = f64::from_bits(progress.rate_factor);
+        let learning_rate = scaled_rate(fixed_rate, factor)
+            .map_err(|error| refuse_from(path, format!("`{PROGRESS}.rate_factor`"), error))?;
         self.forget(skips);
         let mut encoder = self.gpu.encoder("a checkpoint");
         encoder.clear_buffer(&self.state.scalars, 0, None);
@@ -366,6 +398,10 @@ impl Optimizer {
         queue.write_buffer(&latest.buffer, latest.offset, record);
         let slice = self.state.calibration();
         queue.write_buffer(&slice.buffer, slice.offset, calibration);
+        if let Some(rate) = rate {
+            let slice = self.state.rate();
+            queue.write_buffer(&slice.buffer, slice.offset, rate);
+        }
         if let (Some(entries), Some(buffers)) = (regions, &self.state.regions) {
             queue.write_buffer(&buffers.regions, 0, bytemuck::cast_slice(&entries));
         }
@@ -378,11 +414,9 @@ impl Optimizer {
         self.gradient_evaluations = progress.gradient_evaluations;
         self.pending.set_turned(progress.turned && has_orientation);
         self.supplies_loss = progress.supplies_loss;
-        self.hyperparameters.learning_rate = if saved["learning_rate"] == here["learning_rate"] {
-            f32::from_bits(progress.learning_rate)
-        } else {
-            self.plan.hyperparameters.learning_rate
-        };
+        (self.in_pair, self.fixed_rate) = (in_pair, fixed_rate);
+        self.rate_factor = factor;
+        self.hyperparameters.learning_rate = learning_rate;
         self.telemetry = Reader::from_step(progress.index);
         Ok(changes)
     }
@@ -418,7 +452,7 @@ impl Optimizer {
     }
 
     /// The vectors that outlive a step.
-    fn vectors(&self) -> Vec<Vector> {
+    fn vectors(&self, in_pair: bool) -> Vec<Vector> {
         let (state, storage) = (&self.state, self.plan.storage);
         let whole = [
             ("params", Some(&state.params), Storage::F32),
@@ -430,7 +464,9 @@ impl Optimizer {
         let vector = |(name, slice, storage): (_, Option<&GpuSlice>, _)| {
             Some(Vector { name, storage, parts: vec![(slice?.clone(), 0..len)] })
         };
-        let mut vectors: Vec<_> = whole.into_iter().filter_map(vector).collect();
+        let before = state.probe.as_ref().filter(|_| in_pair);
+        let whole = whole.into_iter().chain([(BEFORE, before, Storage::F32)]);
+        let mut vectors: Vec<_> = whole.filter_map(vector).collect();
         if let Some(slot) = self.plan.kept_direction() {
             let shards = self.plan.shards.iter().zip(&state.workspace);
             let parts = shards.map(|(shard, workspace)| {

@@ -4,7 +4,7 @@ use super::{Optimizer, Recorded};
 use crate::error::{Error, Result};
 use crate::gpu::GpuSlice;
 use crate::objective::Point;
-use crate::plan::StepKind;
+use crate::plan::StepForm;
 use crate::plan::program::Cursor;
 use crate::player::Pause;
 
@@ -39,7 +39,7 @@ pub struct PointBuffers<'a> {
 #[must_use = "a step that is not finished changes nothing"]
 pub struct ManualStep<'a> {
     optimizer: &'a mut Optimizer,
-    kind: StepKind,
+    form: StepForm,
     /// Where the step goes on.
     cursor: Cursor,
     evaluations: u32,
@@ -52,12 +52,12 @@ pub struct ManualStep<'a> {
 }
 
 impl<'a> ManualStep<'a> {
-    pub(super) fn new(optimizer: &'a mut Optimizer, kind: StepKind) -> Self {
-        let program = optimizer.plan.program(kind);
+    pub(super) fn new(optimizer: &'a mut Optimizer, form: StepForm) -> Self {
+        let program = optimizer.plan.program(form);
         let probes = program.map_or(0, |program| program.evaluations(Some(Point::Probe)));
         Self {
             optimizer,
-            kind,
+            form,
             cursor: Cursor::default(),
             evaluations: 0,
             probe_gradient: None,
@@ -66,8 +66,9 @@ impl<'a> ManualStep<'a> {
         }
     }
 
-    /// θ and g₁. Every step needs this gradient before the second probe is placed, except the events of
-    /// [`Difference::Central`](crate::Difference::Central).
+    /// θ and g₁. Every step needs this gradient before the first probe is placed, except the events of
+    /// [`Difference::Central`](crate::Difference::Central) that measure no learning rate. Which minibatch it is of,
+    /// [`Optimizer::repeats_minibatch`] says before the step begins.
     pub fn centre(&self) -> PointBuffers<'_> {
         let state = &self.optimizer.state;
         PointBuffers { params: &state.params, gradient: &state.gradient }
@@ -84,7 +85,7 @@ impl<'a> ManualStep<'a> {
         }
         let optimizer = &*self.optimizer;
         let mut encoder = optimizer.gpu.encoder("probe");
-        let mut player = optimizer.player(self.kind)?;
+        let mut player = optimizer.player(self.form)?;
         (player.cursor, player.evaluations) = (self.cursor, self.evaluations);
         // The user may write the gradient at the centre at any time.
         let pause = loop {
@@ -131,19 +132,19 @@ impl<'a> ManualStep<'a> {
     /// [`Error::UnfinishedStep`] if a probe of an event was not asked for, so that its gradient
     /// cannot have been written; [`Error::DeviceLost`]. Nothing has changed then.
     pub fn finish(self) -> Result<()> {
-        let Self { optimizer, kind, cursor, placed, probes, evaluations, .. } = self;
+        let Self { optimizer, form, cursor, placed, probes, evaluations, .. } = self;
         if placed < probes {
             return Err(Error::UnfinishedStep { placed, probes });
         }
         let mut encoder = optimizer.gpu.encoder("step");
-        let mut player = optimizer.player(kind)?;
+        let mut player = optimizer.player(form)?;
         (player.cursor, player.evaluations) = (cursor, evaluations);
         while !matches!(player.advance(&mut encoder, false)?, Pause::End) {}
         let evaluations = player.evaluations;
         optimizer.finish(&mut encoder);
         optimizer.gpu.submit("a step", encoder)?;
         optimizer.supplies_loss = false;
-        optimizer.advance_submitted(Recorded { kind, evaluations });
+        optimizer.advance_submitted(Recorded { form, evaluations });
         Ok(())
     }
 }

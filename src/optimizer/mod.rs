@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Timer};
 use crate::kernels::gpu_types::{STEP_SLOTS, STEP_STRIDE, Step};
 use crate::layout::Layout;
-use crate::objective::Objective;
-use crate::plan::{Plan, StepKind};
+use crate::objective::{Objective, StepInfo};
+use crate::plan::{Plan, RateMeasurement, StepForm, StepKind};
 use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, Buffers, State, Workspace, orientation};
 
@@ -33,6 +33,9 @@ use telemetry::Reader;
 /// Steps from one liveness check of the device to the next; recording and submitting alone do not show a lost
 /// device.
 const LIVENESS_CHECKS: u64 = 32;
+
+/// A step that only turns N.
+const ROTATION: StepForm = StepForm { kind: StepKind::Rotation, rate: RateMeasurement::None };
 
 /// Minimises an [`Objective`] on the GPU, sensing its curvature with a dimer.
 ///
@@ -50,13 +53,18 @@ pub struct Optimizer {
     pub(crate) plan: Plan,
     pub(crate) state: State,
     groups: BindGroups,
-    /// The pipelines of each kind of step, made when first needed.
-    compiled: [Option<Compiled>; 4],
+    /// The pipelines of each form of step, made when first needed.
+    compiled: [Option<Compiled>; StepForm::COUNT],
     plateau: Option<Plateau>,
     /// The hyperparameters of the next step.
     hyperparameters: Step,
     pub(crate) index: u64,
     pub(crate) gradient_evaluations: u64,
+    /// The learning rate before the factor; none from curvature.
+    fixed_rate: Option<f32>,
+    rate_factor: f64,
+    /// Whether the step before was the first of two on one minibatch.
+    in_pair: bool,
     supplies_loss: bool,
     telemetry: Reader,
     skips: Option<Skips>,
@@ -120,15 +128,19 @@ impl Optimizer {
             compiled: Default::default(),
             index: 0,
             gradient_evaluations: 0,
+            fixed_rate: None,
+            rate_factor: 1.0,
+            in_pair: false,
             supplies_loss: false,
             telemetry: Reader::default(),
             skips,
             timer: None,
             pending: PendingSteps::default(),
         };
-        let reached: Vec<StepKind> = optimizer.plan.reached().collect();
-        for kind in reached {
-            optimizer.compile(kind)?;
+        optimizer.fixed_rate = optimizer.plan.fixed_rate;
+        let reached: Vec<StepForm> = optimizer.plan.reached().collect();
+        for form in reached {
+            optimizer.compile(form)?;
         }
         if let Some(dimer) = optimizer.plan.dimer {
             let regions = optimizer.region_tensors();
@@ -146,8 +158,8 @@ impl Optimizer {
     /// not been submitted, or [`Error::DeviceLost`]. Nothing has changed then, and the step can be taken again.
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.gpu.encoder("step");
-        let kind = self.next_kind()?;
-        let recorded = self.record(&mut encoder, objective, kind)?;
+        let form = self.next_form()?;
+        let recorded = self.record(&mut encoder, objective, form)?;
         self.gpu.submit("a step", encoder)?;
         self.advance_submitted(recorded);
         Ok(())
@@ -167,18 +179,18 @@ impl Optimizer {
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
     ) -> Result<()> {
-        let kind = self.next_kind()?;
-        self.record_for_user(encoder, objective, kind)
+        let form = self.next_form()?;
+        self.record_for_user(encoder, objective, form)
     }
 
     fn record_for_user(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
-        kind: StepKind,
+        form: StepForm,
     ) -> Result<()> {
-        let recorded = self.record(encoder, objective, kind)?;
-        let step = self.pending.add(self.index, kind.turns());
+        let recorded = self.record(encoder, objective, form)?;
+        let step = self.pending.add(self.index, form.kind.turns());
         encoder.on_submitted_work_done(move || step.finish());
         self.advance(recorded);
         Ok(())
@@ -191,7 +203,7 @@ impl Optimizer {
     /// [`Error::Unsupported`] without a dimer; otherwise the same as for [`Optimizer::step`].
     pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.gpu.encoder("rotation");
-        let recorded = self.record(&mut encoder, objective, StepKind::Rotation)?;
+        let recorded = self.record(&mut encoder, objective, ROTATION)?;
         self.gpu.submit("a rotation", encoder)?;
         self.advance_submitted(recorded);
         Ok(())
@@ -207,7 +219,7 @@ impl Optimizer {
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
     ) -> Result<()> {
-        self.record_for_user(encoder, objective, StepKind::Rotation)
+        self.record_for_user(encoder, objective, ROTATION)
     }
 
     /// Begins a step without callbacks.
@@ -226,9 +238,9 @@ impl Optimizer {
                 instead: "set `dimer.difference` to Forward or Central",
             });
         }
-        let kind = self.next_kind()?;
+        let form = self.next_form()?;
         self.prepare()?;
-        Ok(ManualStep::new(self, kind))
+        Ok(ManualStep::new(self, form))
     }
 
     /// Evaluates the objective at θ twice and, if there is a dimer, also as a probe at θ and at the probe of
@@ -283,20 +295,20 @@ impl Optimizer {
         }
     }
 
-    /// Makes the pipelines of a kind of step, if it has none yet.
-    fn compile(&mut self, kind: StepKind) -> Result<()> {
-        let program = self.plan.program(kind).ok_or_else(|| Error::no_dimer("a rotation"))?;
-        let place = &mut self.compiled[kind as usize];
+    /// Makes the pipelines of a form of step, if it has none yet.
+    fn compile(&mut self, form: StepForm) -> Result<()> {
+        let program = self.plan.program(form).ok_or_else(|| Error::no_dimer("a rotation"))?;
+        let place = &mut self.compiled[form.index()];
         if place.is_none() {
             *place = Some(Compiled::new(&self.gpu, &self.plan, program)?);
         }
         Ok(())
     }
 
-    /// Plays a step of `kind` from its beginning.
-    fn player(&self, kind: StepKind) -> Result<Player<'_>> {
-        let program = self.plan.program(kind);
-        match program.zip(self.compiled[kind as usize].as_ref()) {
+    /// Plays a step of `form` from its beginning.
+    fn player(&self, form: StepForm) -> Result<Player<'_>> {
+        let program = self.plan.program(form);
+        match program.zip(self.compiled[form.index()].as_ref()) {
             Some((program, compiled)) => Ok(Player::new(self.context(), program, compiled)),
             None => Err(Error::no_dimer("a rotation")),
         }
@@ -308,21 +320,30 @@ impl Optimizer {
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
-        kind: StepKind,
+        form: StepForm,
     ) -> Result<Recorded> {
-        self.compile(kind)?;
+        self.compile(form)?;
         self.prepare()?;
-        objective.begin_step(self.index)?;
-        let mut player = self.player(kind)?;
+        let repeats_minibatch = self.plan.repeats_minibatch(form);
+        objective.begin_step(StepInfo { index: self.index, repeats_minibatch })?;
+        let mut player = self.player(form)?;
         player.play(encoder, objective)?;
         let evaluations = player.evaluations;
         self.finish(encoder);
         self.supplies_loss = objective.supplies_loss();
-        Ok(Recorded { kind, evaluations })
+        Ok(Recorded { form, evaluations })
     }
 
-    /// What the next step does with the dimer.
-    fn next_kind(&mut self) -> Result<StepKind> {
+    /// Whether the next step has to use the minibatch of the last step again; only with
+    /// [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch). For training loops that choose the
+    /// minibatch before they step; an objective is told by [`Objective::begin_step`].
+    pub fn repeats_minibatch(&self) -> bool {
+        let rate = self.plan.events.measurement(self.index, self.in_pair);
+        self.plan.repeats_minibatch(StepForm { rate, ..StepForm::default() })
+    }
+
+    /// What the next step does.
+    fn next_form(&mut self) -> Result<StepForm> {
         let event = match (self.plan.events.is_event(self.index), &mut self.plateau) {
             (None, Some(plateau)) => {
                 let steps = StepsBefore { index: self.index, pending: &self.pending };
@@ -330,7 +351,10 @@ impl Optimizer {
             }
             (event, _) => event.unwrap_or(false),
         };
-        Ok(self.plan.events.kind(event, self.pending.turned()))
+        Ok(StepForm {
+            kind: self.plan.events.kind(event, self.pending.turned()),
+            rate: self.plan.events.measurement(self.index, self.in_pair),
+        })
     }
 
     /// Hands over the hyperparameters of the next step.
@@ -371,12 +395,13 @@ impl Optimizer {
     fn advance(&mut self, recorded: Recorded) {
         self.index += 1;
         self.gradient_evaluations += u64::from(recorded.evaluations);
+        self.in_pair = recorded.form.rate == RateMeasurement::FirstHalf;
     }
 
     /// The same for a step that is submitted already.
     fn advance_submitted(&mut self, recorded: Recorded) {
         self.advance(recorded);
-        if recorded.kind.turns() {
+        if recorded.form.kind.turns() {
             self.pending.set_turned(true);
         }
     }
@@ -393,6 +418,6 @@ impl Optimizer {
 /// What a recorded step was, and how many evaluations it has.
 #[derive(Clone, Copy)]
 struct Recorded {
-    kind: StepKind,
+    form: StepForm,
     evaluations: u32,
 }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::gpu::{Gpu, PendingRead};
 use crate::kernels::gpu_types::{
-    BY_ANGLE, BY_RESIDUAL, EVENT, RING, Record, SKIPPED, STOP_SHIFT, UNMEASURED,
+    BY_ANGLE, BY_RESIDUAL, EVENT, RATE_MEASURED, RING, Record, SKIPPED, STOP_SHIFT, UNMEASURED,
 };
 use crate::state::State;
 
@@ -51,6 +51,19 @@ pub struct Telemetry {
     /// By how much [`Displacement::Automatic`](crate::Displacement::Automatic) expects `curvature` to be off,
     /// in the same unit: |C(2ΔR) − C(ΔR)| and rounding; 0 with other displacements.
     pub difference_error: f32,
+    /// The learning rate of the step, per step: the base rate times the factor of the schedule.
+    pub learning_rate: f32,
+    /// That without the factor, as [`LearningRate::Curvature`](crate::LearningRate::Curvature) found it; with a fixed
+    /// rate the same as `learning_rate`.
+    pub base_learning_rate: f32,
+    /// Whether the step measured its learning rate.
+    pub rate_measured: bool,
+    /// g·u, the slope along the update u of the base optimizer in loss per unit of the learning rate, as last measured;
+    /// 0 before, and with a fixed rate. With a repeated minibatch, u is the update of the step before, decay
+    /// included.
+    pub update_slope: f32,
+    /// u·Hu, the curvature along that update, in loss per learning rate².
+    pub update_curvature: f32,
     /// Steps applied since the start.
     pub updates: u32,
     /// Steps skipped since the start.
@@ -118,6 +131,15 @@ impl Losses {
 }
 
 impl Telemetry {
+    /// The share of the slope along the update that a step of `learning_rate` takes away on its own minibatch,
+    /// learning_rate · u·Hu / (−g·u): 1 leads to the lowest point of the parabola, 2 as high as before. `None` in a
+    /// step that did not measure its rate, and where the update does not lead downhill.
+    pub fn slope_share(&self) -> Option<f32> {
+        let downhill = -self.update_slope;
+        let share = self.learning_rate * self.update_curvature / downhill;
+        (self.rate_measured && downhill > 0.0).then_some(share)
+    }
+
     pub(crate) fn new(step: u64, record: &Record, losses: Losses) -> Self {
         Self {
             step,
@@ -136,6 +158,11 @@ impl Telemetry {
             clip: record.clip,
             displacement: record.displacement,
             difference_error: record.difference_error,
+            learning_rate: record.learning_rate,
+            base_learning_rate: record.base_learning_rate,
+            rate_measured: record.status & RATE_MEASURED != 0,
+            update_slope: record.update_slope,
+            update_curvature: record.update_curvature,
             updates: record.updates,
             skipped_steps: record.skipped,
             consecutive_skips: record.streak,

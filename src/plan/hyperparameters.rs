@@ -4,8 +4,8 @@ use bytemuck::Zeroable;
 
 use super::Regions;
 use crate::config::{
-    Adam, Base, Config, Difference, Dimer, Displacement, Lion, Rate, RayleighRitz, Rotation, Scope,
-    Sophia, Translation,
+    Adam, Base, Config, Difference, Dimer, Displacement, LearningRate, Lion, Rate, RayleighRitz,
+    Rotation, Scope, Sophia, Translation,
 };
 use crate::kernels::gpu_types::{BLOCK, GroupEntry, Step, Tables};
 use crate::layout::Layout;
@@ -14,11 +14,20 @@ use crate::layout::Layout;
 pub(super) fn step(config: &Config, layout: &Layout, regions: Option<&Regions>) -> Step {
     let mut step = Step {
         tiles: layout.tiles() as u32,
-        learning_rate: config.learning_rate as f32,
         loss_scale: 1.0,
         gradient_scale: 1.0,
         ..Step::zeroed()
     };
+    match config.learning_rate {
+        LearningRate::Fixed(rate) => step.learning_rate = rate as f32,
+        LearningRate::Curvature(rate) => {
+            step.learning_rate = 1.0;
+            step.initial_rate = rate.initial as f32;
+            step.rate_scale = rate.scale as f32;
+            step.rate_displacement = rate.displacement as f32;
+            step.burn_in = rate.burn_in;
+        }
+    }
     step.max_gradient_norm = config.max_gradient_norm.unwrap_or(0.0) as f32;
     match config.base {
         Base::Sgd(sgd) => step.momentum = sgd.momentum as f32,

@@ -14,7 +14,10 @@ mod text;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use crate::config::{Base, Config, Difference, Dimer, Displacement, RayleighRitz, Scope, Storage};
+use crate::config::{
+    Base, Config, Difference, Dimer, Displacement, LearningRate, RateProbe, RayleighRitz, Scope,
+    Storage,
+};
 use crate::error::{Error, Result};
 use crate::gpu::{DeviceLimits, Tuning};
 use crate::kernels::bindings::{Bindings, Vector};
@@ -32,10 +35,11 @@ pub(crate) use regions::{Regions, check_workgroups, workgroups};
 pub(crate) use schedule::Events;
 
 /// What a step does with the dimer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StepKind {
     /// The step of the base optimizer alone.
+    #[default]
     Base,
     /// Corrects the gradient along the last N.
     Corrected,
@@ -55,6 +59,46 @@ impl StepKind {
     }
 }
 
+/// What a step does for a learning rate from curvature; see
+/// [`LearningRate::Curvature`](crate::LearningRate::Curvature).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RateMeasurement {
+    /// Nothing; with a fixed rate always.
+    #[default]
+    None,
+    /// It is the first of two steps on one minibatch.
+    FirstHalf,
+    /// It measures: by a probe of its own, or as the second of two steps on one minibatch.
+    Complete,
+}
+
+impl RateMeasurement {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::FirstHalf, Self::Complete];
+}
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StepForm {
+    pub kind: StepKind,
+    pub rate: RateMeasurement,
+}
+
+impl StepForm {
+    fn all() -> impl Iterator<Item = Self> {
+        let of = |kind| RateMeasurement::ALL.into_iter().map(move |rate| Self { kind, rate });
+        StepKind::ALL.into_iter().flat_map(of)
+    }
+
+    /// Its place among all.
+    pub(crate) fn index(self) -> usize {
+        self.kind as usize * RateMeasurement::ALL.len() + self.rate as usize
+    }
+
+    pub(crate) const COUNT: usize = StepKind::ALL.len() * RateMeasurement::ALL.len();
+}
+
 /// What an optimizer does in each kind of step, and what that costs; see
 /// [`Optimizer::plan`](crate::Optimizer::plan).
 ///
@@ -66,7 +110,8 @@ pub struct Plan {
     pub(crate) storage: Storage,
     base: BaseRule,
     pub(crate) events: Events,
-    programs: [Option<Program>; 4],
+    /// By [`StepForm::index`].
+    programs: Vec<Option<Program>>,
     pub(crate) check: Program,
     /// The ranges of the padded vector that one dispatch each covers.
     pub(crate) shards: Vec<Range<usize>>,
@@ -82,6 +127,10 @@ pub struct Plan {
     pub(crate) tables: Tables,
     /// None without a dimer.
     pub(crate) dimer: Option<DimerPlan>,
+    /// Of a learning rate from curvature.
+    pub(crate) rate_probe: Option<RateProbe>,
+    /// The learning rate as set, until the user sets another; none from curvature.
+    pub(crate) fixed_rate: Option<f32>,
     pub(crate) max_consecutive_skips: Option<u32>,
 }
 
@@ -102,6 +151,8 @@ pub(crate) struct DimerPlan {
 pub struct StepCost {
     /// The kind of step.
     pub kind: StepKind,
+    /// What it does for the learning rate.
+    pub rate: RateMeasurement,
     /// Gradients, and exact products, that the objective is asked for; with a stop, at most.
     pub evaluations: u32,
     /// Kernels that are dispatched; with more than one shard, each once a shard.
@@ -149,7 +200,7 @@ impl Plan {
             storage: config.storage,
             base: base_rule(config.base),
             events: Events::new(config),
-            programs: StepKind::ALL.map(|kind| step::program(config, kind)),
+            programs: StepForm::all().map(|form| step::program(config, form)).collect(),
             check: step::check(config),
             shards,
             workspace,
@@ -159,47 +210,64 @@ impl Plan {
             tables: hyperparameters::tables(config, layout),
             regions,
             dimer,
+            rate_probe: config.learning_rate.curvature().map(|settings| settings.probe),
+            fixed_rate: match config.learning_rate {
+                LearningRate::Fixed(rate) => Some(rate as f32),
+                LearningRate::Curvature(_) => None,
+            },
             max_consecutive_skips: config.max_consecutive_skips,
         };
         plan.check_limits(layout, tuning, limits)?;
         Ok(plan)
     }
 
-    /// The kinds of step that [`Optimizer::step`](crate::Optimizer::step) can come to; a rotation only comes
-    /// when it is asked for.
-    pub(crate) fn reached(&self) -> impl Iterator<Item = StepKind> + '_ {
-        StepKind::ALL.into_iter().filter(|&kind| self.events.reach(kind))
+    /// The steps that [`Optimizer::step`](crate::Optimizer::step) can come to; a rotation only comes when it is
+    /// asked for.
+    pub(crate) fn reached(&self) -> impl Iterator<Item = StepForm> + '_ {
+        StepForm::all().filter(|&form| self.events.reach(form))
     }
 
-    /// The program of a step of `kind`; none where the configuration has no such step.
-    pub(crate) fn program(&self, kind: StepKind) -> Option<&Program> {
-        self.programs[kind as usize].as_ref()
+    /// The program of a step; none where the configuration has no such step.
+    pub(crate) fn program(&self, form: StepForm) -> Option<&Program> {
+        self.programs[form.index()].as_ref()
+    }
+
+    /// Those of all steps that the configuration has.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = &Program> {
+        self.programs.iter().flatten()
+    }
+
+    /// Whether a step uses the minibatch of the step before again.
+    pub(crate) fn repeats_minibatch(&self, form: StepForm) -> bool {
+        let repeats = self.rate_probe == Some(RateProbe::RepeatedMinibatch);
+        repeats && form.rate == RateMeasurement::Complete
     }
 
     /// What the kernels of all programs bind.
     pub(crate) fn bindings(&self) -> BTreeSet<Bindings> {
-        let dispatches = self.programs.iter().flatten().flat_map(Program::dispatches);
+        let dispatches = self.programs().flat_map(Program::dispatches);
         dispatches.map(|dispatch| dispatch.kernel.bindings()).collect()
     }
 
     /// What a step of each kind costs that the configuration can come to.
     pub fn costs(&self) -> Vec<StepCost> {
-        let cost = |kind| {
-            let program = self.program(kind)?;
+        let cost = |form: StepForm| {
+            let program = self.program(form)?;
             Some(StepCost {
-                kind,
+                kind: form.kind,
+                rate: form.rate,
                 evaluations: program.evaluations(None),
                 dispatches: self.dispatches(program),
                 bytes_per_parameter: program.sum(|stage| stage.bytes(self.storage)),
             })
         };
-        let rotation = self.program(StepKind::Rotation).map(|_| StepKind::Rotation);
-        self.reached().chain(rotation).filter_map(cost).collect()
+        let rotation = StepForm { kind: StepKind::Rotation, ..StepForm::default() };
+        self.reached().chain([rotation]).filter_map(cost).collect()
     }
 
     /// Whether an event evaluates the centre, to which the loss belongs.
     pub(crate) fn events_have_centre(&self) -> bool {
-        let event = self.program(StepKind::Event);
+        let event = self.program(StepForm { kind: StepKind::Event, ..StepForm::default() });
         event.is_none_or(|event| event.evaluations(Some(Point::Centre)) > 0)
     }
 
@@ -218,7 +286,11 @@ impl Plan {
         let stored = self.storage.bytes();
         match vector {
             Vector::Params | Vector::Gradient => Some(wide),
-            Vector::Probe | Vector::ProbeGradient => self.dimer.map(|_| wide),
+            Vector::Probe => (self.dimer.is_some() || self.rate_probe.is_some()).then_some(wide),
+            Vector::ProbeGradient => {
+                let separate = self.rate_probe == Some(RateProbe::SeparateGradient);
+                (self.dimer.is_some() || separate).then_some(wide)
+            }
             Vector::Orientation => self.dimer.map(|_| stored),
             Vector::FirstMoment => (self.base.moments() > 0).then_some(stored),
             Vector::SecondMoment => (self.base.moments() > 1).then_some(stored),

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::StepKind;
-use crate::config::{Config, Correction, OnPlateau, Schedule};
+use super::{RateMeasurement, StepForm, StepKind};
+use crate::config::{Config, Correction, CurvatureRate, OnPlateau, RateProbe, Schedule};
 use crate::kernels::gpu_types::{Record, SKIPPED};
 
 /// Which steps are events, and which are corrected.
@@ -13,6 +13,8 @@ pub(crate) struct Events {
     /// `None` without a dimer.
     schedule: Option<Schedule>,
     correction: Correction,
+    /// `None` with a fixed learning rate.
+    rate: Option<CurvatureRate>,
 }
 
 impl Events {
@@ -21,6 +23,7 @@ impl Events {
         Self {
             schedule: dimer.map(|dimer| dimer.schedule),
             correction: dimer.map_or(Correction::EventsOnly, |dimer| dimer.correction),
+            rate: config.learning_rate.curvature(),
         }
     }
 
@@ -44,8 +47,41 @@ impl Events {
         }
     }
 
-    /// Whether there is a step of this kind.
-    pub(super) fn reach(&self, kind: StepKind) -> bool {
+    /// What step `index` does for the learning rate; `in_pair` says whether the step before was the first of two
+    /// on one minibatch.
+    pub(crate) fn measurement(&self, index: u64, in_pair: bool) -> RateMeasurement {
+        let Some(CurvatureRate { probe, interval, burn_in, .. }) = self.rate else {
+            return RateMeasurement::None;
+        };
+        let burn_in = u64::from(burn_in);
+        let is_due = index.is_multiple_of(u64::from(interval));
+        match probe {
+            RateProbe::SeparateGradient if is_due || index < burn_in => RateMeasurement::Complete,
+            RateProbe::RepeatedMinibatch if in_pair => RateMeasurement::Complete,
+            RateProbe::RepeatedMinibatch if is_due || index + 1 < burn_in => {
+                RateMeasurement::FirstHalf
+            }
+            _ => RateMeasurement::None,
+        }
+    }
+
+    /// Whether there is a step of this form.
+    pub(super) fn reach(&self, form: StepForm) -> bool {
+        let measured = match (self.rate, form.rate) {
+            (None, rate) => rate == RateMeasurement::None,
+            (Some(settings), RateMeasurement::None) => {
+                settings.interval
+                    > if settings.probe == RateProbe::RepeatedMinibatch { 2 } else { 1 }
+            }
+            (Some(settings), RateMeasurement::FirstHalf) => {
+                settings.probe == RateProbe::RepeatedMinibatch
+            }
+            (Some(_), RateMeasurement::Complete) => true,
+        };
+        measured && self.reach_kind(form.kind)
+    }
+
+    fn reach_kind(&self, kind: StepKind) -> bool {
         let always = matches!(self.schedule, Some(Schedule::Every(1)));
         match kind {
             StepKind::Base => !always,

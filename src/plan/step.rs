@@ -2,55 +2,118 @@
 //! leaves the parameters alone.
 
 use super::program::{Asks, Block, Cursor, Dispatch, Evaluate, Grid, Place, Program, Stage};
-use super::{StepKind, base_rule, displacement_rule};
+use super::{RateMeasurement, StepForm, StepKind, base_rule, displacement_rule};
 use crate::config::{
-    Config, Deterministic, Difference, Dimer, Displacement, RayleighRitz, Regime, Saves, Scope,
-    Translation,
+    Config, Deterministic, Difference, Dimer, Displacement, RateProbe, RayleighRitz, Regime, Saves,
+    Scope, Translation,
 };
 use crate::kernels::bindings::Vector;
 use crate::kernels::catalogue::Kernel;
-use crate::kernels::switches::{DisplacementRule, RotationRule, Switches, TranslationRule};
+use crate::kernels::switches::{
+    DisplacementRule, RateRule, RotationRule, Switches, TranslationRule,
+};
 use crate::kernels::traffic::{SLOT_HN, SLOT_HP, SLOT_HU, SLOT_N};
 use crate::objective::Point;
 
-/// The program of a step of `kind`; `None` if it needs a dimer and there is none.
-pub(super) fn program(config: &Config, kind: StepKind) -> Option<Program> {
+/// The program of a step; `None` if it needs a dimer or a rate from curvature and there is none.
+pub(super) fn program(config: &Config, form: StepForm) -> Option<Program> {
+    let probe = config.learning_rate.curvature().map(|settings| settings.probe);
+    match form.rate {
+        RateMeasurement::None => {}
+        _ if probe.is_none() || form.kind == StepKind::Rotation => return None,
+        RateMeasurement::FirstHalf if probe != Some(RateProbe::RepeatedMinibatch) => return None,
+        _ => {}
+    }
     let mut writer = Writer::default();
-    match (kind, &config.dimer) {
+    match (form.kind, &config.dimer) {
         (StepKind::Base, _) => {
-            writer.evaluate(Point::Centre, Vector::Gradient);
+            centre(&mut writer, config, form);
             writer.stages.push(Stage::TakeLoss);
-            base_update(&mut writer, config);
+            move_params(&mut writer, form, |writer| base_update(writer, config, form));
         }
         (StepKind::Corrected, Some(dimer)) => {
-            writer.evaluate(Point::Centre, Vector::Gradient);
+            centre(&mut writer, config, form);
             writer.stages.push(Stage::TakeLoss);
-            update(&mut writer, config, dimer, kind);
+            move_params(&mut writer, form, |writer| update(writer, config, dimer, form));
         }
         (StepKind::Event | StepKind::Rotation, Some(dimer)) => {
-            event(&mut writer, config, dimer, kind);
+            event(&mut writer, config, dimer, form);
         }
         (_, None) => return None,
     }
     Some(writer.finish())
 }
 
-/// The program by which an objective is checked: the gradient at θ twice, at a probe that is θ, and at a real
-/// one. Without a dimer, and with exact products, it ends with the first two.
+/// The gradient at the parameters, and with it the learning rate, if the step measures it.
+fn centre(writer: &mut Writer, config: &Config, form: StepForm) {
+    writer.evaluate(Point::Centre, Vector::Gradient);
+    let settings = config.learning_rate.curvature();
+    let Some(settings) = settings.filter(|_| form.rate == RateMeasurement::Complete) else {
+        return;
+    };
+    let repeated = settings.probe == RateProbe::RepeatedMinibatch;
+    if repeated {
+        writer.dispatch(Kernel::StepProducts, Grid::Tiles, Switches::default());
+    } else {
+        if config.max_gradient_norm.is_some() {
+            let sums = Switches { dimer: false, ..update_switches(config, form) };
+            writer.dispatch(Kernel::Gram, Grid::Tiles, sums);
+        }
+        place_rate_probe(writer, config);
+        writer.evaluate(Point::Probe, Vector::ProbeGradient);
+        writer.dispatch(Kernel::ProbeProducts, Grid::Tiles, Switches::default());
+    }
+    writer.dispatch(Kernel::MeasureRate, Grid::Once, Switches { repeated, ..Switches::default() });
+}
+
+/// Places the probe along the update.
+fn place_rate_probe(writer: &mut Writer, config: &Config) {
+    // Only a clip needs sums of the gradient.
+    let unguarded = config.max_gradient_norm.is_none();
+    let switches = Switches { base: base_rule(config.base), unguarded, ..Switches::default() };
+    writer.dispatch(Kernel::UpdateNorm, Grid::Tiles, switches);
+    writer.dispatch(Kernel::PlaceRateProbe, Grid::Tiles, switches);
+}
+
+/// The dispatches that move the parameters; the first of two steps on one minibatch keeps where they were, and
+/// its slope along what they moved.
+fn move_params(writer: &mut Writer, form: StepForm, update: impl FnOnce(&mut Writer)) {
+    let keeps = form.rate == RateMeasurement::FirstHalf;
+    if keeps {
+        let to = Place::Vector(Vector::Probe);
+        writer.stages.push(Stage::Copy { from: Vector::Params, to });
+    }
+    update(writer);
+    if keeps {
+        writer.dispatch(Kernel::StepProducts, Grid::Tiles, Switches::default());
+        writer.dispatch(Kernel::KeepSlope, Grid::Once, Switches::default());
+    }
+}
+
+/// The program by which an objective is checked: the gradient at θ twice, once more as a step that repeats the
+/// minibatch if there are such steps, at a probe that is θ, and at a real one. Without probes that are gradients it
+/// ends before those.
 pub(super) fn check(config: &Config) -> Program {
     let mut writer = Writer::default();
     writer.evaluate(Point::Centre, Vector::Gradient);
     writer.evaluate(Point::Centre, Vector::Gradient);
-    if let Some(dimer) = &config.dimer
-        && dimer.difference != Difference::Exact
-    {
+    let probe = config.learning_rate.curvature().map(|settings| settings.probe);
+    if probe == Some(RateProbe::RepeatedMinibatch) {
+        writer.evaluate(Point::Centre, Vector::Gradient);
+    }
+    let dimer = config.dimer.as_ref().filter(|dimer| dimer.difference != Difference::Exact);
+    if dimer.is_some() || probe == Some(RateProbe::SeparateGradient) {
         let to = Place::Vector(Vector::Probe);
         writer.stages.push(Stage::Copy { from: Vector::Params, to });
         writer.evaluate(Point::Probe, Vector::ProbeGradient);
-        if dimer.displacement == Displacement::Automatic {
-            far_probe(&mut writer, dimer);
-        } else {
-            displace(&mut writer, dimer);
+        match dimer {
+            Some(dimer) if dimer.displacement == Displacement::Automatic => {
+                far_probe(&mut writer, dimer);
+            }
+            Some(dimer) => displace(&mut writer, dimer),
+            None => {
+                place_rate_probe(&mut writer, &Config { max_gradient_norm: None, ..config.clone() })
+            }
         }
         writer.evaluate(Point::Probe, Vector::ProbeGradient);
     }
@@ -108,9 +171,9 @@ impl Writer {
 }
 
 /// An event: every evaluation, each probe placed before it, then the update or the rotation alone.
-fn event(writer: &mut Writer, config: &Config, dimer: &Dimer, kind: StepKind) {
-    if dimer.difference != Difference::Central {
-        writer.evaluate(Point::Centre, Vector::Gradient);
+fn event(writer: &mut Writer, config: &Config, dimer: &Dimer, form: StepForm) {
+    if dimer.difference != Difference::Central || form.rate == RateMeasurement::Complete {
+        centre(writer, config, form);
     }
     if dimer.displacement == Displacement::Automatic {
         far_probe(writer, dimer);
@@ -135,7 +198,7 @@ fn event(writer: &mut Writer, config: &Config, dimer: &Dimer, kind: StepKind) {
             }
         }
     }
-    update(writer, config, dimer, kind);
+    move_params(writer, form, |writer| update(writer, config, dimer, form));
 }
 
 /// The evaluations along one direction, whose probe has been placed: into `probe_gradient`, or with central
@@ -255,11 +318,11 @@ fn rayleigh_ritz(writer: &mut Writer, dimer: &Dimer, ritz: RayleighRitz) {
 }
 
 /// The step of the base optimizer alone.
-fn base_update(writer: &mut Writer, config: &Config) {
+fn base_update(writer: &mut Writer, config: &Config, form: StepForm) {
     let switches = Switches {
         unguarded: !config.measures_gradient(false),
         moves: true,
-        ..update_switches(config)
+        ..update_switches(config, form)
     };
     if !switches.unguarded {
         writer.dispatch(Kernel::Gram, Grid::Tiles, switches);
@@ -271,8 +334,8 @@ fn base_update(writer: &mut Writer, config: &Config) {
 }
 
 /// A step that uses N, or the rotation of one: two dispatches, or seven where there is more than one dimer.
-fn update(writer: &mut Writer, config: &Config, dimer: &Dimer, kind: StepKind) {
-    let (event, moves) = (kind != StepKind::Corrected, kind != StepKind::Rotation);
+fn update(writer: &mut Writer, config: &Config, dimer: &Dimer, form: StepForm) {
+    let (event, moves) = (form.kind != StepKind::Corrected, form.kind != StepKind::Rotation);
     let ritz = dimer.rotation.rayleigh_ritz().is_some();
     let rotation = match (event, ritz) {
         (false, _) => RotationRule::None,
@@ -296,7 +359,7 @@ fn update(writer: &mut Writer, config: &Config, dimer: &Dimer, kind: StepKind) {
             Translation::SaddleFree { .. } => TranslationRule::SaddleFree,
             Translation::Climb => TranslationRule::Climb,
         },
-        ..update_switches(config)
+        ..update_switches(config, form)
     };
     if dimer.scope != Scope::Global {
         writer.dispatch(Kernel::RegionGram, Grid::Pieces, switches);
@@ -319,12 +382,17 @@ fn update(writer: &mut Writer, config: &Config, dimer: &Dimer, kind: StepKind) {
 }
 
 /// What every update of a configuration has in common.
-fn update_switches(config: &Config) -> Switches {
+fn update_switches(config: &Config, form: StepForm) -> Switches {
     let automatic =
         config.dimer.as_ref().is_some_and(|dimer| dimer.displacement == Displacement::Automatic);
     let displacement =
         if automatic { DisplacementRule::Automatic } else { DisplacementRule::Absolute };
-    Switches { base: base_rule(config.base), displacement, ..Switches::default() }
+    let learning_rate = match (config.learning_rate.curvature(), form.rate) {
+        (None, _) => RateRule::Fixed,
+        (Some(_), RateMeasurement::Complete) => RateRule::Measured,
+        (Some(_), _) => RateRule::Curvature,
+    };
+    Switches { base: base_rule(config.base), displacement, learning_rate, ..Switches::default() }
 }
 
 fn probe_switches(dimer: &Dimer) -> Switches {

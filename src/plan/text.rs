@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::program::{Asks, Dispatch, Evaluate, Grid, Place, Program, Stage};
-use super::{Plan, StepKind};
+use super::{Plan, RateMeasurement, StepForm, StepKind};
 use crate::config::Storage;
 use crate::kernels::bindings::Vector;
 use crate::kernels::catalogue::Source;
@@ -20,21 +20,35 @@ impl fmt::Display for StepKind {
     }
 }
 
+impl fmt::Display for RateMeasurement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::None => "no measurement of the learning rate",
+            Self::FirstHalf => "the first of two steps on one minibatch",
+            Self::Complete => "a measurement of the learning rate",
+        })
+    }
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, cost) in self.costs().into_iter().enumerate() {
             if i > 0 {
                 writeln!(formatter)?;
             }
+            let form = StepForm { kind: cost.kind, rate: cost.rate };
+            write!(formatter, "{}", cost.kind)?;
+            if form.rate != RateMeasurement::None {
+                write!(formatter, ", {}", form.rate)?;
+            }
             writeln!(
                 formatter,
-                "{}: {}, {}, {} bytes per parameter",
-                cost.kind,
+                ": {}, {}, {} bytes per parameter",
                 counted(cost.evaluations, "evaluation", "evaluations"),
                 counted(cost.dispatches, "dispatch", "dispatches"),
                 cost.bytes_per_parameter
             )?;
-            if let Some(program) = self.program(cost.kind) {
+            if let Some(program) = self.program(form) {
                 self.write_program(formatter, program)?;
             }
         }

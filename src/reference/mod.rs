@@ -4,14 +4,17 @@
 //! save passes over memory. Vectors are packed, without padding.
 
 mod base;
+mod learning_rate;
 mod rayleigh_ritz;
 mod scope;
 mod translation;
 
 use crate::config::{
-    Config, Correction, Difference, Dimer, Displacement, Rate, Relative, Rotation, Schedule,
+    Config, Correction, Difference, Dimer, Displacement, LearningRate, Rate, Relative, Rotation,
+    Schedule,
 };
 use crate::layout::{Group, Layout};
+use crate::plan::RateMeasurement;
 
 pub use base::{bias_correction, clip_factor};
 pub use scope::sign;
@@ -40,8 +43,16 @@ pub struct Reference {
     pub first_moment: Vec<f64>,
     /// Second moment.
     pub second_moment: Vec<f64>,
-    /// Learning rate of the next step.
+    /// Learning rate of the next step; from curvature, that of the last.
     pub learning_rate: f64,
+    /// The factor of the schedule on a rate from curvature.
+    pub rate_factor: f64,
+    /// That rate without the factor.
+    pub base_learning_rate: f64,
+    /// g·u of the last measurement of the rate.
+    pub update_slope: f64,
+    /// u·Hu of the last measurement of the rate.
+    pub update_curvature: f64,
     /// Steps taken, skipped ones included.
     pub index: u64,
     /// Steps applied.
@@ -78,6 +89,7 @@ pub struct Reference {
     pub shift: f64,
     /// The factor on the bounds of that length.
     pub reach: f64,
+    first_half: Option<learning_rate::FirstHalf>,
     config: Config,
     /// The group of each element.
     groups: Vec<Group>,
@@ -95,7 +107,18 @@ impl Reference {
             orientation: orientation.to_vec(),
             first_moment: vec![0.0; params.len()],
             second_moment: vec![0.0; params.len()],
-            learning_rate: config.learning_rate,
+            learning_rate: match config.learning_rate {
+                LearningRate::Fixed(rate) => rate,
+                LearningRate::Curvature(_) => 0.0,
+            },
+            rate_factor: 1.0,
+            base_learning_rate: match config.learning_rate {
+                LearningRate::Fixed(rate) => rate,
+                LearningRate::Curvature(settings) => settings.initial,
+            },
+            update_slope: 0.0,
+            update_curvature: 0.0,
+            first_half: None,
             index: 0,
             updates: 0,
             skipped: 0,
@@ -134,6 +157,14 @@ impl Reference {
     /// Takes one step, as an event or not.
     pub fn step_as(&mut self, event: bool, mut gradient: impl FnMut(&[f64]) -> Vec<f64>) {
         let dimer = self.config.dimer.clone();
+        let mut before = self.clone();
+        before.first_half = None;
+        let rate = self.measurement();
+        let mut is_finite = true;
+        if self.centre_is_extra(event) {
+            let centre = gradient(&self.params);
+            is_finite &= self.measure_rate(&centre, &mut gradient);
+        }
         let g1 = match &dimer {
             Some(dimer) if event && dimer.difference == Difference::Central => {
                 let distance = self.distance(dimer);
@@ -143,14 +174,21 @@ impl Reference {
             }
             _ => gradient(&self.params),
         };
-        let before = self.clone();
+        if rate == RateMeasurement::Complete && !before.centre_is_extra(event) {
+            is_finite &= self.measure_rate(&g1, &mut gradient);
+        }
+        self.set_rate();
         if let Some(dimer) = dimer.as_ref().filter(|_| event) {
             self.rotate(dimer, &g1, &mut gradient);
         }
         let finite = |v: &[f64]| v.iter().all(|x| x.is_finite());
-        if !finite(&g1) || !finite(&self.orientation) {
+        if !is_finite || !finite(&g1) || !finite(&self.orientation) {
             let (index, skipped) = (before.index + 1, before.skipped + 1);
             *self = Self { index, skipped, projection: 0.0, shift: 0.0, ..before };
+            if rate == RateMeasurement::FirstHalf {
+                let params = self.params.clone();
+                self.keep_slope(&g1, &params);
+            }
             return;
         }
         self.index += 1;
@@ -167,10 +205,13 @@ impl Reference {
                     self.translate_regions(dimer, &g1, event, &before)
                 }
             }
-            _ => g1,
+            _ => g1.clone(),
         };
         let clipped: Vec<f64> = corrected.iter().map(|g| clip * g).collect();
         self.base_step(&clipped);
+        if rate == RateMeasurement::FirstHalf {
+            self.keep_slope(&g1, &before.params);
+        }
     }
 
     /// Whether an event has measured C.

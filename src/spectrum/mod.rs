@@ -119,7 +119,10 @@ impl<'a> Spectrum<'a> {
         let valid = std::mem::offset_of!(Results, valid) as u64;
         optimizer.gpu.queue().write_buffer(&self.results, valid, bytemuck::bytes_of(&1_u32));
         optimizer.prepare()?;
-        objective.begin_step(optimizer.index)?;
+        objective.begin_step(crate::objective::StepInfo {
+            index: optimizer.index,
+            repeats_minibatch: false,
+        })?;
         let mut encoder = optimizer.gpu.encoder("modes");
         let context = Context {
             gpu: &optimizer.gpu,

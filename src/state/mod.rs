@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::kernels::bindings::Vector;
 use crate::kernels::gpu_types::{
-    CALIBRATION_OFFSET, LATEST_OFFSET, OVERFLOWED_OFFSET, RECORD, RING, RING_OFFSET, RITZ_OFFSET,
-    RITZ_STOPPED, Record, STEP_SLOTS, STEP_STRIDE, Tables,
+    CALIBRATION_OFFSET, FIRST_RATE, LATEST_OFFSET, OVERFLOWED_OFFSET, RATE, RATE_OFFSET, RECORD,
+    RING, RING_OFFSET, RITZ_OFFSET, RITZ_STOPPED, Record, STEP_SLOTS, STEP_STRIDE, Tables,
 };
 use crate::layout::Layout;
 use crate::plan::Plan;
@@ -28,11 +28,12 @@ use crate::plan::Plan;
 pub struct Buffers {
     /// θ; the optimizer reads and writes it in place. Allocated if `None`.
     pub params: Option<GpuSlice>,
-    /// The probe θ + ΔR·N. Allocated if `None` and a dimer is configured.
+    /// The probe θ + ΔR·N. Allocated if `None` and a dimer or a learning rate from curvature is configured.
     pub probe: Option<GpuSlice>,
     /// g₁, written by the objective. Allocated if `None`.
     pub gradient: Option<GpuSlice>,
-    /// g₂, written by the objective. Allocated if `None` and a dimer is configured.
+    /// g₂, written by the objective. Allocated if `None` and a dimer is configured, or a learning rate from
+    /// curvature with [`RateProbe::SeparateGradient`](crate::RateProbe::SeparateGradient).
     pub probe_gradient: Option<GpuSlice>,
 }
 
@@ -83,8 +84,8 @@ impl State {
             Some(slice) => check_slice(gpu, what, slice, layout.bytes()),
             None => allocate(what, layout.bytes()),
         };
-        let of_dimer = |what, given: Option<GpuSlice>| match given {
-            None if plan.dimer.is_none() => Ok(None),
+        let if_used = |what, given: Option<GpuSlice>, vector| match given {
+            None if plan.width(vector).is_none() => Ok(None),
             given => always(what, given).map(Some),
         };
         let own = |what, vector| match plan.width(vector) {
@@ -109,9 +110,13 @@ impl State {
         let steps = u64::from(STEP_SLOTS) * STEP_STRIDE;
         let state = Self {
             params: always("params", buffers.params)?,
-            probe: of_dimer("probe", buffers.probe)?,
+            probe: if_used("probe", buffers.probe, Vector::Probe)?,
             gradient: always("gradient", buffers.gradient)?,
-            probe_gradient: of_dimer("probe_gradient", buffers.probe_gradient)?,
+            probe_gradient: if_used(
+                "probe_gradient",
+                buffers.probe_gradient,
+                Vector::ProbeGradient,
+            )?,
             orientation: own("orientation", Vector::Orientation)?,
             first_moment: own("first_moment", Vector::FirstMoment)?,
             second_moment: own("second_moment", Vector::SecondMoment)?,
@@ -174,6 +179,16 @@ impl State {
     /// Whether a step took a parameter beyond f32.
     pub(crate) fn overflowed(&self) -> GpuSlice {
         self.scalar(OVERFLOWED_OFFSET, 8)
+    }
+
+    /// What is found of the curvature along the update.
+    pub(crate) fn rate(&self) -> GpuSlice {
+        self.scalar(RATE_OFFSET, RATE)
+    }
+
+    /// The learning rate of the first of two steps on one minibatch; 0 where there is none.
+    pub(crate) fn first_rate(&self) -> GpuSlice {
+        self.scalar(RATE_OFFSET + FIRST_RATE, 4)
     }
 
     /// The state of the automatic displacement.

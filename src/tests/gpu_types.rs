@@ -7,13 +7,13 @@ use crate::kernels::catalogue::{Kernel, Source};
 use crate::kernels::choices::Choices;
 use crate::kernels::gpu_types::STEP_STRIDE;
 use crate::kernels::gpu_types::{
-    BLOCK, BY_ANGLE, BY_RESIDUAL, CALIBRATION_OFFSET, EVENT, Goal, GroupEntry, LATEST_OFFSET,
-    MAX_GROUPS, MAX_WORKGROUPS, PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH, Piece, RING, RITZ,
-    RITZ_STOPPED, Record, Region, Results, SKIPPED, STOP_SHIFT, Shard, Step, Tables, UNMEASURED,
-    WRITTEN,
+    BLOCK, BY_ANGLE, BY_RESIDUAL, CALIBRATION_OFFSET, EVENT, FIRST_RATE, Goal, GroupEntry,
+    LATEST_OFFSET, MAX_GROUPS, MAX_WORKGROUPS, PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH, Piece, RATE,
+    RATE_MEASURED, RATE_OFFSET, RING, RITZ, RITZ_STOPPED, Record, Region, Results, SKIPPED,
+    STOP_SHIFT, Shard, Step, Tables, UNMEASURED, WRITTEN,
 };
 use crate::kernels::switches::{
-    BaseRule, DIFFERENCES, DisplacementRule, RotationRule, TranslationRule,
+    BaseRule, DIFFERENCES, DisplacementRule, RateRule, RotationRule, TranslationRule,
 };
 
 /// The module of `kernel` with everything that a configuration can have.
@@ -64,7 +64,7 @@ fn switches_match_the_host() {
             }
         )*};
     }
-    same!(BaseRule, RotationRule, TranslationRule, DisplacementRule);
+    same!(BaseRule, RotationRule, TranslationRule, DisplacementRule, RateRule);
     let differences = [Difference::Forward, Difference::Central, Difference::Exact];
     for (name, difference) in DIFFERENCES.iter().zip(differences) {
         assert_eq!(constant_in(&module, name), difference as u32, "{name}");
@@ -83,9 +83,12 @@ fn structs_match_the_host() {
     assert_eq!(size("Record"), size_of::<Record>());
     assert_eq!(size("Partial") as u64, PARTIAL);
     assert_eq!(size("Ritz") as u64, RITZ);
+    assert_eq!(size("RateState") as u64, RATE);
     let offset = |name: &str, field: &str| offset_in(&module, name, field);
     // What the host reads by its place.
     assert_eq!(u64::from(offset("Ritz", "stopped")), RITZ_STOPPED);
+    assert_eq!(u64::from(offset("RateState", "first_rate")), FIRST_RATE);
+    assert_eq!(u64::from(offset("Scalars", "rate")), RATE_OFFSET);
     assert_eq!(u64::from(offset("Scalars", "calibration")), CALIBRATION_OFFSET);
     assert_eq!(u64::from(offset("Scalars", "latest")), LATEST_OFFSET);
     assert_eq!(offset("Record", "streak") as usize, offset_of!(Record, streak));
@@ -102,6 +105,7 @@ fn structs_match_the_host() {
     assert_eq!(constant("SKIPPED"), SKIPPED);
     assert_eq!(constant("WRITTEN"), WRITTEN);
     assert_eq!(constant("UNMEASURED"), UNMEASURED);
+    assert_eq!(constant("RATE_MEASURED"), RATE_MEASURED);
     assert_eq!(constant("STOP_SHIFT"), STOP_SHIFT);
     assert_eq!(constant("BY_RESIDUAL"), BY_RESIDUAL);
     assert_eq!(constant("BY_ANGLE"), BY_ANGLE);

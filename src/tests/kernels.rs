@@ -7,7 +7,7 @@ use crate::kernels::catalogue::Kernel;
 use crate::kernels::gpu_types::{MAX_WORKGROUPS, PARTIALS_OFFSET, PIECE_WIDTH};
 use crate::layout::{MAX_ITERATIONS, MIN_TILE};
 use crate::plan::program::{Block, Dispatch, Program, Stage};
-use crate::plan::{Plan, StepKind, check_workgroups};
+use crate::plan::{Plan, StepForm, StepKind, check_workgroups};
 use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, Buffers, State, Workspace};
 use crate::{Config, Dimer, Displacement, Layout, Rate, Relative, Rotation};
@@ -54,7 +54,8 @@ impl Bench {
 
     /// Runs the dispatches of an event that `wanted` picks.
     fn run(&self, wanted: impl Fn(&Dispatch) -> bool) {
-        let event = self.plan.program(StepKind::Event).unwrap();
+        let event =
+            self.plan.program(StepForm { kind: StepKind::Event, ..StepForm::default() }).unwrap();
         let dispatches = event.dispatches().filter(|dispatch| wanted(dispatch));
         let stages: Vec<Stage> = dispatches.copied().map(Stage::Dispatch).collect();
         assert!(!stages.is_empty());

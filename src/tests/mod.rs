@@ -7,9 +7,9 @@ mod shaders;
 mod traffic;
 
 use crate::{
-    Base, Config, Correction, Deterministic, Difference, Dimer, Displacement, Gpu, Lion, OnPlateau,
-    Project, Rate, Regime, Rotation, SaddleFree, Saves, Schedule, Scope, Sgd, Sophia, Stop,
-    Storage, Translation,
+    Base, Config, Correction, CurvatureRate, Deterministic, Difference, Dimer, Displacement, Gpu,
+    LearningRate, Lion, OnPlateau, Project, Rate, RateProbe, Regime, Rotation, SaddleFree, Saves,
+    Schedule, Scope, Sgd, Sophia, Stop, Storage, Translation,
 };
 
 /// One device for all of these tests. Without an adapter a test fails and says what to install.
@@ -33,6 +33,7 @@ fn paper() -> Dimer {
 fn configurations() -> Vec<(&'static str, Config)> {
     let with = |dimer: Dimer| Config { dimer: Some(dimer), ..Config::default() };
     let alone = |base| Config { base, dimer: None, ..Config::default() };
+    let rate = |probe| LearningRate::Curvature(CurvatureRate { probe, ..CurvatureRate::default() });
     let rotation = |rotation| Dimer { rotation, ..Dimer::default() };
     let deterministic =
         |max_rotations, stop| Regime::Deterministic(Deterministic { max_rotations, stop });
@@ -44,6 +45,49 @@ fn configurations() -> Vec<(&'static str, Config)> {
         ("momentum", alone(MOMENTUM)),
         ("adamw", alone(Base::default())),
         ("adamw_unguarded", Config { skip_non_finite: false, ..alone(Base::default()) }),
+        (
+            "rate",
+            Config { learning_rate: rate(RateProbe::SeparateGradient), ..alone(Base::default()) },
+        ),
+        (
+            "rate_clipped_momentum",
+            Config {
+                learning_rate: rate(RateProbe::SeparateGradient),
+                max_gradient_norm: Some(1.0),
+                ..alone(MOMENTUM)
+            },
+        ),
+        (
+            "rate_unguarded_sgd",
+            Config {
+                learning_rate: rate(RateProbe::SeparateGradient),
+                skip_non_finite: false,
+                ..alone(Base::Sgd(Sgd::default()))
+            },
+        ),
+        (
+            "rate_repeated",
+            Config { learning_rate: rate(RateProbe::RepeatedMinibatch), ..alone(Base::default()) },
+        ),
+        (
+            "rate_repeated_bf16_dimer",
+            Config {
+                learning_rate: rate(RateProbe::RepeatedMinibatch),
+                storage: Storage::Bf16,
+                ..with(paper())
+            },
+        ),
+        (
+            "rate_central_per_tensor",
+            Config {
+                learning_rate: rate(RateProbe::SeparateGradient),
+                ..with(Dimer {
+                    scope: Scope::PerTensor,
+                    difference: Difference::Central,
+                    ..paper()
+                })
+            },
+        ),
         ("sophia", alone(Base::Sophia(Sophia::default()))),
         ("lion", alone(Base::Lion(Lion::default()))),
         ("default", Config::default()),

@@ -12,7 +12,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIter
 use crate::config::Storage;
 use crate::kernels::catalogue::{Kernel, SHARED, Source, builds_on};
 use crate::kernels::choices::Choices;
-use crate::kernels::switches::{BaseRule, Switch};
+use crate::kernels::switches::{BaseRule, RateRule, Switch};
 
 /// Everything that devices and configurations choose between.
 fn choices() -> Vec<Choices> {
@@ -40,6 +40,8 @@ fn settings(source: &Source, choices: Choices) -> Vec<PipelineConstants> {
                 .map(|(value, _)| value)
                 .collect(),
             (Switch::Slot, _) => vec![2],
+            // One after the other, below.
+            (Switch::LearningRate, _) => vec![0],
             (Switch::Rotation | Switch::Translation | Switch::Dimer, _) if !choices.dimer => {
                 vec![0]
             }
@@ -52,6 +54,13 @@ fn settings(source: &Source, choices: Choices) -> Vec<PipelineConstants> {
             constants
         };
         all = all.iter().flat_map(|it| values.iter().map(move |&value| with(it, value))).collect();
+    }
+    // Where the rate comes from touches no other switch, so each of the others' settings has one of its values.
+    if source.switches().contains(&Switch::LearningRate) {
+        let rates = RateRule::ALL.iter().cycle();
+        for (constants, &rate) in all.iter_mut().zip(rates) {
+            constants.insert(Switch::LearningRate.name().to_owned(), f64::from(rate as u32));
+        }
     }
     all
 }
@@ -148,13 +157,13 @@ fn unfused_shaders_are_valid() {
             found += 1;
         }
     }
-    assert_eq!(found, 14);
+    assert_eq!(found, 18);
 }
 
 /// A shader that the catalogue does not know is a shader that no test validates.
 #[test]
 fn every_shader_is_known() {
-    let folders = ["step", "probe", "lobpcg", "regions", "modes"];
+    let folders = ["step", "probe", "lobpcg", "regions", "modes", "rate"];
     let within = |folder: &str| {
         let folder = folder.to_owned();
         names(&folder).into_iter().map(move |name| format!("{folder}/{name}"))

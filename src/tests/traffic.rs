@@ -216,8 +216,7 @@ fn kernels_move_the_bytes_of_the_model() {
     for (name, config) in configurations() {
         let plan = plan(&config);
         let choices = plan.choices(gpu.tuning());
-        let programs = StepKind::ALL.into_iter().filter_map(|kind| plan.program(kind));
-        for dispatch in programs.chain([&plan.check]).flat_map(Program::dispatches) {
+        for dispatch in plan.programs().chain([&plan.check]).flat_map(Program::dispatches) {
             let Dispatch { kernel, switches, .. } = *dispatch;
             if known.insert((kernel, choices, switches)) {
                 let model = traffic::bytes(kernel, &switches, config.storage);

@@ -173,12 +173,12 @@ impl Chains<'_> {
         vec![self.axpy(Slot::Decay, &params.buffer, corrected)]
     }
 
-    fn copy(&self, x: &wgpu::Buffer, out: &wgpu::Buffer) -> Dispatch {
+    pub(super) fn copy(&self, x: &wgpu::Buffer, out: &wgpu::Buffer) -> Dispatch {
         let operands = Operands { x: Some(x), out: Some(out), ..Operands::default() };
         self.operations.dispatch(Operation::Copy, operands)
     }
 
-    fn axpy(&self, alpha: Slot, x: &wgpu::Buffer, out: &wgpu::Buffer) -> Dispatch {
+    pub(super) fn axpy(&self, alpha: Slot, x: &wgpu::Buffer, out: &wgpu::Buffer) -> Dispatch {
         let operands =
             Operands { x: Some(x), out: Some(out), alpha: alpha as u32, ..Operands::default() };
         self.operations.dispatch(Operation::Axpy, operands)
@@ -189,7 +189,7 @@ impl Chains<'_> {
         self.operations.dispatch(Operation::Scale, operands)
     }
 
-    fn dot(&self, x: &wgpu::Buffer, y: &wgpu::Buffer, result: Slot) -> Vec<Dispatch> {
+    pub(super) fn dot(&self, x: &wgpu::Buffer, y: &wgpu::Buffer, result: Slot) -> Vec<Dispatch> {
         let operands =
             Operands { x: Some(x), y: Some(y), result: result as u32, ..Operands::default() };
         [Operation::Dot, Operation::Sum]
@@ -197,7 +197,7 @@ impl Chains<'_> {
             .into()
     }
 
-    fn multiply_scalars(&self, left: Slot, right: Slot, result: Slot) -> Dispatch {
+    pub(super) fn multiply_scalars(&self, left: Slot, right: Slot, result: Slot) -> Dispatch {
         let operands = Operands {
             left: left as u32,
             right: right as u32,

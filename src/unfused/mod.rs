@@ -6,23 +6,25 @@
 //! every event or step, no clipping, no guard against non-finite gradients.
 
 mod chains;
+mod learning_rate;
 mod operations;
 #[cfg(test)]
 mod tests;
 
 use crate::config::{
-    Adam, Base, Config, Difference, Displacement, Lion, Project, Rate, Rotation, Schedule, Scope,
-    Sgd, Translation,
+    Adam, Base, Config, CurvatureRate, Difference, Displacement, LearningRate, Lion, Project, Rate,
+    RateProbe, Rotation, Schedule, Scope, Sgd, Translation,
 };
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::layout::{Group, Layout};
-use crate::objective::{Evaluation, Objective, Point};
-use crate::plan::{Events, StepKind};
+use crate::objective::{Evaluation, Objective, Point, StepInfo};
+use crate::plan::{Events, RateMeasurement, StepKind};
 use crate::reference::bias_correction;
 use crate::state::orientation;
 
 use chains::Chains;
+use learning_rate::RateChains;
 use operations::{Dispatch, Operations};
 
 /// Names the entries of the table of scalars.
@@ -44,7 +46,22 @@ enum Slot {
     RootCorrection,
     Epsilon,
     MinusStep,
+    RateFactor,
+    RateDisplacement,
+    // Those of the rule, from the slope on, follow each other.
+    Slope,
+    StepCurvature,
+    RateScale,
+    Shrink,
+    Growth,
+    Uphill,
+    KeepsSign,
+    Adopts,
     // Computed on the GPU.
+    BaseRate,
+    LearningRate,
+    UpdateNorm,
+    Reach,
     Curvature,
     MinusCurvature,
     Squares,
@@ -54,7 +71,7 @@ enum Slot {
 }
 
 /// Number of slots that the host writes.
-const CONSTANTS: usize = Slot::Curvature as usize;
+const CONSTANTS: usize = Slot::BaseRate as usize;
 const SLOTS: u64 = Slot::Correction as u64 + 1;
 
 /// The unfused twin of [`Optimizer`](crate::Optimizer).
@@ -71,12 +88,17 @@ pub struct UnfusedOptimizer {
     correct: Vec<Dispatch>,
     keep_gradient: Vec<Dispatch>,
     base: Vec<Dispatch>,
+    /// Of a learning rate from curvature.
+    rate: Option<RateChains>,
     index: u64,
+    rate_factor: f64,
+    /// Whether the step before was the first of two on one minibatch.
+    in_pair: bool,
     /// Whether an event has been recorded.
     turned: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Vectors {
     params: GpuSlice,
     probe: GpuSlice,
@@ -136,6 +158,14 @@ impl UnfusedOptimizer {
         }
         let operations = Operations::new(gpu, &slots, (layout.padded_len() / 4) as u32)?;
         let chains = Chains { operations: &operations, vectors: &buffers };
+        let rate = match config.learning_rate {
+            LearningRate::Fixed(_) => None,
+            LearningRate::Curvature(CurvatureRate { probe, initial, .. }) => {
+                let offset = 4 * Slot::BaseRate as u64;
+                gpu.queue().write_buffer(&slots, offset, bytemuck::bytes_of(&(initial as f32)));
+                Some(RateChains::new(gpu, &layout, &config, probe, &operations, &buffers)?)
+            }
+        };
         Ok(Self {
             gpu: gpu.clone(),
             events: Events::new(&config),
@@ -144,11 +174,14 @@ impl UnfusedOptimizer {
             correct: chains.correct(),
             keep_gradient: chains.keep_gradient(),
             base: chains.base(&config),
+            rate,
             layout,
             config,
             buffers,
             slots,
             index: 0,
+            rate_factor: 1.0,
+            in_pair: false,
             turned: false,
         })
     }
@@ -159,17 +192,27 @@ impl UnfusedOptimizer {
     /// The same as for [`Optimizer::step`](crate::Optimizer::step).
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let kind = self.events.kind(self.events.is_event(self.index).unwrap_or(false), self.turned);
-        let mut encoder = self.begin(objective, kind)?;
+        let measurement = self.events.measurement(self.index, self.in_pair);
+        let mut encoder = self.begin(objective, kind, measurement)?;
         if kind == StepKind::Event {
             encode(&mut encoder, &self.rotate);
         }
         let gradient = if kind == StepKind::Base { &self.keep_gradient } else { &self.correct };
         encode(&mut encoder, gradient);
         encode(&mut encoder, &self.base);
+        if let Some(rate) = &self.rate {
+            encode(&mut encoder, rate.after_step(measurement));
+        }
         self.gpu.submit("an unfused step", encoder)?;
         self.index += 1;
+        self.in_pair = measurement == RateMeasurement::FirstHalf;
         self.turned |= kind == StepKind::Event;
         Ok(())
+    }
+
+    /// Like [`Optimizer::set_rate_factor`](crate::Optimizer::set_rate_factor), with no check.
+    pub fn set_rate_factor(&mut self, factor: f64) {
+        self.rate_factor = factor;
     }
 
     /// Like [`Optimizer::rotate`](crate::Optimizer::rotate).
@@ -177,10 +220,11 @@ impl UnfusedOptimizer {
     /// # Errors
     /// The same as for [`Optimizer::rotate`](crate::Optimizer::rotate).
     pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        let mut encoder = self.begin(objective, StepKind::Event)?;
+        let mut encoder = self.begin(objective, StepKind::Event, RateMeasurement::None)?;
         encode(&mut encoder, &self.rotate);
         self.gpu.submit("an unfused rotation", encoder)?;
         self.index += 1;
+        self.in_pair = false;
         self.turned = true;
         Ok(())
     }
@@ -221,17 +265,31 @@ impl UnfusedOptimizer {
         Ok(self.layout.unpad(&bytemuck::pod_collect_to_vec(&bytes)))
     }
 
-    /// Both evaluations that `kind` needs.
+    /// The evaluations that the step needs, and the learning rate.
     fn begin(
         &mut self,
         objective: &mut (impl Objective + ?Sized),
         kind: StepKind,
+        measurement: RateMeasurement,
     ) -> Result<wgpu::CommandEncoder> {
         let constants = self.constants().map(|value| value as f32);
-        self.gpu.queue().write_buffer(&self.slots, 0, bytemuck::cast_slice(&constants));
+        // The slope and the curvature are the GPU's.
+        let (fixed, rule) = constants.split_at(Slot::Slope as usize);
+        let rule_offset = 4 * Slot::RateScale as u64;
+        let queue = self.gpu.queue();
+        queue.write_buffer(&self.slots, 0, bytemuck::cast_slice(fixed));
+        queue.write_buffer(&self.slots, rule_offset, bytemuck::cast_slice(&rule[2..]));
         let mut encoder = self.gpu.encoder("unfused step");
-        objective.begin_step(self.index)?;
+        objective.begin_step(StepInfo { index: self.index, repeats_minibatch: self.in_pair })?;
         objective.gradient(self.evaluation(&mut encoder, Point::Centre))?;
+        if let Some(rate) = &self.rate {
+            let before_probe = rate.before_probe(measurement);
+            if !before_probe.is_empty() {
+                encode(&mut encoder, before_probe);
+                objective.gradient(self.evaluation(&mut encoder, Point::Probe))?;
+            }
+            rate.before_step(measurement).iter().for_each(|chain| encode(&mut encoder, chain));
+        }
         if kind == StepKind::Event {
             encode(&mut encoder, &self.displace);
             objective.gradient(self.evaluation(&mut encoder, Point::Probe))?;
@@ -255,7 +313,12 @@ impl UnfusedOptimizer {
 
     /// The slots that the host writes, in the order of [`Slot`].
     fn constants(&self) -> [f64; CONSTANTS] {
-        let Config { learning_rate, weight_decay, .. } = self.config;
+        let weight_decay = self.config.weight_decay;
+        // From curvature, the GPU multiplies by the rate.
+        let learning_rate = match self.config.learning_rate {
+            LearningRate::Fixed(rate) => rate * self.rate_factor,
+            LearningRate::Curvature(_) => 1.0,
+        };
         let mut constants = [0.0; CONSTANTS];
         let mut set = |slot: Slot, value: f64| constants[slot as usize] = value;
         set(Slot::One, 1.0);
@@ -263,6 +326,20 @@ impl UnfusedOptimizer {
         set(Slot::Decay, weight_decay);
         set(Slot::Keep, 1.0 - learning_rate * weight_decay);
         set(Slot::MinusStep, -learning_rate);
+        if let LearningRate::Curvature(rate) = self.config.learning_rate {
+            let (shrink, growth, uphill, keeps_sign) = match rate.probe {
+                RateProbe::SeparateGradient => (0.1, 2.0, 0.5, 0.0),
+                RateProbe::RepeatedMinibatch => (1.0 / 3.0, 3.0, 1.0 / 3.0, 1.0),
+            };
+            set(Slot::RateFactor, self.rate_factor);
+            set(Slot::RateDisplacement, rate.displacement);
+            set(Slot::RateScale, rate.scale);
+            set(Slot::Shrink, shrink);
+            set(Slot::Growth, growth);
+            set(Slot::Uphill, uphill);
+            set(Slot::KeepsSign, keeps_sign);
+            set(Slot::Adopts, f64::from(u8::from(self.index < rate.burn_in.into())));
+        }
         match self.config.base {
             Base::Sgd(Sgd { momentum, .. }) => set(Slot::Momentum, momentum),
             Base::Lion(Lion { beta1, beta2 }) => {

@@ -38,6 +38,10 @@ operations! {
     Sum "sum",
     MultiplyScalars "multiply_scalars",
     InverseSqrtScalar "inverse_sqrt_scalar",
+    SqrtScalar "sqrt_scalar",
+    AddScalars "add_scalars",
+    DivideScalars "divide_scalars",
+    LearningRate "learning_rate",
 }
 
 /// What an operation binds.
@@ -139,7 +143,13 @@ impl Operations {
     pub(crate) fn dispatch(&self, operation: Operation, operands: Operands<'_>) -> Dispatch {
         let wide = self.vectors.div_ceil(WORKGROUP_SIZE).min(MAX_WORKGROUPS);
         let workgroups = match operation {
-            Operation::Sum | Operation::MultiplyScalars | Operation::InverseSqrtScalar => 1,
+            Operation::Sum
+            | Operation::MultiplyScalars
+            | Operation::InverseSqrtScalar
+            | Operation::SqrtScalar
+            | Operation::AddScalars
+            | Operation::DivideScalars
+            | Operation::LearningRate => 1,
             _ => wide,
         };
         let op = Op {

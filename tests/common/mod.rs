@@ -55,9 +55,12 @@ pub fn gpu_with(limits: impl FnOnce(wgpu::Limits) -> wgpu::Limits) -> Gpu {
     Gpu::wrap(device, queue).unwrap()
 }
 
-/// A device whose bindings hold 128 KiB.
+/// Bytes of a binding of [`small_gpu`]: hardly more than its scalars take.
+pub const SMALL_BINDING: u64 = 160 * 1024;
+
+/// A device whose bindings are small, so that longer vectors are sharded.
 pub fn small_gpu() -> Gpu {
-    gpu_with(|limits| wgpu::Limits { max_storage_buffer_binding_size: 128 * 1024, ..limits })
+    gpu_with(|limits| wgpu::Limits { max_storage_buffer_binding_size: SMALL_BINDING, ..limits })
 }
 
 /// A generator whose seed is printed, so that a failure can be run again.

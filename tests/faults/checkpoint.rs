@@ -7,14 +7,19 @@ use std::time::{Duration, Instant};
 use crate::common::checkpoints::*;
 use crate::common::*;
 use dimer::{
-    Config, Correction, Difference, Dimer, Displacement, Error, OnPlateau, Project, Rate, Regime,
-    Rotation, Schedule, Scope, Translation,
+    Config, Correction, Difference, Dimer, Displacement, Error, LearningRate, OnPlateau, Project,
+    Rate, Regime, Rotation, Schedule, Scope, Translation,
 };
 use rand::RngExt;
 
 fn configs() -> Vec<Config> {
     let dimer = || Dimer { schedule: Schedule::Every(3), ..Dimer::default() };
-    let with = |base, dimer| Config { base, dimer, learning_rate: 1e-2, ..Config::default() };
+    let with = |base, dimer| Config {
+        base,
+        dimer,
+        learning_rate: LearningRate::Fixed(1e-2),
+        ..Config::default()
+    };
     let automatic = Rotation::Gradient { rate: Rate::Automatic };
     let mut configs: Vec<Config> = BASES.iter().map(|&base| with(base, Some(dimer()))).collect();
     configs.extend(BASES.map(|base| with(base, None)));

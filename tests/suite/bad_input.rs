@@ -3,8 +3,8 @@
 use crate::common::*;
 use dimer::{
     Adam, Base, Buffers, Config, Dimer, Displacement, Error, Evaluation, Gpu, GpuSlice, Group,
-    HostObjective, Layout, Objective, Optimizer, Point, Project, Rate, Regime, Relative, Rotation,
-    SaddleFree, Schedule, Scope, Sgd, Translation,
+    HostObjective, Layout, LearningRate, Objective, Optimizer, Point, Project, Rate, Regime,
+    Relative, Rotation, SaddleFree, Schedule, Scope, Sgd, Translation,
 };
 
 #[test]
@@ -72,7 +72,10 @@ fn bad_hyperparameters() {
     for bad in [f64::NAN, f64::INFINITY, -1.0, 1e39] {
         let default = Dimer::default;
         let mut cases = vec![
-            ("learning_rate", Config { learning_rate: bad, ..Config::default() }),
+            (
+                "learning_rate",
+                Config { learning_rate: LearningRate::Fixed(bad), ..Config::default() },
+            ),
             ("weight_decay", Config { weight_decay: bad, ..Config::default() }),
             ("max_gradient_norm", Config { max_gradient_norm: Some(bad), ..Config::default() }),
             ("base.momentum", base(sgd(bad))),

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use crate::common::checkpoints::*;
 use crate::common::*;
-use dimer::{Adam, Base, Config, Dimer, Error, Group, Layout, OnPlateau, Optimizer, Schedule};
+use dimer::{
+    Adam, Base, Config, Dimer, Error, Group, Layout, LearningRate, OnPlateau, Optimizer, Schedule,
+};
 use rand::RngExt;
 
 /// The tensors are named and shaped by the layout, as Python's safetensors would see them.
@@ -188,7 +190,7 @@ fn impossible_progress_is_an_error() {
     let scratch = Scratch::new();
     let schedule = Schedule::OnPlateau(OnPlateau { shortest: 4, longest: 12, share: 0.5 });
     let dimer = Some(Dimer { schedule, ..Dimer::default() });
-    let config = Config { dimer, learning_rate: 1.0, ..Config::default() };
+    let config = Config { dimer, learning_rate: LearningRate::Fixed(1.0), ..Config::default() };
     let mut optimizer = make(&config, 0.3);
     for _ in 0..9 {
         optimizer.step(&mut objective()).unwrap();

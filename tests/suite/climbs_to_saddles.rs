@@ -6,14 +6,14 @@ use crate::surfaces::{Surface, lennard_jones, muller_brown};
 use dimer::reference::Reference;
 use dimer::{
     Base, Config, Correction, Difference, Dimer, Displacement, Error, HostObjective, Layout,
-    Optimizer, Regime, Rotation, Schedule, Sgd, Translation,
+    LearningRate, Optimizer, Regime, Rotation, Schedule, Sgd, Translation,
 };
 
 /// Steps of at most 0.02, below 2/λmax of the surface.
 fn config() -> Config {
     Config {
         base: SGD,
-        learning_rate: 4e-4,
+        learning_rate: LearningRate::Fixed(4e-4),
         weight_decay: 0.0,
         max_gradient_norm: Some(50.0),
         dimer: Some(Dimer {
@@ -103,7 +103,7 @@ fn straightens_a_cluster_of_three() {
     let config = Config {
         // The bend is a hundred times softer than the bonds.
         base: Base::Sgd(Sgd { momentum: 0.9, nesterov: false }),
-        learning_rate: 4e-3,
+        learning_rate: LearningRate::Fixed(4e-3),
         max_gradient_norm: Some(1.0),
         dimer: Some(dimer),
         ..config()

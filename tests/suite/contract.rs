@@ -3,8 +3,8 @@
 
 use crate::common::*;
 use dimer::{
-    Config, Difference, Dimer, Displacement, Error, Evaluation, Objective, Optimizer, Point, Rate,
-    Regime, Rotation, Schedule, Scope, Storage,
+    Config, Difference, Dimer, Displacement, Error, Evaluation, LearningRate, Objective, Optimizer,
+    Point, Rate, Regime, Rotation, Schedule, Scope, Storage,
 };
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -180,7 +180,11 @@ fn honest_objectives_pass_and_nothing_changes() {
         },
     ];
     let mut configs: Vec<Config> = dimers
-        .map(|dimer| Config { dimer: Some(dimer), learning_rate: 0.02, ..Config::default() })
+        .map(|dimer| Config {
+            dimer: Some(dimer),
+            learning_rate: LearningRate::Fixed(0.02),
+            ..Config::default()
+        })
         .into();
     configs.push(Config { storage: Storage::Bf16, ..configs[0].clone() });
     for config in configs {

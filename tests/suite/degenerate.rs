@@ -5,8 +5,8 @@
 use crate::common::*;
 use dimer::{
     Base, Config, Correction, Deterministic, Difference, Dimer, Displacement, HostObjective,
-    Layout, Objective, Optimizer, Rate, Regime, Rotation, Saves, Schedule, Scope, Stop,
-    Translation,
+    Layout, LearningRate, Objective, Optimizer, Rate, Regime, Rotation, Saves, Schedule, Scope,
+    Stop, Translation,
 };
 
 /// Lengths, each with another base optimizer.
@@ -58,7 +58,7 @@ fn dimers() -> Vec<Dimer> {
 fn run(dimer: &Dimer, len: usize, slope: f32, h: f32, base: Base) -> Optimizer {
     let config = Config {
         base,
-        learning_rate: 1e-3,
+        learning_rate: LearningRate::Fixed(1e-3),
         weight_decay: 0.0,
         dimer: Some(Dimer { correction: Correction::EveryStep, ..dimer.clone() }),
         ..Config::default()
@@ -168,8 +168,11 @@ fn an_exact_eigenvector() {
 fn flat_directions() {
     let h: Vec<f32> = (0..70).map(|i| if i % 3 == 0 { 0.0 } else { 1.0 }).collect();
     for dimer in dimers() {
-        let config =
-            Config { learning_rate: 1e-3, dimer: Some(dimer.clone()), ..Config::default() };
+        let config = Config {
+            learning_rate: LearningRate::Fixed(1e-3),
+            dimer: Some(dimer.clone()),
+            ..Config::default()
+        };
         let mut optimizer = flat(config, &[0.5; 70]);
         let mut objective = diagonal(h.clone(), 0.25);
         for _ in 0..40 {

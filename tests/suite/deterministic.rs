@@ -97,7 +97,7 @@ fn a_closed_gate_is_the_base_optimizer() {
 #[test]
 fn shards_do_not_change_the_bits() {
     let gpu = small_gpu();
-    assert_eq!(gpu.device().limits().max_storage_buffer_binding_size, 128 * 1024);
+    assert_eq!(gpu.device().limits().max_storage_buffer_binding_size, SMALL_BINDING);
     for base in BASES {
         let config = Config { base, ..every_feature() };
         // 80 KiB fit into one binding; three times the length needs two.

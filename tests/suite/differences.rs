@@ -6,7 +6,8 @@ use crate::matrix::Matrix;
 use dimer::reference::{self, Reference};
 use dimer::{
     Config, Correction, Difference, Dimer, Displacement, Error, Evaluation, HessianProduct,
-    HostObjective, Layout, Objective, Optimizer, Point, Rate, Regime, Rotation, Schedule,
+    HostObjective, Layout, LearningRate, Objective, Optimizer, Point, Rate, Regime, Rotation,
+    Schedule,
 };
 
 const LEN: usize = 130;
@@ -80,7 +81,11 @@ fn match_the_reference() {
     for (rotation, directions) in rotations() {
         for difference in DIFFERENCES {
             let dimer = dimer(rotation, difference);
-            let config = Config { learning_rate: 1e-4, dimer: Some(dimer), ..Config::default() };
+            let config = Config {
+                learning_rate: LearningRate::Fixed(1e-4),
+                dimer: Some(dimer),
+                ..Config::default()
+            };
             let mut optimizer = flat(config.clone(), &start);
             let orientation = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
             let mut reference = Reference::new(&layout, config, &wide(&start), &orientation);

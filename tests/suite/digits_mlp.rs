@@ -3,7 +3,7 @@
 use crate::common::*;
 use crate::data::{CLASSES, Images, PIXELS};
 use crate::{data, network};
-use dimer::{Config, Dimer, Optimizer};
+use dimer::{Config, Dimer, LearningRate, Optimizer};
 use rand::RngExt;
 
 const BATCH: usize = 128;
@@ -53,7 +53,8 @@ fn first_minibatch(train: &Images) -> Images {
 fn gradient_matches_f64() {
     let (train, _) = data::load();
     let params = network::initial_params(5);
-    let config = Config { dimer: None, learning_rate: 0.0, ..Config::default() };
+    let config =
+        Config { dimer: None, learning_rate: LearningRate::Fixed(0.0), ..Config::default() };
     let layout = network::layout().unwrap();
     let mut optimizer = Optimizer::new(&gpu(), layout.clone(), config, &params).unwrap();
     let mut training = network::Training::new(&optimizer, &train, BATCH, 5);
@@ -89,7 +90,8 @@ fn both_optimizers_reach_96_percent() {
     for seed in 0..2 {
         for dimer in [None, Some(Dimer { seed, ..Dimer::default() })] {
             let name = if dimer.is_some() { "DEO-AdamW" } else { "AdamW" };
-            let config = Config { learning_rate: 3e-3, dimer, ..Config::default() };
+            let config =
+                Config { learning_rate: LearningRate::Fixed(3e-3), dimer, ..Config::default() };
             let (layout, params) = (network::layout().unwrap(), network::initial_params(seed));
             let mut optimizer = Optimizer::new(&gpu(), layout, config, &params).unwrap();
             let mut training = network::Training::new(&optimizer, &train, BATCH, seed);

@@ -4,8 +4,8 @@
 use crate::common::checkpoints::*;
 use crate::common::*;
 use dimer::{
-    Base, Config, Correction, Dimer, Error, Group, HostObjective, Layout, Objective, OnPlateau,
-    Optimizer, Rate, Rotation, Schedule, Scope, Sgd, Storage,
+    Base, Config, Correction, Dimer, Error, Group, HostObjective, Layout, LearningRate, Objective,
+    OnPlateau, Optimizer, Rate, Rotation, Schedule, Scope, Sgd, Storage,
 };
 
 fn dimer() -> Dimer {
@@ -15,7 +15,7 @@ fn dimer() -> Dimer {
 fn with(dimer: Dimer) -> Config {
     Config {
         dimer: Some(dimer),
-        learning_rate: 1e-2,
+        learning_rate: LearningRate::Fixed(1e-2),
         max_consecutive_skips: Some(5),
         ..Config::default()
     }
@@ -278,7 +278,11 @@ fn settings_can_change() {
         (original.clone(), &[]),
         (Config { weight_decay: 0.5, ..original.clone() }, &["`config.weight_decay` was 0.01"]),
         (
-            Config { max_gradient_norm: Some(1.0), learning_rate: 0.5, ..original.clone() },
+            Config {
+                max_gradient_norm: Some(1.0),
+                learning_rate: LearningRate::Fixed(0.5),
+                ..original.clone()
+            },
             &["`config.learning_rate` was 0.01", "`config.max_gradient_norm` was null"],
         ),
         (Config { storage: Storage::Bf16, ..original.clone() }, &["`config.storage` was \"F32\""]),

@@ -5,8 +5,8 @@ use crate::common::*;
 use crate::matrix::Matrix;
 use dimer::reference::Reference;
 use dimer::{
-    Base, Config, Correction, Difference, Dimer, Error, Group, HostObjective, Layout, Optimizer,
-    Project, Rate, Regime, Rotation, SaddleFree, Schedule, Scope, Storage, Translation,
+    Base, Config, Correction, Difference, Dimer, Error, Group, HostObjective, Layout, LearningRate,
+    Optimizer, Project, Rate, Regime, Rotation, SaddleFree, Schedule, Scope, Storage, Translation,
 };
 
 /// A frozen tensor between others, one of them slow; 110 elements.
@@ -78,7 +78,7 @@ fn frozen_groups_keep_their_bits() {
             let what = format!("{base:?} {dimer:?}");
             let config = Config {
                 base,
-                learning_rate: 0.05,
+                learning_rate: LearningRate::Fixed(0.05),
                 weight_decay: 0.1,
                 max_gradient_norm: (number % 2 == 0).then_some(0.5),
                 storage: if dimer.rotation == Dimer::default().rotation {
@@ -208,7 +208,12 @@ fn one_scale_for_all_is_a_learning_rate() {
                 let group = builder.group(Group { learning_rate_scale: scale, ..Group::default() });
                 builder.tensor_in(group, "all", &[LEN]);
                 let dimer = Some(watched(rotation));
-                let config = Config { base: SGD, learning_rate, dimer, ..Config::default() };
+                let config = Config {
+                    base: SGD,
+                    learning_rate: LearningRate::Fixed(learning_rate),
+                    dimer,
+                    ..Config::default()
+                };
                 let start = vector(&mut rng(6), LEN, Kind::Plain);
                 let layout = builder.build().unwrap();
                 let mut optimizer = Optimizer::new(&gpu(), layout, config, &start).unwrap();
@@ -280,7 +285,7 @@ fn several_scales_match_the_reference() {
             let (rate, steps) = (1e-3, 24);
             let config = Config {
                 base,
-                learning_rate: rate,
+                learning_rate: LearningRate::Fixed(rate),
                 dimer: Some(watched(rotation)),
                 ..Config::default()
             };

@@ -4,8 +4,8 @@
 use crate::common::*;
 use dimer::reference::{self, Reference, bias_correction};
 use dimer::{
-    Base, Config, Correction, Dimer, Evaluation, Layout, Objective, Optimizer, Point, Schedule,
-    Sgd, Sophia,
+    Base, Config, Correction, Dimer, Evaluation, Layout, LearningRate, Objective, Optimizer, Point,
+    Schedule, Sgd, Sophia,
 };
 
 /// Hands out prepared gradients, with NaN in the padding.
@@ -138,7 +138,7 @@ fn three_steps(base: Base, dimer: Option<Dimer>, seed: u64, len: usize, kind: Ki
     let rate = 0.01;
     let config = Config {
         base,
-        learning_rate: rate,
+        learning_rate: LearningRate::Fixed(rate),
         weight_decay: 0.1,
         dimer: dimer.clone(),
         ..Config::default()

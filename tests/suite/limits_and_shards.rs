@@ -4,7 +4,7 @@
 
 use crate::common::*;
 use dimer::reference::bias_correction;
-use dimer::{Config, Dimer, Layout, Optimizer, Project};
+use dimer::{Config, Dimer, Layout, LearningRate, Optimizer, Project};
 
 const LEN: usize = 40_000_000;
 
@@ -26,8 +26,12 @@ fn forty_million_parameters() {
         }),
         ..fixed_dimer(rate, distance, 0.0)
     };
-    let config =
-        Config { learning_rate, weight_decay: 0.0, dimer: Some(dimer), ..Config::default() };
+    let config = Config {
+        learning_rate: LearningRate::Fixed(learning_rate),
+        weight_decay: 0.0,
+        dimer: Some(dimer),
+        ..Config::default()
+    };
     let mut optimizer = Optimizer::new(&gpu(), Layout::flat(LEN).unwrap(), config, &start).unwrap();
     let before = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
     let mut objective = quadratic(h.clone());

@@ -6,8 +6,8 @@ use crate::matrix::Matrix;
 use crate::{data, network};
 use dimer::reference::{self, Reference};
 use dimer::{
-    Config, Correction, Dimer, Displacement, Error, HostObjective, Layout, Optimizer, Point, Rate,
-    Regime, Rotation, Schedule,
+    Config, Correction, Dimer, Displacement, Error, HostObjective, Layout, LearningRate, Optimizer,
+    Point, Rate, Regime, Rotation, Schedule,
 };
 use rand::RngExt;
 
@@ -150,8 +150,11 @@ fn matches_reference() {
             let matrix = Matrix::new(&mut rng, eigenvalues);
             let start = vector(&mut rng, 130, Kind::Plain);
             let dimer = Dimer { schedule: Schedule::Every(2), correction, ..dimer(regime) };
-            let config =
-                Config { learning_rate: 1e-4, dimer: Some(dimer.clone()), ..Config::default() };
+            let config = Config {
+                learning_rate: LearningRate::Fixed(1e-4),
+                dimer: Some(dimer.clone()),
+                ..Config::default()
+            };
             let mut optimizer = flat(config.clone(), &start);
             let orientation = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
             let layout = Layout::flat(130).unwrap();

@@ -6,8 +6,8 @@ use std::f64::consts::TAU;
 use crate::common::*;
 use dimer::reference::{Reference, norm};
 use dimer::{
-    Base, Config, Correction, Dimer, Displacement, Evaluation, Gpu, Layout, Objective, Optimizer,
-    Rate, Rotation, Schedule, Scope,
+    Base, Config, Correction, Dimer, Displacement, Evaluation, Gpu, Layout, LearningRate,
+    Objective, Optimizer, Rate, Rotation, Schedule, Scope,
 };
 use rand::RngExt;
 
@@ -94,8 +94,8 @@ impl Bowl {
 }
 
 impl Objective for Bowl {
-    fn begin_step(&mut self, step: u64) -> dimer::Result<()> {
-        self.step = step;
+    fn begin_step(&mut self, step: dimer::StepInfo) -> dimer::Result<()> {
+        self.step = step.index;
         Ok(())
     }
 
@@ -212,8 +212,13 @@ fn follow(base: Base, learning_rate: f64, dimer: Dimer, bounds: Bounds) {
         parts().to_vec()
     };
     let dimer = Dimer { schedule: Schedule::Every(INTERVAL), ..dimer };
-    let config =
-        Config { base, learning_rate, weight_decay: 0.0, dimer: Some(dimer), ..Config::default() };
+    let config = Config {
+        base,
+        learning_rate: LearningRate::Fixed(learning_rate),
+        weight_decay: 0.0,
+        dimer: Some(dimer),
+        ..Config::default()
+    };
     let start = vec![0.5; LEN];
     let mut optimizer = Optimizer::new(&gpu, layout.clone(), config.clone(), &start).unwrap();
     let orientation = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());

@@ -37,6 +37,7 @@ mod group_scales;
 mod guards;
 mod house;
 mod kernels_match_reference;
+mod learning_rate;
 mod limits_and_shards;
 mod locally_optimal;
 mod long_run;

@@ -1,7 +1,7 @@
 //! The base optimizers against PyTorch: trajectories made by `oracles/torch_trajectories.py`.
 
 use crate::common::*;
-use dimer::{Config, HostObjective};
+use dimer::{Config, HostObjective, LearningRate};
 
 /// The gradient of scipy's `rosen`, in f32, in the order in which autograd accumulates it.
 fn rosenbrock(x: &[f32], gradient: &mut [f32]) -> f32 {
@@ -30,7 +30,7 @@ fn config(run: &str) -> Config {
     let max_gradient_norm = (run == "adamw_clipped").then_some(1.0);
     Config {
         base,
-        learning_rate,
+        learning_rate: LearningRate::Fixed(learning_rate),
         weight_decay,
         max_gradient_norm,
         dimer: None,

@@ -95,8 +95,8 @@ impl Recorded {
 }
 
 impl Objective for Recorded {
-    fn begin_step(&mut self, step: u64) -> dimer::Result<()> {
-        self.step = step;
+    fn begin_step(&mut self, step: dimer::StepInfo) -> dimer::Result<()> {
+        self.step = step.index;
         Ok(())
     }
 

@@ -5,8 +5,8 @@ use crate::common::*;
 use crate::matrix::Matrix;
 use dimer::reference::Reference;
 use dimer::{
-    Config, Correction, Dimer, HostObjective, Layout, Optimizer, Regime, Rotation, SaddleFree,
-    Schedule, Translation,
+    Config, Correction, Dimer, HostObjective, Layout, LearningRate, Optimizer, Regime, Rotation,
+    SaddleFree, Schedule, Translation,
 };
 
 fn saddle_free(correction: Correction) -> Dimer {
@@ -63,8 +63,12 @@ fn matches_reference() {
                 significance: 2.0,
             });
             let dimer = Dimer { translation, ..saddle_free(correction) };
-            let config =
-                Config { base, learning_rate: rate, dimer: Some(dimer), ..Config::default() };
+            let config = Config {
+                base,
+                learning_rate: LearningRate::Fixed(rate),
+                dimer: Some(dimer),
+                ..Config::default()
+            };
             let start = vector(&mut rng(6), len as usize, Kind::Plain);
             let mut optimizer = flat(config.clone(), &start);
             let orientation = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
@@ -114,8 +118,13 @@ fn leaves_an_exact_saddle() {
     let dimer = Dimer { rotation, ..saddle_free(Correction::EventsOnly) };
     let dimer = Dimer { displacement: dimer::Displacement::Absolute(1e-2), ..dimer };
     let end = |dimer: Option<Dimer>| {
-        let config =
-            Config { base: SGD, learning_rate: 0.1, weight_decay: 0.0, dimer, ..Config::default() };
+        let config = Config {
+            base: SGD,
+            learning_rate: LearningRate::Fixed(0.1),
+            weight_decay: 0.0,
+            dimer,
+            ..Config::default()
+        };
         let mut optimizer = flat(config, &[0.0, 0.0]);
         let mut objective = saddle();
         for _ in 0..100 {
@@ -146,7 +155,12 @@ fn leaves_an_exact_saddle() {
 fn the_gate_closes_at_once() {
     let mut h = -2.0;
     let dimer = Dimer { schedule: Schedule::Every(1), ..saddle_free(Correction::EveryStep) };
-    let config = Config { base: SGD, learning_rate: 1e-3, dimer: Some(dimer), ..Config::default() };
+    let config = Config {
+        base: SGD,
+        learning_rate: LearningRate::Fixed(1e-3),
+        dimer: Some(dimer),
+        ..Config::default()
+    };
     let mut optimizer = flat(config, &[0.5]);
     for step in 0..4 {
         if step == 3 {

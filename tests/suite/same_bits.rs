@@ -11,8 +11,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::common::*;
 use dimer::{
     Config, Correction, Deterministic, Difference, Dimer, Displacement, Evaluation, Gpu, Group,
-    HessianProduct, Layout, Objective, OnPlateau, Optimizer, Point, Project, Rate, Regime,
-    Relative, Rotation, SaddleFree, Saves, Schedule, Scope, Stop, Storage, Translation,
+    HessianProduct, Layout, LearningRate, Objective, OnPlateau, Optimizer, Point, Project, Rate,
+    Regime, Relative, Rotation, SaddleFree, Saves, Schedule, Scope, Stop, Storage, Translation,
 };
 
 const LEN: usize = 20_011;
@@ -49,8 +49,8 @@ impl Quartic {
 }
 
 impl Objective for Quartic {
-    fn begin_step(&mut self, step: u64) -> dimer::Result<()> {
-        self.step = step;
+    fn begin_step(&mut self, step: dimer::StepInfo) -> dimer::Result<()> {
+        self.step = step.index;
         Ok(())
     }
 
@@ -143,7 +143,7 @@ fn configs() -> Vec<(String, Config)> {
         };
         let config = Config {
             base: BASES[o],
-            learning_rate: 1e-2,
+            learning_rate: LearningRate::Fixed(1e-2),
             max_gradient_norm: count.is_multiple_of(3).then_some(20.0),
             storage: storages[n],
             dimer: Some(dimer),
@@ -163,15 +163,19 @@ fn configs() -> Vec<(String, Config)> {
                 base,
                 skip_non_finite,
                 dimer: None,
-                learning_rate: 1e-2,
+                learning_rate: LearningRate::Fixed(1e-2),
                 ..Config::default()
             };
             configs.push((format!("base {o} {skip_non_finite}"), config));
         }
         let plateau =
             Dimer { schedule: Schedule::OnPlateau(OnPlateau::default()), ..Dimer::default() };
-        let config =
-            Config { base, learning_rate: 1e-2, dimer: Some(plateau), ..Config::default() };
+        let config = Config {
+            base,
+            learning_rate: LearningRate::Fixed(1e-2),
+            dimer: Some(plateau),
+            ..Config::default()
+        };
         configs.push((format!("plateau {o}"), config));
     }
     configs

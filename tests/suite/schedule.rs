@@ -1,7 +1,10 @@
 //! Which steps are events: on plateaus often, on slopes rarely, and the same on every run.
 
 use crate::common::*;
-use dimer::{Config, Correction, Dimer, HostObjective, OnPlateau, Optimizer, Schedule, Telemetry};
+use dimer::{
+    Config, Correction, Dimer, HostObjective, LearningRate, OnPlateau, Optimizer, Schedule,
+    Telemetry,
+};
 
 /// A slope, a flat stretch between the saddle at 0 and a wall, and a valley: −x along a valley for x < 0,
 /// nothing for 0 < x < 1, (x − 1)² beyond, with a stiff direction across.
@@ -24,7 +27,7 @@ fn run(schedule: Schedule, steps: u64) -> (Vec<Telemetry>, Optimizer) {
         Dimer { schedule, correction: Correction::EveryStep, ..fixed_dimer(0.1, 1e-2, 0.0) };
     let config = Config {
         base: SGD,
-        learning_rate: 0.01,
+        learning_rate: LearningRate::Fixed(0.01),
         weight_decay: 0.0,
         dimer: Some(dimer),
         ..Config::default()

@@ -6,8 +6,8 @@ use crate::matrix::Matrix;
 use dimer::reference::{self, Reference, sign};
 use dimer::{
     Config, Correction, Difference, Dimer, Displacement, Error, Evaluation, Group, HessianProduct,
-    Layout, Objective, Optimizer, Project, Rate, Regime, Rotation, SaddleFree, Schedule, Scope,
-    Translation,
+    Layout, LearningRate, Objective, Optimizer, Project, Rate, Regime, Rotation, SaddleFree,
+    Schedule, Scope, Translation,
 };
 
 /// Six tensors in three groups, one of them out of the dimer's reach; 130 elements.
@@ -82,7 +82,7 @@ fn matches_the_reference() {
             let dimer = Dimer { translation, difference, rotation, ..dimer(scope) };
             let config = Config {
                 base,
-                learning_rate: 1e-3,
+                learning_rate: LearningRate::Fixed(1e-3),
                 max_gradient_norm: Some(20.0),
                 dimer: Some(dimer),
                 ..Config::default()
@@ -155,7 +155,8 @@ fn random_signs_are_unbiased_and_a_common_sign_is_not() {
     // So slow that N stays.
     let rotation = Rotation::Gradient { rate: Rate::Fixed(1e-12) };
     let dimer = Dimer { rotation, schedule: Schedule::Every(1), ..dimer(Scope::PerTensor) };
-    let config = Config { learning_rate: 0.0, dimer: Some(dimer), ..Config::default() };
+    let config =
+        Config { learning_rate: LearningRate::Fixed(0.0), dimer: Some(dimer), ..Config::default() };
     let mut optimizer = Optimizer::new(&gpu(), layout, config, &[0.0; 60]).unwrap();
     let n = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
     let mut found = [const { Vec::new() }; 3];

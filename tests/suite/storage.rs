@@ -4,7 +4,7 @@
 use crate::common::*;
 use dimer::{
     Base, Config, Correction, Difference, Dimer, Displacement, Error, Evaluation, Gpu, Layout,
-    Objective, Optimizer, Rate, Regime, Rotation, Schedule, Scope, Storage,
+    LearningRate, Objective, Optimizer, Rate, Regime, Rotation, Schedule, Scope, Storage,
 };
 use rand::RngExt;
 
@@ -75,7 +75,7 @@ fn bf16_is_near_f32_and_the_same_on_every_run() {
 fn moments_take_in_what_is_below_their_last_bit() {
     let config = Config {
         storage: Storage::Bf16,
-        learning_rate: 0.0,
+        learning_rate: LearningRate::Fixed(0.0),
         weight_decay: 0.0,
         dimer: None,
         ..Config::default()

@@ -4,8 +4,8 @@ use crate::common::*;
 use dimer::reference::{self, Reference};
 use dimer::unfused::UnfusedOptimizer;
 use dimer::{
-    Base, Config, Correction, Dimer, Displacement, Group, HostObjective, Layout, Optimizer, Rate,
-    Relative, Rotation, Schedule, Sgd,
+    Base, Config, Correction, Dimer, Displacement, Group, HostObjective, Layout, LearningRate,
+    Optimizer, Rate, Relative, Rotation, Schedule, Sgd,
 };
 
 const STEPS: u32 = 200;
@@ -94,8 +94,13 @@ fn run(base: Base, dimer: Option<Dimer>) {
     let problem = Problem::new();
     let layout = Layout::flat(LEN).unwrap();
     let has_dimer = dimer.is_some();
-    let config =
-        Config { base, learning_rate: RATE, weight_decay: 0.01, dimer, ..Config::default() };
+    let config = Config {
+        base,
+        learning_rate: LearningRate::Fixed(RATE),
+        weight_decay: 0.01,
+        dimer,
+        ..Config::default()
+    };
     let mut fused = flat(config.clone(), &problem.start);
     // Sophia has no unfused twin.
     let mut unfused = (base != SOPHIA).then(|| {
@@ -176,7 +181,7 @@ fn every_setting() {
         };
         let config = Config {
             base,
-            learning_rate: RATE,
+            learning_rate: LearningRate::Fixed(RATE),
             weight_decay: 0.01,
             max_gradient_norm: Some(5.0),
             dimer: Some(dimer),

@@ -120,7 +120,8 @@ impl<M: Module> DimerOptimizer<M> {
         self.refresh()?;
         let mut objective =
             ModuleObjective::new(&self.binding, &self.module, &mut self.probe, loss);
-        objective.seed = self.seed.map(|seed| seed.wrapping_add(self.optimizer.steps()));
+        let minibatch = self.optimizer.steps() - u64::from(self.optimizer.repeats_minibatch());
+        objective.seed = self.seed.map(|seed| seed.wrapping_add(minibatch));
         self.optimizer.step(&mut objective)?;
         let losses = objective.losses;
         self.current = self.binding.device.is_shared();
@@ -195,6 +196,21 @@ impl<M: Module> DimerOptimizer<M> {
     /// As [`dimer::Optimizer::set_learning_rate`].
     pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
         Ok(self.optimizer.set_learning_rate(learning_rate)?)
+    }
+
+    /// Sets the factor on the learning rate of the next steps.
+    ///
+    /// # Errors
+    /// As [`dimer::Optimizer::set_rate_factor`].
+    pub fn set_rate_factor(&mut self, factor: f64) -> Result<()> {
+        Ok(self.optimizer.set_rate_factor(factor)?)
+    }
+
+    /// Whether the next step has to use the minibatch of the last step again; see
+    /// [`dimer::RateProbe::RepeatedMinibatch`], and [`RepeatableBatches`](crate::RepeatableBatches), which keeps that
+    /// minibatch.
+    pub fn repeats_minibatch(&self) -> bool {
+        self.optimizer.repeats_minibatch()
     }
 
     /// Saves everything that the next steps depend on, the parameters included; see

@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use common::{Batch, INPUTS, batch, config, elements, flex, scalar, shared};
-use dimer::{Config, Dimer, Schedule};
+use dimer::{Config, Dimer, LearningRate, Schedule};
 use dimer_burn::{DimerOptimizer, Error};
 
 static GENERATOR: Mutex<()> = Mutex::new(());
@@ -52,7 +52,7 @@ fn live_dropout_is_caught_and_repeated_dropout_is_not_live() {
         let mut repeated = repeated.repeat_randomness(7);
         repeated.check(|module| module.loss(&batch)).unwrap();
         // From step to step the masks differ.
-        let still = Config { learning_rate: 0.0, dimer: None, ..config() };
+        let still = Config { learning_rate: LearningRate::Fixed(0.0), dimer: None, ..config() };
         let module = Noisy::new(&burn);
         let still = DimerOptimizer::new(module, &device, still).unwrap();
         let mut still = still.repeat_randomness(7);
@@ -92,7 +92,7 @@ fn running_statistics_learn_from_the_centre_only() {
         let start = Normed::new(&burn);
         let statistics = |dimer: Option<Dimer>| {
             // A rate of zero: what a step evaluates at θ is then the same with and without a dimer.
-            let config = Config { learning_rate: 0.0, dimer, ..config() };
+            let config = Config { learning_rate: LearningRate::Fixed(0.0), dimer, ..config() };
             let start = start.clone().valid().train();
             let mut optimizer = DimerOptimizer::new(start, &device, config).unwrap();
             for step in 0..6 {

@@ -90,8 +90,8 @@ impl Experiment<'_> {
         for step in first..self.steps {
             bar.set_position(step);
             let peak = method.rate_scale() * self.learning_rate;
-            let rate = cosine_with_warm_up(step, WARM_UP, self.steps, peak, peak / 10.0);
-            optimizer.set_learning_rate(rate)?;
+            optimizer.set_learning_rate(peak)?;
+            optimizer.set_rate_factor(cosine_with_warm_up(step, WARM_UP, self.steps, 0.1))?;
             let (x, y) = self.data.minibatch(seed, step, &burn);
             let loss = optimizer.step(|module| module.loss(x.clone(), y.clone()))?;
             let done = step + 1;

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, TensorData, activation};
-use dimer::{Config, Dimer, Schedule};
+use dimer::{Config, Dimer, LearningRate, Schedule};
 use dimer_burn::DimerDevice;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -79,7 +79,7 @@ pub fn flex() -> DimerDevice {
 /// AdamW with events in every fifth step.
 pub fn config() -> Config {
     let dimer = Dimer { schedule: Schedule::Every(5), ..Dimer::default() };
-    Config { learning_rate: 1e-2, dimer: Some(dimer), ..Config::default() }
+    Config { learning_rate: LearningRate::Fixed(1e-2), dimer: Some(dimer), ..Config::default() }
 }
 
 pub fn scalar(tensor: Tensor<1>) -> f32 {

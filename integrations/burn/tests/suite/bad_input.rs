@@ -3,7 +3,7 @@
 use crate::common::{Network, batch, config, elements, flex, scalar, shared};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
-use dimer::{Base, Config, Dimer, OnPlateau, Schedule, Sgd};
+use dimer::{Base, Config, Dimer, LearningRate, OnPlateau, Schedule, Sgd};
 use dimer_burn::{CurvatureTracker, DimerDevice, DimerOptimizer, Error};
 
 #[derive(Module, Debug)]
@@ -88,7 +88,7 @@ fn losses_that_cannot_be_differentiated() {
 fn settings_out_of_range() {
     for device in [shared(), flex()] {
         let burn = device.burn();
-        let config = Config { learning_rate: f64::NAN, ..config() };
+        let config = Config { learning_rate: LearningRate::Fixed(f64::NAN), ..config() };
         let error = DimerOptimizer::new(Network::new(8, &burn), &device, config).unwrap_err();
         assert!(matches!(error, Error::Dimer(dimer::Error::InvalidConfig { .. })), "{error}");
         let dimer =

@@ -5,7 +5,8 @@ use crate::common::{Network, batch, config, elements, flex, scalar, shared};
 use burn::module::Module;
 use burn::tensor::Device;
 use dimer::{
-    Base, Config, Difference, Dimer, Displacement, Project, Rotation, Schedule, Sgd, Translation,
+    Base, Config, Difference, Dimer, Displacement, LearningRate, Project, Rotation, Schedule, Sgd,
+    Translation,
 };
 use dimer_burn::{DimerDevice, DimerOptimizer};
 
@@ -59,7 +60,7 @@ fn momentum_with_projection_along_a_turned_gradient() {
     let base = Base::Sgd(Sgd { momentum: 0.9, nesterov: false });
     assert_equal_training(Config {
         base,
-        learning_rate: 2e-2,
+        learning_rate: LearningRate::Fixed(2e-2),
         dimer: Some(dimer),
         ..Config::default()
     });

@@ -5,7 +5,7 @@ use crate::common::{Network, batch, config, elements, flex, shared};
 use burn::module::{Module, Param, ParamGroup};
 use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor};
-use dimer::{Base, Config, Group, Sgd};
+use dimer::{Base, Config, Group, LearningRate, Sgd};
 use dimer_burn::{DimerDevice, DimerOptimizer, Error};
 
 #[derive(Module, Debug)]
@@ -118,8 +118,13 @@ impl Tied {
 fn a_shared_parameter_is_one_tensor_and_gets_both_gradients() {
     for device in [shared(), flex()] {
         let base = Base::Sgd(Sgd { momentum: 0.0, nesterov: false });
-        let config =
-            Config { base, learning_rate: 0.1, weight_decay: 0.0, dimer: None, ..config() };
+        let config = Config {
+            base,
+            learning_rate: LearningRate::Fixed(0.1),
+            weight_decay: 0.0,
+            dimer: None,
+            ..config()
+        };
         let mut optimizer =
             DimerOptimizer::new(Tied::new(&device.burn()), &device, config).unwrap();
         assert_eq!(optimizer.optimizer().layout().len(), 4);

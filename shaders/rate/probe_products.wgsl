@@ -1,0 +1,26 @@
+// probe_products: the products of both gradients with what lies between them, over one tile.
+//
+//   g.e  (g' - g).e  with e = probe - params, as rounded
+//
+// in:  g, the gradient g' at the probe, params, probe
+// out: one `Partial` per tile, of which the first two plain sums are used
+// 16 bytes per element.
+// builds on: pair_bindings, arithmetic, partial, tile_sums, step_bindings, threads, switches
+
+fn terms(i: u32, place: Place) -> Partial {
+    let e = probe[i] - params[i];
+    let g = select(vec4f(), step.gradient_scale * gradient[i], place.valid);
+    let at_probe = select(vec4f(), step.gradient_scale * probe_gradient[i], place.valid);
+    var result = Partial();
+    result.plain.x = dot_lanes(g, e);
+    result.plain.y = dot_lanes(at_probe - g, e);
+    return result;
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(thread: Thread) {
+    let sums = sum_over_tile(thread);
+    if thread.lane == 0u {
+        scalars.partials[shard.first_tile + thread.workgroup.x] = sums;
+    }
+}

@@ -1,0 +1,35 @@
+// The learning rate of a step.
+// builds on: types, scalars, step_bindings, switches
+
+// The base rate after `previous`: in the first step, what it starts from.
+fn base_rate_of(previous: Record) -> f32 {
+    let is_first = previous.base_learning_rate == 0.0;
+    return select(previous.base_learning_rate, step.initial_rate, is_first);
+}
+
+// Whether the measurement that this step rests on, if any, found finite gradients.
+fn has_rate() -> bool {
+    return LEARNING_RATE != MEASURED || scalars.rate.valid != 0u;
+}
+
+// `record` with the rate of this step; `previous` is the record of the step before.
+fn with_learning_rate(found: Record, previous: Record) -> Record {
+    var record = found;
+    record.learning_rate = step.learning_rate;
+    record.base_learning_rate = step.learning_rate;
+    if LEARNING_RATE != FIXED {
+        record.base_learning_rate = base_rate_of(previous);
+        record.update_slope = previous.update_slope;
+        record.update_curvature = previous.update_curvature;
+        if LEARNING_RATE == MEASURED {
+            if scalars.rate.measured != 0u {
+                record.status |= RATE_MEASURED;
+                record.base_learning_rate = scalars.rate.base_learning_rate;
+                record.update_slope = scalars.rate.update_slope;
+                record.update_curvature = scalars.rate.update_curvature;
+            }
+        }
+        record.learning_rate *= record.base_learning_rate;
+    }
+    return record;
+}

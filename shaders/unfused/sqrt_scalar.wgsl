@@ -1,0 +1,8 @@
+// sqrt_scalar: from a sum of squares to a norm.
+//
+//   result <- sqrt(left)
+
+@compute @workgroup_size(1)
+fn main() {
+    slots[op.result] = sqrt(slots[op.left]);
+}

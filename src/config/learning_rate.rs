@@ -1,0 +1,119 @@
+//! [`LearningRate`]: a number of the user's, or what the curvature along the step says.
+
+use super::{invalid, not_negative, positive};
+use crate::error::Result;
+
+/// Where the learning rate comes from.
+///
+/// A schedule multiplies either by a factor per step; see
+/// [`Optimizer::set_rate_factor`](crate::Optimizer::set_rate_factor).
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum LearningRate {
+    /// This rate, per step, finite and ≥ 0, until
+    /// [`Optimizer::set_learning_rate`](crate::Optimizer::set_learning_rate) says otherwise.
+    Fixed(f64),
+    /// From the curvature along the update, so that there is no rate to tune.
+    ///
+    /// A dimer along the update u of the base optimizer (without decoupled weight decay and without a
+    /// correction along N) finds the slope g·u and the curvature u·Hu that the step meets on its own minibatch.
+    /// On a parabola the rate −g·u / u·Hu leads to its lowest point; times `scale`, that is the *estimate*. The
+    /// base rate follows it: at once during `burn_in`, later to their geometric mean. The rate of a step
+    /// is the base rate times the factor of the schedule.
+    ///
+    /// Measured with Adam and AdamW, which it suits; with SGD it is weaker. At a saddle there is no slope
+    /// to measure, and the rate stays where it started.
+    Curvature(CurvatureRate),
+}
+
+/// Settings of [`LearningRate::Curvature`].
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CurvatureRate {
+    /// The base rate that it starts from, per step, from 10⁻¹⁰ to 10³; default 10⁻⁴. The burn-in forgets it.
+    pub initial: f64,
+    /// Where the second gradient comes from; default [`RateProbe::SeparateGradient`].
+    pub probe: RateProbe,
+    /// Steps from one measurement to the next after the burn-in, at least 1, or 2 with
+    /// [`RateProbe::RepeatedMinibatch`]; default 50.
+    pub interval: u32,
+    /// How many first steps measure as often as they can; default 20.
+    pub burn_in: u32,
+    /// σ, the rate as a multiple of the one that leads to the lowest point of the parabola, > 0; default 1.
+    pub scale: f64,
+    /// The distance of the probe along u as a share of 1 + ‖θ‖, > 0; default 10⁻³. Only with
+    /// [`RateProbe::SeparateGradient`].
+    pub displacement: f64,
+}
+
+impl Default for CurvatureRate {
+    fn default() -> Self {
+        Self {
+            initial: 1e-4,
+            probe: RateProbe::SeparateGradient,
+            interval: 50,
+            burn_in: 20,
+            scale: 1.0,
+            displacement: 1e-3,
+        }
+    }
+}
+
+/// Where the curvature along the update comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum RateProbe {
+    /// One gradient more, of the same minibatch, at a probe along the update; then the base rate grows at
+    /// most twofold or shrinks at most tenfold per measurement. Costs 2 % more gradients at the default interval,
+    /// and 20 for the burn-in. Memory: the probe and its gradient, 8 bytes per parameter, which a dimer has
+    /// anyway.
+    #[default]
+    SeparateGradient,
+    /// No gradient more: the step after a measured one uses its minibatch again, so that the two ends of
+    /// the dimer are two iterates; then the base rate grows or shrinks at most threefold per measurement. The
+    /// objective is told by [`StepInfo::repeats_minibatch`](crate::StepInfo::repeats_minibatch). Memory: the
+    /// parameters before the step, 4 bytes per parameter, which a dimer has anyway.
+    RepeatedMinibatch,
+}
+
+impl From<f64> for LearningRate {
+    fn from(rate: f64) -> Self {
+        Self::Fixed(rate)
+    }
+}
+
+/// Bounds of the base rate.
+pub(crate) const LEAST_RATE: f64 = 1e-10;
+pub(crate) const LARGEST_RATE: f64 = 1e3;
+
+impl LearningRate {
+    pub(super) fn validate(self) -> Result<()> {
+        let CurvatureRate { initial, probe, interval, scale, displacement, .. } = match self {
+            Self::Fixed(rate) => return not_negative("learning_rate", rate),
+            Self::Curvature(settings) => settings,
+        };
+        if !(LEAST_RATE..=LARGEST_RATE).contains(&initial) {
+            return invalid("learning_rate.initial", initial, "from 1e-10 to 1e3");
+        }
+        if interval == 0 {
+            return invalid("learning_rate.interval", interval, "at least 1");
+        }
+        if probe == RateProbe::RepeatedMinibatch && interval == 1 {
+            return invalid(
+                "learning_rate.interval",
+                interval,
+                "at least 2 where a minibatch repeats",
+            );
+        }
+        positive("learning_rate.scale", scale)?;
+        positive("learning_rate.displacement", displacement)
+    }
+
+    /// The settings of a rate from curvature, if it is one.
+    pub(crate) fn curvature(self) -> Option<CurvatureRate> {
+        match self {
+            Self::Curvature(settings) => Some(settings),
+            Self::Fixed(_) => None,
+        }
+    }
+}

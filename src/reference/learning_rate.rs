@@ -1,0 +1,140 @@
+//! The learning rate from the curvature along the update.
+
+use super::{Reference, clip_factor, dot, norm};
+use crate::config::{
+    Base, CurvatureRate, Difference, LARGEST_RATE, LEAST_RATE, LearningRate, RateProbe,
+};
+use crate::plan::RateMeasurement;
+
+/// What the second of two steps on one minibatch needs to know of the first.
+#[derive(Clone, Debug)]
+pub(super) struct FirstHalf {
+    params: Vec<f64>,
+    /// g·Δθ.
+    slope: f64,
+    rate: f64,
+}
+
+impl Reference {
+    /// What the next step does for the learning rate.
+    pub(super) fn measurement(&self) -> RateMeasurement {
+        let LearningRate::Curvature(settings) = self.config.learning_rate else {
+            return RateMeasurement::None;
+        };
+        let CurvatureRate { probe, interval, burn_in, .. } = settings;
+        let is_due = self.index.is_multiple_of(interval.into());
+        match probe {
+            RateProbe::SeparateGradient if is_due || self.index < burn_in.into() => {
+                RateMeasurement::Complete
+            }
+            RateProbe::RepeatedMinibatch if self.first_half.is_some() => RateMeasurement::Complete,
+            RateProbe::RepeatedMinibatch if is_due || self.index + 1 < burn_in.into() => {
+                RateMeasurement::FirstHalf
+            }
+            _ => RateMeasurement::None,
+        }
+    }
+
+    /// Whether the next step uses the minibatch of the step before again.
+    pub fn repeats_minibatch(&self) -> bool {
+        self.first_half.is_some()
+    }
+
+    /// Measures g·u and u·Hu with the gradient at θ, and sets the base rate. Returns whether all was finite.
+    pub(super) fn measure_rate(
+        &mut self,
+        g1: &[f64],
+        gradient: &mut impl FnMut(&[f64]) -> Vec<f64>,
+    ) -> bool {
+        let LearningRate::Curvature(settings) = self.config.learning_rate else { return true };
+        let (slope, curvature) = match settings.probe {
+            RateProbe::SeparateGradient => {
+                let u = self.update(g1);
+                let distance = settings.displacement * (1.0 + norm(&self.params));
+                let length = norm(&u);
+                let step = if length > 0.0 { distance / length } else { 0.0 };
+                let probe: Vec<f64> =
+                    self.params.iter().zip(&u).map(|(x, u)| x + step * u).collect();
+                let g2 = gradient(&probe);
+                if step == 0.0 {
+                    return g2.iter().all(|g| g.is_finite());
+                }
+                let product: Vec<f64> =
+                    g2.iter().zip(g1).map(|(g2, g1)| (g2 - g1) / step).collect();
+                (dot(g1, &u), dot(&product, &u))
+            }
+            RateProbe::RepeatedMinibatch => {
+                let Some(FirstHalf { params, slope, rate }) = self.first_half.take() else {
+                    return true;
+                };
+                let moved: Vec<f64> = self.params.iter().zip(&params).map(|(a, b)| a - b).collect();
+                if rate == 0.0 || moved.iter().all(|&x| x == 0.0) {
+                    return true;
+                }
+                (slope / rate, (dot(g1, &moved) - slope) / (rate * rate))
+            }
+        };
+        if !slope.is_finite() || !curvature.is_finite() {
+            return false;
+        }
+        (self.update_slope, self.update_curvature) = (slope, curvature);
+        let q = self.base_learning_rate;
+        let estimate = estimate(settings, q, -slope, curvature);
+        let adopted =
+            if self.index < settings.burn_in.into() { estimate } else { (q * estimate).sqrt() };
+        self.base_learning_rate = adopted.clamp(LEAST_RATE, LARGEST_RATE);
+        true
+    }
+
+    /// What a step at a learning rate of 1 adds to θ, without decoupled weight decay.
+    fn update(&self, g1: &[f64]) -> Vec<f64> {
+        let clip = clip_factor(self.config.max_gradient_norm, norm(g1));
+        let clipped: Vec<f64> = g1.iter().map(|g| clip * g).collect();
+        let mut stepped = self.clone();
+        stepped.learning_rate = 1.0;
+        stepped.updates += 1;
+        if matches!(self.config.base, Base::AdamW(_) | Base::Sophia(_) | Base::Lion(_)) {
+            stepped.config.weight_decay = 0.0;
+            stepped.groups.iter_mut().for_each(|group| group.weight_decay = None);
+        }
+        stepped.base_step(&clipped);
+        stepped.params.iter().zip(&self.params).map(|(after, before)| after - before).collect()
+    }
+
+    /// Keeps what the next step needs if this one was the first of two on one minibatch.
+    pub(super) fn keep_slope(&mut self, g1: &[f64], before: &[f64]) {
+        let moved: Vec<f64> = self.params.iter().zip(before).map(|(a, b)| a - b).collect();
+        self.first_half = Some(FirstHalf {
+            params: before.to_vec(),
+            slope: dot(g1, &moved),
+            rate: self.learning_rate,
+        });
+    }
+
+    /// The learning rate of this step.
+    pub(super) fn set_rate(&mut self) {
+        if let LearningRate::Curvature(_) = self.config.learning_rate {
+            self.learning_rate = self.base_learning_rate * self.rate_factor;
+        }
+    }
+
+    /// Whether an event needs the gradient at θ besides those on both sides of it.
+    pub(super) fn centre_is_extra(&self, event: bool) -> bool {
+        let dimer = self.config.dimer.as_ref();
+        event
+            && dimer.is_some_and(|dimer| dimer.difference == Difference::Central)
+            && self.measurement() == RateMeasurement::Complete
+    }
+}
+
+/// The rate that leads to the lowest point of the parabola, times σ, within bounds around q.
+fn estimate(settings: CurvatureRate, q: f64, descent: f64, curvature: f64) -> f64 {
+    let estimate = settings.scale * descent / curvature.abs();
+    match settings.probe {
+        RateProbe::SeparateGradient if descent <= 0.0 => q / 2.0,
+        RateProbe::SeparateGradient => estimate.clamp(q / 10.0, 2.0 * q),
+        RateProbe::RepeatedMinibatch if descent <= 0.0 => q / 3.0,
+        RateProbe::RepeatedMinibatch if curvature <= 0.0 => 3.0 * q,
+        RateProbe::RepeatedMinibatch => estimate.clamp(q / 3.0, 3.0 * q),
+    }
+}

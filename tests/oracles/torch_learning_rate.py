@@ -1,0 +1,139 @@
+"""Makes tests/oracles/torch_learning_rate.csv: a learning rate from the curvature along the update, around
+PyTorch's optimizers, in f64, on the 4-D Rosenbrock function (scipy.optimize.rosen) and on the minibatches of a
+small network.
+
+Where rounding to f32 moves a point by half of what the test allows, the point says nothing and is left out: each run
+is taken again with parameters, probes and gradients rounded.
+
+Run with:  pip install torch  &&  python tests/oracles/torch_learning_rate.py
+"""
+
+import math
+import pathlib
+
+import torch
+
+torch.set_default_dtype(torch.float64)
+
+STEPS = [1, 2, 5, 10, 20, 40, 80]
+ALLOWED = 5e-6
+BURN_IN, INTERVAL, INITIAL, DISPLACEMENT = 20, 25, 1e-4, 1e-3
+OPTIMIZERS = {
+    "momentum": lambda p: torch.optim.SGD(p, lr=1.0, momentum=0.9),
+    "adam": lambda p: torch.optim.Adam(p, lr=1.0),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=1.0, weight_decay=1e-2),
+}
+
+
+class Rosenbrock:
+    start = [-1.2, 1.0, -0.5, 0.8]
+
+    def loss(self, x, minibatch):
+        return (100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2).sum()
+
+
+class Network:
+    """2 inputs, 8 units with tanh, 1 output, half the mean squared error; minibatches of 8 out of 24 points."""
+
+    start = [0.5 * math.sin(1.7 * i + 0.3) for i in range(33)]
+
+    def loss(self, x, minibatch):
+        rows = [(5 * minibatch + j) % 24 for j in range(8)]
+        points = torch.tensor([[math.sin(1.3 * r), math.cos(2.1 * r)] for r in rows])
+        targets = torch.tensor([math.sin(0.9 * r + 0.5) for r in rows])
+        hidden = torch.tanh(points @ x[:16].view(2, 8) + x[16:24])
+        return 0.5 * ((hidden @ x[24:32] + x[32] - targets) ** 2).mean()
+
+
+def clamped(estimate, low, high):
+    return min(max(estimate, low), high)
+
+
+class Rate:
+    """q, and what it is measured from."""
+
+    def __init__(self, problem, make, repeated, rounded):
+        self.problem, self.make, self.repeated, self.rounded = problem, make, repeated, rounded
+        self.x = torch.tensor(problem.start, requires_grad=True)
+        self.optimizer = make([self.x])
+        self.q, self.first, self.minibatch = INITIAL, None, -1
+
+    def gradient(self, x):
+        x = self.round(x.detach()).requires_grad_()
+        (gradient,) = torch.autograd.grad(self.problem.loss(x, self.minibatch), x)
+        return self.round(gradient)
+
+    def round(self, x):
+        return x.float().double() if self.rounded else x
+
+    def update(self, gradient):
+        """Where a step at a rate of 1 leads, without decoupled weight decay."""
+        x = self.x.detach().clone().requires_grad_()
+        optimizer = self.make([x])
+        state = self.optimizer.state_dict()["state"]
+        copied = {k: {n: torch.clone(t) if t is not None else None for n, t in s.items()} for k, s in state.items()}
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": copied})
+        if isinstance(optimizer, torch.optim.AdamW):
+            optimizer.param_groups[0]["weight_decay"] = 0.0
+        x.grad = gradient.clone()
+        optimizer.step()
+        return (x - self.x).detach()
+
+    def adopt(self, step, estimate):
+        self.q = estimate if step < BURN_IN else math.sqrt(self.q * estimate)
+
+    def measure_by_probe(self, step, g):
+        u = self.update(g)
+        reach = DISPLACEMENT * (1 + float(self.x.detach().norm())) / float(u.norm())
+        product = (self.gradient(self.x + reach * u) - g) / reach
+        slope, curvature = float(g @ u), float(u @ product)
+        estimate = clamped(-slope / abs(curvature), self.q / 10, 2 * self.q)
+        self.adopt(step, self.q / 2 if slope >= 0 else estimate)
+
+    def measure_by_step(self, step, g):
+        moved, slope, rate = self.first
+        share = 1 - float(g @ moved) / slope
+        estimate = 3 * self.q if share <= 0 else clamped(rate / share, self.q / 3, 3 * self.q)
+        self.adopt(step, self.q / 3 if slope >= 0 else estimate)
+
+    def step(self, step, factor):
+        repeats = self.repeated and self.first is not None
+        self.minibatch += not repeats
+        g = self.gradient(self.x)
+        due = step % INTERVAL == 0
+        begins = self.repeated and not repeats and (due or step + 1 < BURN_IN)
+        if repeats:
+            self.measure_by_step(step, g)
+        elif not self.repeated and (due or step < BURN_IN):
+            self.measure_by_probe(step, g)
+        before = self.x.detach().clone()
+        self.optimizer.param_groups[0]["lr"] = self.q * factor
+        self.x.grad = g.clone()
+        self.optimizer.step()
+        self.x.data = self.round(self.x.detach())
+        moved = self.x.detach() - before
+        self.first = (moved, float(g @ moved), self.q * factor) if begins else None
+
+
+def main():
+    torch.set_num_threads(1)
+    lines = [f"# torch {torch.__version__}, f64, CPU", "problem,optimizer,probe,step,rate,parameters"]
+    for problem in (Rosenbrock, Network):
+        for name, make in OPTIMIZERS.items():
+            for repeated in (False, True):
+                run, other = [Rate(problem(), make, repeated, rounded) for rounded in (False, True)]
+                for step in range(STEPS[-1]):
+                    for each in (run, other):
+                        each.step(step, min(1.0, (step + 1) / 10))
+                    moved = float((other.x - run.x).detach().abs().max())
+                    if step + 1 in STEPS and moved < ALLOWED:
+                        values = " ".join(f"{v:.9g}" for v in run.x.tolist())
+                        probe = "repeated" if repeated else "separate"
+                        row = f"{problem.__name__},{name},{probe},{step + 1},{run.q:.9g},{values}"
+                        lines.append(row.lower())
+    path = pathlib.Path(__file__).with_suffix(".csv")
+    path.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,686 @@
+//! The learning rate from the curvature along the update: against the reference, the unfused twin and PyTorch,
+//! and what a user can do wrong with it.
+
+use crate::common::*;
+use dimer::reference::Reference;
+use dimer::unfused::UnfusedOptimizer;
+use dimer::{
+    Base, Config, Correction, CurvatureRate, Difference, Dimer, Error, Evaluation, Group,
+    HostObjective, Layout, LearningRate, Objective, Optimizer, Point, RateProbe, Schedule, Scope,
+    StepInfo, Storage, Translation,
+};
+
+const LEN: usize = 67;
+const PROBES: [RateProbe; 2] = [RateProbe::SeparateGradient, RateProbe::RepeatedMinibatch];
+
+/// Settings under which every kind of step comes often.
+fn settings(probe: RateProbe) -> CurvatureRate {
+    let initial = 0.02;
+    CurvatureRate {
+        probe,
+        initial,
+        interval: 5,
+        burn_in: 8,
+        displacement: 0.25,
+        ..CurvatureRate::default()
+    }
+}
+
+/// ½ Σ hᵢ (θᵢ − bᵢ)² with another b in each minibatch: gradients are never near zero, and exact but for their
+/// last rounding.
+struct Minibatches {
+    h: Vec<f32>,
+    b: Vec<f32>,
+    minibatch: u64,
+    steps: Vec<StepInfo>,
+    points: Vec<Point>,
+}
+
+impl Minibatches {
+    fn new(len: usize) -> Self {
+        use rand::RngExt;
+        let mut rng = rng(151);
+        let mut draw = |from: f32, to: f32| -> Vec<f32> {
+            (0..len).map(|_| rng.random_range(from..to)).collect()
+        };
+        let (h, b) = (draw(0.5, 2.0), draw(2.0, 3.0));
+        Self { h, b, minibatch: 0, steps: Vec::new(), points: Vec::new() }
+    }
+
+    fn gradient_in(&self, minibatch: u64, params: &[f64]) -> Vec<f64> {
+        let shift = |i: usize| ((i as u64 + 7 * minibatch) % 5) as f64 / 8.0;
+        let parts = self.h.iter().zip(&self.b).zip(params).enumerate();
+        parts.map(|(i, ((&h, &b), x))| f64::from(h) * (x - f64::from(b) - shift(i))).collect()
+    }
+}
+
+impl Objective for Minibatches {
+    fn begin_step(&mut self, step: StepInfo) -> dimer::Result<()> {
+        self.minibatch += u64::from(!step.repeats_minibatch);
+        self.steps.push(step);
+        Ok(())
+    }
+
+    fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+        self.points.push(at.point);
+        let gradient = self.gradient_in(self.minibatch, &wide(&at.read_params()?));
+        at.write_gradient(&gradient.iter().map(|&g| g as f32).collect::<Vec<f32>>())
+    }
+}
+
+fn start(len: usize) -> Vec<f32> {
+    vector(&mut rng(152), len, Kind::Plain)
+}
+
+/// By how much of itself a measured slope or curvature may be off: n products of a gradient of at most 7, rounded
+/// to f32, with a displacement that is the difference of two f32 below 4. The slope adds terms of one sign, since
+/// every gradient leads one way. The curvature comes from differences of gradients of which each is rounded by
+/// 7 UNIT, over a distance of 1/4 (1 + ‖θ‖) ≥ 1 that moves a gradient by at least half of its part. Over two steps on
+/// one minibatch the distance is what a step at a rate of 0.02 or more moves, and the roundings of 67 elements average
+/// out by their root: 7 UNIT / (0.02 / 2) / 8 is 90 UNIT. The curvature of the first steps of a warm-up, a quarter as
+/// long, is four times less sure, which a rate that grows as fast as it may does not see.
+const MEASURED: f64 = 200.0 * UNIT;
+
+struct Case {
+    name: String,
+    config: Config,
+    layout: Layout,
+    factor: fn(u64) -> f64,
+}
+
+/// Runs the optimizer beside the reference, and compares each step's θ and rate.
+fn follow(case: &Case, steps: u64) {
+    println!("{}", case.name);
+    let len = case.layout.len();
+    let params = start(len);
+    let mut optimizer =
+        Optimizer::new(&gpu(), case.layout.clone(), case.config.clone(), &params).unwrap();
+    let orientation = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
+    let mut reference =
+        Reference::new(&case.layout, case.config.clone(), &wide(&params), &orientation);
+    let mut objective = Minibatches::new(len);
+    let of_reference = Minibatches::new(len);
+    let mut minibatch = 0;
+    let mut measured = 0;
+    for step in 0..steps {
+        let factor = (case.factor)(step);
+        optimizer.set_rate_factor(factor).unwrap();
+        reference.rate_factor = factor;
+        assert_eq!(optimizer.repeats_minibatch(), reference.repeats_minibatch(), "step {step}");
+        minibatch += u64::from(!reference.repeats_minibatch());
+        optimizer.step(&mut objective).unwrap();
+        reference.step(|params| of_reference.gradient_in(minibatch, params));
+        assert_eq!(objective.minibatch, minibatch);
+        let record = *optimizer.telemetry().unwrap().last().unwrap();
+        // The errors of all rates so far add up in what was moved, and the next rate is as good as the last.
+        let bound = MEASURED * (step + 1) as f64;
+        if record.rate_measured {
+            measured += 1;
+            let (slope, curvature) = (reference.update_slope, reference.update_curvature);
+            assert_within("g·u", record.update_slope.into(), slope, bound * slope.abs());
+            assert_within(
+                "u·Hu",
+                record.update_curvature.into(),
+                curvature,
+                6.0 * bound * curvature.abs(),
+            );
+        }
+        let q = reference.base_learning_rate;
+        assert_within("q", record.base_learning_rate.into(), q, bound * q);
+        let rate = reference.learning_rate;
+        assert_within("rate", record.learning_rate.into(), rate, bound * rate);
+        // Nothing moved further than 8 in all.
+        let found = optimizer.read_params().unwrap();
+        assert_all_within("θ", &found, &reference.params, |_| 8.0 * bound + 64.0 * UNIT);
+    }
+    assert!(measured > 5, "{measured}");
+    assert_eq!(optimizer.gradient_evaluations() as usize, objective.points.len());
+}
+
+fn layouts() -> [Layout; 2] {
+    let mut builder = Layout::builder();
+    let slow = Group { learning_rate_scale: 0.5, weight_decay: Some(0.0), ..Group::default() };
+    let slow = builder.group(slow);
+    let frozen = builder.group(Group { learning_rate_scale: 0.0, ..Group::default() });
+    builder.tensor("a", &[5, 5]).tensor_in(slow, "b", &[30]).tensor_in(frozen, "c", &[12]);
+    [Layout::flat(LEN).unwrap(), builder.build().unwrap()]
+}
+
+fn case(base: Base, probe: RateProbe, layout: usize) -> Case {
+    let config = Config {
+        base,
+        learning_rate: LearningRate::Curvature(settings(probe)),
+        weight_decay: 0.01,
+        dimer: None,
+        ..Config::default()
+    };
+    let factor = |step| dimer::cosine_with_warm_up(step, 4, 40, 0.1);
+    Case { name: format!("{base:?} {probe:?}"), config, layout: layouts()[layout].clone(), factor }
+}
+
+#[test]
+fn every_base_matches_the_reference() {
+    for base in BASES {
+        for probe in PROBES {
+            for layout in [0, 1] {
+                follow(&case(base, probe, layout), 24);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_setting_matches_the_reference() {
+    for probe in PROBES {
+        let plain = || case(ADAMW, probe, 1);
+        let with = |name: &str, change: &dyn Fn(&mut Config)| {
+            let mut case = plain();
+            case.name = format!("{name} {probe:?}");
+            change(&mut case.config);
+            case
+        };
+        let rate = |change: &dyn Fn(&mut CurvatureRate)| {
+            let mut settings = settings(probe);
+            change(&mut settings);
+            LearningRate::Curvature(settings)
+        };
+        let cases = [
+            with("clip", &|config| config.max_gradient_norm = Some(3.0)),
+            with("clipped momentum", &|config| {
+                config.max_gradient_norm = Some(3.0);
+                config.base = MOMENTUM;
+            }),
+            with("unguarded", &|config| config.skip_non_finite = false),
+            with("start", &|config| {
+                config.learning_rate = rate(&|rate| rate.initial = 1.0);
+            }),
+            with("scale", &|config| {
+                config.learning_rate = rate(&|rate| rate.scale = 0.7);
+            }),
+            with("no burn-in", &|config| {
+                config.learning_rate = rate(&|rate| {
+                    (rate.burn_in, rate.interval) = (0, 2);
+                });
+            }),
+        ];
+        cases.iter().for_each(|case| follow(case, 24));
+    }
+}
+
+/// Dimers of every kind beside it, in events that measure and events that do not.
+#[test]
+fn with_a_dimer_it_matches_the_reference() {
+    for probe in PROBES {
+        for (name, scope, difference, correction) in [
+            ("events", Scope::Global, Difference::Forward, Correction::EventsOnly),
+            ("every step", Scope::Global, Difference::Forward, Correction::EveryStep),
+            ("central", Scope::Global, Difference::Central, Correction::EveryStep),
+            ("per tensor", Scope::PerTensor, Difference::Forward, Correction::EveryStep),
+        ] {
+            if probe == RateProbe::RepeatedMinibatch && difference == Difference::Central {
+                continue;
+            }
+            for base in [MOMENTUM, ADAMW] {
+                let mut case = case(base, probe, 1);
+                case.name = format!("dimer, {name}, {base:?}, {probe:?}");
+                case.config.dimer = Some(Dimer {
+                    scope,
+                    difference,
+                    correction,
+                    schedule: Schedule::Every(3),
+                    ..fixed_dimer(0.05, 1.0, 0.5)
+                });
+                follow(&case, 20);
+            }
+        }
+    }
+}
+
+/// Fused, unfused and reference give one trajectory.
+#[test]
+fn the_unfused_twin_takes_the_same_steps() {
+    for base in [SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, LION] {
+        for probe in PROBES {
+            let Case { name, config, layout, factor } = case(base, probe, 0);
+            println!("{name}");
+            let params = start(LEN);
+            let mut fused =
+                Optimizer::new(&gpu(), layout.clone(), config.clone(), &params).unwrap();
+            let mut unfused =
+                UnfusedOptimizer::new(&gpu(), layout.clone(), config.clone(), &params).unwrap();
+            let mut objectives = [Minibatches::new(LEN), Minibatches::new(LEN)];
+            for step in 0..24 {
+                fused.set_rate_factor(factor(step)).unwrap();
+                unfused.set_rate_factor(factor(step));
+                fused.step(&mut objectives[0]).unwrap();
+                unfused.step(&mut objectives[1]).unwrap();
+            }
+            assert_eq!(objectives[0].steps, objectives[1].steps);
+            // As in `follow`.
+            let bound = 24.0 * MEASURED;
+            let expected = wide(&fused.read_params().unwrap());
+            assert_all_within("θ", &unfused.read_params().unwrap(), &expected, |_| bound);
+        }
+    }
+}
+
+/// Half the mean squared error of 2 inputs, 8 units with tanh and 1 output, on minibatches of 8 out of 24 points;
+/// or the Rosenbrock function. In f64, as PyTorch has it in `oracles/torch_learning_rate.py`.
+struct Oracle {
+    network: bool,
+    minibatch: i64,
+}
+
+impl Oracle {
+    fn gradient_at(&self, x: &[f64]) -> Vec<f64> {
+        let mut gradient = vec![0.0; x.len()];
+        if !self.network {
+            for i in 0..x.len() - 1 {
+                let (valley, offset) = (x[i + 1] - x[i] * x[i], 1.0 - x[i]);
+                gradient[i] += -400.0 * x[i] * valley - 2.0 * offset;
+                gradient[i + 1] += 200.0 * valley;
+            }
+            return gradient;
+        }
+        for row in (0..8).map(|j| ((5 * self.minibatch + j) % 24) as f64) {
+            let point = [(1.3 * row).sin(), (2.1 * row).cos()];
+            let hidden: Vec<f64> = (0..8)
+                .map(|k| (point[0] * x[k] + point[1] * x[8 + k] + x[16 + k]).tanh())
+                .collect();
+            let output: f64 = (0..8).map(|k| hidden[k] * x[24 + k]).sum::<f64>() + x[32];
+            let error = (output - (0.9 * row + 0.5).sin()) / 8.0;
+            gradient[32] += error;
+            for k in 0..8 {
+                gradient[24 + k] += error * hidden[k];
+                let slope = error * x[24 + k] * (1.0 - hidden[k] * hidden[k]);
+                gradient[k] += slope * point[0];
+                gradient[8 + k] += slope * point[1];
+                gradient[16 + k] += slope;
+            }
+        }
+        gradient
+    }
+}
+
+impl Objective for Oracle {
+    fn begin_step(&mut self, step: StepInfo) -> dimer::Result<()> {
+        self.minibatch += i64::from(!step.repeats_minibatch);
+        Ok(())
+    }
+
+    fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+        let gradient = self.gradient_at(&wide(&at.read_params()?));
+        at.write_gradient(&gradient.iter().map(|&g| g as f32).collect::<Vec<f32>>())
+    }
+}
+
+/// Trajectories that PyTorch's optimizers take with the same rule around them.
+#[test]
+fn it_takes_the_steps_of_torch() {
+    let table = include_str!("../oracles/torch_learning_rate.csv");
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| !line.starts_with(['#', 'p']))
+        .map(|line| line.split(',').collect())
+        .collect();
+    assert!(rows.len() > 60, "{}", rows.len());
+    for run in rows.chunk_by(|a, b| a[..3] == b[..3]) {
+        let network = run[0][0] == "network";
+        let start: Vec<f32> = if network {
+            (0..33).map(|i| (0.5 * (1.7 * f64::from(i) + 0.3).sin()) as f32).collect()
+        } else {
+            vec![-1.2, 1.0, -0.5, 0.8]
+        };
+        let base = match run[0][1] {
+            "momentum" => MOMENTUM,
+            "adam" => ADAM,
+            _ => ADAMW,
+        };
+        let probe = if run[0][2] == "separate" { PROBES[0] } else { PROBES[1] };
+        let rate = CurvatureRate { probe, interval: 25, ..CurvatureRate::default() };
+        let config = Config {
+            base,
+            learning_rate: LearningRate::Curvature(rate),
+            weight_decay: if base == ADAMW { 1e-2 } else { 0.0 },
+            dimer: None,
+            ..Config::default()
+        };
+        let mut optimizer = flat(config, &start);
+        let mut objective = Oracle { network, minibatch: -1 };
+        for row in run {
+            let steps: u64 = row[3].parse().unwrap();
+            while optimizer.steps() < steps {
+                let factor = ((optimizer.steps() + 1) as f64 / 10.0).min(1.0);
+                optimizer.set_rate_factor(factor).unwrap();
+                optimizer.step(&mut objective).unwrap();
+            }
+            let expected: Vec<f64> = row[5].split(' ').map(|x| x.parse().unwrap()).collect();
+            let found = optimizer.read_params().unwrap();
+            let rate = optimizer.telemetry().unwrap().last().unwrap().base_learning_rate;
+            let off = found.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs());
+            println!(
+                "{:?}: rate {rate:e}, {}, off by {:e}",
+                &row[..4],
+                row[4],
+                off.fold(0.0, f64::max)
+            );
+            assert_all_within(&row[..4].join(" "), &found, &expected, |_| 1e-5);
+        }
+    }
+}
+
+/// What does not go together, or is out of range, is named.
+#[test]
+fn settings_are_checked() {
+    let with = |rate: CurvatureRate| Config {
+        learning_rate: LearningRate::Curvature(rate),
+        ..Config::default()
+    };
+    let default = CurvatureRate::default;
+    for (field, config) in [
+        ("learning_rate.initial", with(CurvatureRate { initial: 0.0, ..default() })),
+        ("learning_rate.initial", with(CurvatureRate { initial: 1e4, ..default() })),
+        ("learning_rate.initial", with(CurvatureRate { initial: f64::NAN, ..default() })),
+        ("learning_rate.interval", with(CurvatureRate { interval: 0, ..default() })),
+        (
+            "learning_rate.interval",
+            with(CurvatureRate { interval: 1, probe: RateProbe::RepeatedMinibatch, ..default() }),
+        ),
+        ("learning_rate.scale", with(CurvatureRate { scale: 0.0, ..default() })),
+        ("learning_rate.displacement", with(CurvatureRate { displacement: -1.0, ..default() })),
+    ] {
+        let error = config.validate().unwrap_err();
+        assert!(
+            matches!(&error, Error::InvalidConfig { field: at, .. } if *at == field),
+            "{error}"
+        );
+    }
+    let repeated = CurvatureRate { probe: RateProbe::RepeatedMinibatch, ..default() };
+    let central = Dimer { difference: Difference::Central, ..Dimer::default() };
+    let climb = Dimer { translation: Translation::Climb, ..Dimer::default() };
+    for config in [
+        Config { dimer: Some(central), ..with(repeated) },
+        Config { dimer: Some(climb), ..with(default()) },
+    ] {
+        assert!(matches!(config.validate().unwrap_err(), Error::Unsupported { .. }));
+    }
+    with(CurvatureRate { interval: 1, ..default() }).validate().unwrap();
+    let mut optimizer = flat(Config { dimer: None, ..with(default()) }, &[1.0; 3]);
+    let error = optimizer.set_learning_rate(0.1).unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    for bad in [-1.0, f64::NAN, f64::INFINITY, 1e300] {
+        let error = optimizer.set_rate_factor(bad).unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument { argument: "factor", .. }), "{error}");
+    }
+    let mut fixed = flat(Config { dimer: None, ..Config::default() }, &[1.0; 3]);
+    fixed.set_learning_rate(1e30).unwrap();
+    assert!(fixed.set_rate_factor(1e30).is_err(), "their product leaves f32");
+    fixed.set_rate_factor(0.5).unwrap();
+}
+
+/// The factor multiplies a fixed rate as well.
+#[test]
+fn a_fixed_rate_has_a_factor() {
+    let run = |rate: f64, factor: f64| {
+        let learning_rate = LearningRate::Fixed(rate);
+        let mut optimizer =
+            flat(Config { dimer: None, learning_rate, ..Config::default() }, &start(LEN));
+        let mut objective = Minibatches::new(LEN);
+        for _ in 0..5 {
+            optimizer.set_rate_factor(factor).unwrap();
+            optimizer.step(&mut objective).unwrap();
+        }
+        let record = *optimizer.telemetry().unwrap().last().unwrap();
+        assert_eq!(record.learning_rate, (rate * factor) as f32);
+        assert_eq!((record.rate_measured, record.slope_share()), (false, None));
+        bits(&optimizer.read_params().unwrap())
+    };
+    assert_eq!(run(0.5, 0.125), run(0.0625, 1.0));
+    assert_ne!(run(0.5, 0.125), run(0.5, 1.0));
+}
+
+/// On a parabola, the share of the slope that a step takes away is the rate over the best rate.
+#[test]
+fn the_share_is_that_of_the_slope() {
+    for probe in PROBES {
+        let rate = CurvatureRate { initial: 0.05, ..settings(probe) };
+        let learning_rate = LearningRate::Curvature(rate);
+        let mut optimizer = flat(
+            Config {
+                base: SGD,
+                dimer: None,
+                learning_rate,
+                weight_decay: 0.0,
+                ..Config::default()
+            },
+            &[3.0],
+        );
+        // L = ½ 4 θ², whose best rate is 1/4, which the base rate comes to.
+        let mut objective = quadratic(vec![4.0]);
+        for step in 0..6 {
+            optimizer.set_rate_factor(0.5).unwrap();
+            optimizer.step(&mut objective).unwrap();
+            let record = *optimizer.telemetry().unwrap().last().unwrap();
+            let share = record.slope_share();
+            println!("{probe:?} {step}: {record:?}");
+            assert_eq!(share.is_some(), record.rate_measured);
+            if let Some(share) = share {
+                assert_within("r", share.into(), f64::from(record.learning_rate) * 4.0, 1e-4);
+            }
+        }
+        let q = optimizer.telemetry().unwrap();
+        assert!(q.is_empty(), "all was read");
+        optimizer.step(&mut objective).unwrap();
+        let q = optimizer.telemetry().unwrap()[0].base_learning_rate;
+        assert_within("q", q.into(), 0.25, 1e-4);
+    }
+}
+
+/// A loss times 1000 changes nothing for Adam but rounding and ε; a scaled loss, told so, changes no bit.
+#[test]
+fn the_scale_of_the_loss_does_not_matter_to_adam() {
+    let run = |factor: f32, told: bool, probe| {
+        let learning_rate = LearningRate::Curvature(settings(probe));
+        let mut optimizer =
+            flat(Config { learning_rate, dimer: None, ..Config::default() }, &start(LEN));
+        if told {
+            optimizer.set_loss_scale(factor.into()).unwrap();
+        }
+        let plain = Minibatches::new(LEN);
+        let mut objective = HostObjective::new(move |params: &[f32], gradient: &mut [f32]| {
+            let found = plain.gradient_in(0, &wide(params));
+            gradient.iter_mut().zip(found).for_each(|(to, g)| *to = factor * g as f32);
+            0.0
+        });
+        for _ in 0..20 {
+            optimizer.step(&mut objective).unwrap();
+        }
+        optimizer.read_params().unwrap()
+    };
+    for probe in PROBES {
+        let plain = run(1.0, false, probe);
+        assert_eq!(bits(&run(1024.0, true, probe)), bits(&plain));
+        let expected = wide(&plain);
+        // 20 rates, each off by its rounding and by ε/g = 10⁻⁸.
+        assert_all_within("θ", &run(1000.0, false, probe), &expected, |_| 20.0 * MEASURED);
+    }
+}
+
+/// A gradient that is not finite, at either end: the step is skipped, and the rate stays.
+#[test]
+fn what_is_not_finite_changes_nothing() {
+    for probe in PROBES {
+        for (broken_step, at) in [(3, Point::Centre), (3, Point::Probe), (4, Point::Centre)] {
+            if probe == RateProbe::RepeatedMinibatch && at == Point::Probe {
+                continue;
+            }
+            let learning_rate = LearningRate::Curvature(settings(probe));
+            let mut optimizer =
+                flat(Config { learning_rate, dimer: None, ..Config::default() }, &start(LEN));
+            let mut objective = Broken { inner: Minibatches::new(LEN), step: broken_step, at };
+            let mut last = 0.0;
+            for step in 0..12 {
+                let before = bits(&optimizer.read_params().unwrap());
+                optimizer.step(&mut objective).unwrap();
+                let record = *optimizer.telemetry().unwrap().last().unwrap();
+                assert_eq!(record.skipped, step == broken_step, "{probe:?} {at:?} {step}");
+                let after = bits(&optimizer.read_params().unwrap());
+                assert_eq!(before == after, record.skipped);
+                if record.skipped {
+                    assert_eq!(record.base_learning_rate, last);
+                    assert!(!record.rate_measured);
+                }
+                assert!(record.base_learning_rate > 0.0 && record.learning_rate.is_finite());
+                last = record.base_learning_rate;
+            }
+        }
+    }
+}
+
+struct Broken {
+    inner: Minibatches,
+    step: u64,
+    at: Point,
+}
+
+impl Objective for Broken {
+    fn begin_step(&mut self, step: StepInfo) -> dimer::Result<()> {
+        self.inner.begin_step(step)
+    }
+
+    fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+        let step = self.inner.steps.last().unwrap().index;
+        let params = wide(&at.read_params()?);
+        let mut gradient: Vec<f32> = self
+            .inner
+            .gradient_in(self.inner.minibatch, &params)
+            .iter()
+            .map(|&g| g as f32)
+            .collect();
+        if step == self.step && at.point == self.at {
+            gradient[LEN - 1] = f32::NAN;
+        }
+        at.write_gradient(&gradient)
+    }
+}
+
+/// Where there is no slope at all, there is nothing to measure: the rate stays where it started.
+#[test]
+fn a_stationary_point_measures_nothing() {
+    for probe in PROBES {
+        let learning_rate = LearningRate::Curvature(settings(probe));
+        let mut optimizer = flat(
+            Config { learning_rate, dimer: None, weight_decay: 0.0, ..Config::default() },
+            &[0.0; 5],
+        );
+        let mut objective = quadratic(vec![1.0, -1.0, 2.0, -2.0, 0.0]);
+        for _ in 0..12 {
+            optimizer.step(&mut objective).unwrap();
+        }
+        for record in optimizer.telemetry().unwrap() {
+            assert!(!record.rate_measured && !record.skipped);
+            assert_eq!(record.base_learning_rate, 0.02);
+        }
+        assert_eq!(optimizer.read_params().unwrap(), [0.0; 5]);
+    }
+}
+
+/// The objective is told which steps repeat, a rotation and new parameters end a pair, and one that goes on to the
+/// next minibatch is found.
+#[test]
+fn repeated_minibatches_are_announced() {
+    let rate = CurvatureRate { burn_in: 4, interval: 6, ..settings(RateProbe::RepeatedMinibatch) };
+    let learning_rate = LearningRate::Curvature(rate);
+    let config = Config { learning_rate, ..Config::default() };
+    let mut optimizer = flat(config.clone(), &start(LEN));
+    let mut objective = Minibatches::new(LEN);
+    for _ in 0..14 {
+        optimizer.step(&mut objective).unwrap();
+    }
+    let repeats: Vec<u64> = objective
+        .steps
+        .iter()
+        .filter(|step| step.repeats_minibatch)
+        .map(|step| step.index)
+        .collect();
+    assert_eq!(repeats, [1, 3, 7, 13]);
+    assert!(objective.points.iter().all(|&point| point == Point::Centre), "no gradient more");
+    let records = optimizer.telemetry().unwrap();
+    let measured: Vec<u64> =
+        records.iter().filter(|record| record.rate_measured).map(|record| record.step).collect();
+    assert_eq!(measured, repeats);
+    // Step 18 is the next first of two.
+    while optimizer.steps() < 19 {
+        optimizer.step(&mut objective).unwrap();
+    }
+    assert!(optimizer.repeats_minibatch());
+    optimizer.rotate(&mut objective).unwrap();
+    assert!(!optimizer.repeats_minibatch());
+    while !optimizer.repeats_minibatch() {
+        optimizer.step(&mut objective).unwrap();
+    }
+    optimizer.write_params(&start(LEN)).unwrap();
+    optimizer.telemetry().unwrap();
+    optimizer.step(&mut objective).unwrap();
+    assert!(!optimizer.telemetry().unwrap()[0].rate_measured, "θ was replaced between the two");
+    optimizer.check_objective(&mut Minibatches::new(LEN)).unwrap();
+    let mut moves_on = MovesOn(Minibatches::new(LEN));
+    let error = optimizer.check_objective(&mut moves_on).unwrap_err();
+    let named = matches!(error, Error::InconsistentObjective { .. });
+    assert!(named && error.to_string().contains("repeats_minibatch"), "{error}");
+    let separate = LearningRate::Curvature(settings(RateProbe::SeparateGradient));
+    let config = Config { learning_rate: separate, dimer: None, ..Config::default() };
+    flat(config, &start(LEN)).check_objective(&mut moves_on).unwrap();
+}
+
+/// Takes the next minibatch in every step.
+struct MovesOn(Minibatches);
+
+impl Objective for MovesOn {
+    fn begin_step(&mut self, step: StepInfo) -> dimer::Result<()> {
+        self.0.begin_step(step)?;
+        self.0.minibatch += u64::from(step.repeats_minibatch);
+        Ok(())
+    }
+
+    fn gradient(&mut self, at: Evaluation<'_>) -> dimer::Result<()> {
+        self.0.gradient(at)
+    }
+}
+
+/// A run that is saved after any step goes on with the same bits, within a pair of steps as well.
+#[test]
+fn a_run_resumes_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rate.safetensors");
+    for probe in PROBES {
+        for storage in [Storage::F32, Storage::Bf16] {
+            let learning_rate = LearningRate::Curvature(settings(probe));
+            let dimer = Dimer { schedule: Schedule::Every(3), ..Dimer::default() };
+            let config = Config { learning_rate, storage, dimer: Some(dimer), ..Config::default() };
+            let run = |save_after: Option<u64>| {
+                let mut optimizer = flat(config.clone(), &start(LEN));
+                let mut objective = Minibatches::new(LEN);
+                for step in 0..14 {
+                    optimizer.set_rate_factor(1.0 / (step + 1) as f64).unwrap();
+                    if Some(step) == save_after {
+                        optimizer.save(&path).unwrap();
+                        optimizer = flat(config.clone(), &vec![0.5; LEN]);
+                        optimizer.load(&path).unwrap();
+                    }
+                    optimizer.step(&mut objective).unwrap();
+                }
+                let rate = optimizer.telemetry().unwrap().last().unwrap().learning_rate;
+                (state(&optimizer), rate.to_bits(), objective.steps)
+            };
+            let whole = run(None);
+            for step in 0..14 {
+                assert_eq!(
+                    run(Some(step)),
+                    whole,
+                    "{probe:?} {storage:?}: saved before step {step}"
+                );
+            }
+        }
+    }
+}
