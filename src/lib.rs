@@ -35,6 +35,7 @@
 //! - [`Config`]: every setting, its range and its source.
 //! - [`Objective`]: how gradients are handed over; [`HostObjective`] makes one from a closure,
 //!   [`Optimizer::begin_step`] needs none.
+//! - [`LearningRate`]: a number, or the curvature along the step.
 //! - [`Layout`]: named tensors, groups with their own learning rate and weight decay.
 //! - [`Telemetry`]: what each step found. [`Spectrum`]: the lowest modes of the loss at a point.
 //!
@@ -44,6 +45,9 @@
 //! parameter, 32 bytes alone (28 without [`Config::skip_non_finite`]) and 40 with a correction. An event
 //! moves 64 with the rotation of the paper, its probe included, and 196 with the locally optimal one.
 //! [`Optimizer::plan`] prints these numbers for any configuration, stage by stage.
+//!
+//! With [`LearningRate::Curvature`] a measurement by a separate gradient moves at most 56 bytes more, and one by two
+//! steps on a minibatch 32 bytes in both together and no gradient.
 //!
 //! Memory is 28 bytes per parameter for AdamW: θ, g₁, g₂, N, the probe and two moments. The optimal angle
 //! takes 16 more, a locally optimal rotation 24. [`Storage::Bf16`] keeps all of that but θ, the gradients and

@@ -71,7 +71,9 @@ struct Progress {
     /// As bits, since it may be any f32; none from curvature.
     learning_rate: Option<u32>,
     /// As bits of an f64.
+    #[serde(default = "full_rate")]
     rate_factor: u64,
+    #[serde(default)]
     in_pair: bool,
     #[serde(default = "unscaled")]
     loss_scale: f64,
@@ -325,7 +327,15 @@ impl Optimizer {
             }
             vectors.push((padded, vector));
         }
-        let record = words(RECORD, &[size_of::<Record>() / 4], false)?;
+        let records = |name: &str, count: usize| -> Result<Vec<u8>> {
+            let before =
+                checkpoint.tensors.get(name).filter(|words| words.shape == [count * OLD_RECORD]);
+            match before {
+                Some(_) => Ok(widened(words(name, &[count * OLD_RECORD], false)?)),
+                None => Ok(words(name, &[count * size_of::<Record>() / 4], false)?.to_vec()),
+            }
+        };
+        let record = records(RECORD, 1)?;
         let calibration = words(CALIBRATION, &[4], true)?;
         let rate = match self.plan.rate_probe {
             Some(_) if !is_changed || checkpoint.tensors.contains_key(RATE) => {
@@ -340,9 +350,8 @@ impl Optimizer {
             }
             Some(regions) => {
                 let mut regions = regions.entries.clone();
-                let shape = [regions.len() * 2 * size_of::<Record>() / 4];
                 let records: Vec<[Record; 2]> =
-                    bytemuck::pod_collect_to_vec(words(REGIONS, &shape, false)?);
+                    bytemuck::pod_collect_to_vec(&records(REGIONS, 2 * regions.len())?);
                 regions.iter_mut().zip(records).for_each(|(region, saved)| region.records = saved);
                 names += 1;
                 Some(regions)
@@ -353,10 +362,10 @@ impl Optimizer {
         let recent_records = self.recent_records(progress.index).filter(|_| same_schedule);
         if let Some(slices) = recent_records {
             let size = slices.iter().map(|slice| slice.size as usize).sum::<usize>();
-            let mut bytes = words(RECENT, &[size / 4], false)?;
+            let mut bytes = records(RECENT, size / size_of::<Record>())?;
             for slice in slices {
-                let (first, rest) = bytes.split_at(slice.size as usize);
-                recent.push((slice, first));
+                let rest = bytes.split_off(slice.size as usize);
+                recent.push((slice, bytes));
                 bytes = rest;
             }
             names += 1;
@@ -392,10 +401,10 @@ impl Optimizer {
         }
         let queue = self.gpu.queue();
         for (slice, bytes) in recent {
-            queue.write_buffer(&slice.buffer, slice.offset, bytes);
+            queue.write_buffer(&slice.buffer, slice.offset, &bytes);
         }
         let latest = self.state.latest();
-        queue.write_buffer(&latest.buffer, latest.offset, record);
+        queue.write_buffer(&latest.buffer, latest.offset, &record);
         let slice = self.state.calibration();
         queue.write_buffer(&slice.buffer, slice.offset, calibration);
         if let Some(rate) = rate {
@@ -492,6 +501,11 @@ impl Optimizer {
     }
 }
 
+/// The factor on the learning rate for files from before there was one.
+fn full_rate() -> u64 {
+    1_f64.to_bits()
+}
+
 /// The loss scale for files from before there was one.
 fn unscaled() -> f64 {
     1.0
@@ -510,6 +524,19 @@ fn text<T: Serialize + DeserializeOwned + PartialEq>(path: &Path, value: &T) -> 
     }
 }
 
+/// Words of a record in files from before there was a learning rate in it, which is at its end.
+const OLD_RECORD: usize = 28;
+
+/// Old records with what was added to them, as zeros.
+fn widened(bytes: &[u8]) -> Vec<u8> {
+    let widen = |record: &[u8]| {
+        let mut record = record.to_vec();
+        record.resize(size_of::<Record>(), 0);
+        record
+    };
+    bytes.chunks(4 * OLD_RECORD).flat_map(widen).collect()
+}
+
 /// The saved settings, with defaults for those that are newer than the file.
 fn with_defaults(mut saved: Value, mut defaults: Value) -> Value {
     let fill = |saved: &mut Value, defaults: Value| {
@@ -519,6 +546,9 @@ fn with_defaults(mut saved: Value, mut defaults: Value) -> Value {
             }
         }
     };
+    if saved["learning_rate"].is_number() {
+        saved["learning_rate"] = serde_json::json!({ "Fixed": saved["learning_rate"] });
+    }
     let dimer = defaults["dimer"].take();
     fill(&mut saved, defaults);
     if let Some(saved) = saved.get_mut("dimer") {

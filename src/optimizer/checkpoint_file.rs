@@ -9,7 +9,7 @@ use super::file;
 use crate::error::{Error, Result};
 
 /// Version of the format, and the keys of its metadata.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const VERSION_KEY: &str = "dimer_format";
 const CHECKSUM_KEY: &str = "crc32";
 
@@ -83,7 +83,7 @@ impl Checkpoint {
             header.metadata().clone().unwrap_or_default().into_iter().collect();
         let version = metadata.get(VERSION_KEY).ok_or("it is not a checkpoint of this crate")?;
         match version.parse::<u32>() {
-            Ok(VERSION) => {}
+            Ok(1..=VERSION) => {}
             Ok(newer) if newer > VERSION => {
                 return Err(format!(
                     "its format is version {newer}, but this crate reads up to {VERSION}; update it"

@@ -4,7 +4,15 @@ use super::{Reference, clip_factor, dot, norm};
 use crate::config::{
     Base, CurvatureRate, Difference, LARGEST_RATE, LEAST_RATE, LearningRate, RateProbe,
 };
-use crate::plan::RateMeasurement;
+
+/// What a step does for a rate from curvature.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Measurement {
+    None,
+    /// It is the first of two steps on one minibatch.
+    FirstHalf,
+    Complete,
+}
 
 /// What the second of two steps on one minibatch needs to know of the first.
 #[derive(Clone, Debug)]
@@ -17,21 +25,21 @@ pub(super) struct FirstHalf {
 
 impl Reference {
     /// What the next step does for the learning rate.
-    pub(super) fn measurement(&self) -> RateMeasurement {
+    pub(super) fn measurement(&self) -> Measurement {
         let LearningRate::Curvature(settings) = self.config.learning_rate else {
-            return RateMeasurement::None;
+            return Measurement::None;
         };
         let CurvatureRate { probe, interval, burn_in, .. } = settings;
         let is_due = self.index.is_multiple_of(interval.into());
         match probe {
             RateProbe::SeparateGradient if is_due || self.index < burn_in.into() => {
-                RateMeasurement::Complete
+                Measurement::Complete
             }
-            RateProbe::RepeatedMinibatch if self.first_half.is_some() => RateMeasurement::Complete,
+            RateProbe::RepeatedMinibatch if self.first_half.is_some() => Measurement::Complete,
             RateProbe::RepeatedMinibatch if is_due || self.index + 1 < burn_in.into() => {
-                RateMeasurement::FirstHalf
+                Measurement::FirstHalf
             }
-            _ => RateMeasurement::None,
+            _ => Measurement::None,
         }
     }
 
@@ -123,7 +131,7 @@ impl Reference {
         let dimer = self.config.dimer.as_ref();
         event
             && dimer.is_some_and(|dimer| dimer.difference == Difference::Central)
-            && self.measurement() == RateMeasurement::Complete
+            && self.measurement() == Measurement::Complete
     }
 }
 

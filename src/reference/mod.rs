@@ -14,9 +14,9 @@ use crate::config::{
     Schedule,
 };
 use crate::layout::{Group, Layout};
-use crate::plan::RateMeasurement;
 
 pub use base::{bias_correction, clip_factor};
+use learning_rate::Measurement;
 pub use scope::sign;
 
 /// One optimizer in f64, on the host.
@@ -174,7 +174,7 @@ impl Reference {
             }
             _ => gradient(&self.params),
         };
-        if rate == RateMeasurement::Complete && !before.centre_is_extra(event) {
+        if rate == Measurement::Complete && !before.centre_is_extra(event) {
             is_finite &= self.measure_rate(&g1, &mut gradient);
         }
         self.set_rate();
@@ -185,7 +185,7 @@ impl Reference {
         if !is_finite || !finite(&g1) || !finite(&self.orientation) {
             let (index, skipped) = (before.index + 1, before.skipped + 1);
             *self = Self { index, skipped, projection: 0.0, shift: 0.0, ..before };
-            if rate == RateMeasurement::FirstHalf {
+            if rate == Measurement::FirstHalf {
                 let params = self.params.clone();
                 self.keep_slope(&g1, &params);
             }
@@ -209,7 +209,7 @@ impl Reference {
         };
         let clipped: Vec<f64> = corrected.iter().map(|g| clip * g).collect();
         self.base_step(&clipped);
-        if rate == RateMeasurement::FirstHalf {
+        if rate == Measurement::FirstHalf {
             self.keep_slope(&g1, &before.params);
         }
     }

@@ -230,13 +230,13 @@ fn newer_versions_are_named() {
     let mut optimizer = make(&Config::default(), 0.3);
     optimizer.save(scratch.file()).unwrap();
     let bytes = std::fs::read(scratch.file()).unwrap();
-    let old = br#""dimer_format":"1""#;
+    let old = br#""dimer_format":"2""#;
     let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
     let mut newer = bytes.clone();
-    newer[at + old.len() - 2] = b'2';
+    newer[at + old.len() - 2] = b'3';
     std::fs::write(scratch.file(), newer).unwrap();
     let found = reason(optimizer.load(scratch.file()));
-    assert!(found.contains("version 2"), "{found}");
+    assert!(found.contains("version 3"), "{found}");
 }
 
 /// An error keeps what caused it.

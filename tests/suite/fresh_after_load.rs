@@ -283,7 +283,7 @@ fn settings_can_change() {
                 learning_rate: LearningRate::Fixed(0.5),
                 ..original.clone()
             },
-            &["`config.learning_rate` was 0.01", "`config.max_gradient_norm` was null"],
+            &["`config.learning_rate.Fixed` was 0.01", "`config.max_gradient_norm` was null"],
         ),
         (Config { storage: Storage::Bf16, ..original.clone() }, &["`config.storage` was \"F32\""]),
         (Config { dimer: None, ..original.clone() }, &["`config.dimer` was {"]),

@@ -70,6 +70,7 @@ impl Binding {
         });
         collect::gather(&mut encoder, &parts, &self.layout, vectors.params.slice());
         gpu.queue().submit([encoder.finish()]);
+        optimizer.params_written();
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 //!
 //! - [`DimerDevice`]: the device of the module and of its optimizer.
 //! - [`DimerOptimizer`]: trains a module; one closure from the module to its loss is all it asks for.
+//! - [`RepeatableBatches`]: minibatches for a learning rate from curvature that needs no gradient of its own.
 //! - [`CurvatureTracker`]: follows the curvature while an optimizer of Burn trains a module.
 //!
 //! # Features
@@ -15,6 +16,7 @@
 
 #![deny(missing_docs)]
 
+mod batches;
 mod binding;
 mod buffers;
 mod collect;
@@ -26,6 +28,7 @@ mod parameters;
 mod rebind;
 mod tracker;
 
+pub use batches::RepeatableBatches;
 pub use device::DimerDevice;
 pub use dimer;
 pub use error::{Error, Result};

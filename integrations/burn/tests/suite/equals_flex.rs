@@ -5,10 +5,10 @@ use crate::common::{Network, batch, config, elements, flex, scalar, shared};
 use burn::module::Module;
 use burn::tensor::Device;
 use dimer::{
-    Base, Config, Difference, Dimer, Displacement, LearningRate, Project, Rotation, Schedule, Sgd,
-    Translation,
+    Base, Config, CurvatureRate, Difference, Dimer, Displacement, LearningRate, Project, RateProbe,
+    Rotation, Schedule, Sgd, Translation,
 };
-use dimer_burn::{DimerDevice, DimerOptimizer};
+use dimer_burn::{DimerDevice, DimerOptimizer, RepeatableBatches};
 
 const STEPS: u64 = 100;
 
@@ -47,6 +47,42 @@ fn assert_equal_training(config: Config) {
 fn adamw_with_the_default_dimer() {
     let dimer = config().dimer.map(|dimer| Dimer { displacement: WIDE, ..dimer });
     assert_equal_training(Config { dimer, ..config() });
+}
+
+/// Without a learning rate to choose: by a gradient of its own, and by minibatches that are used twice.
+#[test]
+fn a_learning_rate_from_curvature() {
+    for probe in [RateProbe::SeparateGradient, RateProbe::RepeatedMinibatch] {
+        let rate =
+            CurvatureRate { probe, initial: 1e-3, displacement: 1e-2, ..CurvatureRate::default() };
+        let config =
+            Config { learning_rate: LearningRate::Curvature(rate), dimer: None, ..config() };
+        let train = |device: &DimerDevice| {
+            let burn = device.burn();
+            let module = Network::new(64, &Device::flex().autodiff()).fork(&burn);
+            let mut optimizer = DimerOptimizer::new(module, device, config.clone()).unwrap();
+            let mut batches = RepeatableBatches::new((0..).map(|step| batch(step, &burn)));
+            let mut losses = Vec::new();
+            let mut repeated = 0;
+            for _ in 0..40 {
+                let repeats = optimizer.repeats_minibatch();
+                repeated += u32::from(repeats);
+                let batch = batches.next(repeats).unwrap();
+                losses.push(scalar(optimizer.step(|module| module.loss(&batch)).unwrap()));
+            }
+            let last = *optimizer.telemetry().unwrap().last().unwrap();
+            (losses, f64::from(last.base_learning_rate), repeated)
+        };
+        let ((gpu, gpu_rate, repeated), (cpu, cpu_rate, _)) = (train(&shared()), train(&flex()));
+        println!("{probe:?}: rates {gpu_rate} and {cpu_rate}, losses {gpu:?} and {cpu:?}");
+        assert_eq!(repeated > 5, probe == RateProbe::RepeatedMinibatch);
+        assert!(cpu[0] > 2.0 * cpu[39], "it has learned: {cpu:?}");
+        // The displacement keeps 4 digits of a curvature, and later rates build on the first.
+        assert!(approx::relative_eq!(gpu_rate, cpu_rate, max_relative = 1e-2));
+        for (step, (gpu, cpu)) in gpu.iter().zip(&cpu).enumerate() {
+            assert!(approx::abs_diff_eq!(gpu, cpu, epsilon = 1e-2), "{step}: {gpu} {cpu}");
+        }
+    }
 }
 
 #[test]
