@@ -1,5 +1,5 @@
-//! Trains a small network on handwritten digits, all of it on the GPU: with AdamW, and with AdamW
-//! whose steps follow a dimer out of saddles.
+//! Trains a small network on handwritten digits, all of it on the GPU: with AdamW at several learning rates, and
+//! with AdamW whose learning rate comes from the curvature along its steps, from several starts.
 
 #[path = "digits/chart.rs"]
 mod chart;
@@ -14,45 +14,37 @@ use std::time::{Duration, Instant};
 
 use chart::Curves;
 use clap::{Parser, ValueEnum};
-use dimer::{
-    Config, Correction, Dimer, Gpu, LearningRate, Optimizer, Project, Schedule, Storage,
-    Translation,
-};
+use dimer::{Config, CurvatureRate, Gpu, LearningRate, Optimizer, RateProbe, cosine_with_warm_up};
 use indicatif::{ProgressBar, ProgressStyle};
 use network::{Accuracy, Training};
 
 /// Trains a 64-64-32-10 network on the UCI handwritten digits.
 #[derive(Parser)]
 struct Arguments {
-    /// Seed of the weights, the minibatches and the dimer.
+    /// Seed of the weights and the minibatches.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Steps, each on 128 images.
+    /// Steps, each on 128 images; the first tenth warms up, and the rate then falls to a tenth.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
-    /// Which optimizer to run.
-    #[arg(long, value_enum, default_value_t = Choice::Both)]
-    optimizer: Choice,
-    /// Steps from one event of the dimer to the next.
-    #[arg(long, default_value_t = 50)]
-    interval: u32,
-    /// Correct as the paper does: in each event, take out this share of the gradient along the dimer;
-    /// 1 projects, 2 reflects. Without this option, the saddle-free step is taken.
-    #[arg(long)]
-    alpha: Option<f64>,
-    /// Keep moments and N in bf16.
-    #[arg(long)]
-    bf16: bool,
+    /// Fixed learning rates to run, at the height of the schedule.
+    #[arg(long, value_delimiter = ',', default_value = "1e-4,1e-3,1e-2,1e-1")]
+    rates: Vec<f64>,
+    /// Starts of a learning rate from curvature to run.
+    #[arg(long, value_delimiter = ',', default_value = "1e-6,1e-3")]
+    starts: Vec<f64>,
+    /// How the curvature is measured.
+    #[arg(long, value_enum, default_value_t = Probe::SeparateGradient)]
+    probe: Probe,
     /// Where to write the curves.
     #[arg(long, default_value = "target/digits_mlp.svg")]
     out: PathBuf,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Choice {
-    Adamw,
-    DeoAdamw,
-    Both,
+#[derive(Clone, Copy, ValueEnum)]
+enum Probe {
+    SeparateGradient,
+    RepeatedMinibatch,
 }
 
 /// Images of one minibatch.
@@ -67,7 +59,8 @@ struct Run {
     gradient_evaluations: u64,
     loss: f32,
     accuracy: f64,
-    curvature: Option<f32>,
+    /// At the height of the schedule.
+    learning_rate: f32,
     time: Duration,
 }
 
@@ -75,21 +68,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let gpu = Gpu::new()?;
     println!("device: {}", gpu.name());
-    let mut dimer = Dimer {
-        schedule: Schedule::Every(arguments.interval),
-        seed: arguments.seed,
-        ..Dimer::default()
+    let probe = match arguments.probe {
+        Probe::SeparateGradient => RateProbe::SeparateGradient,
+        Probe::RepeatedMinibatch => RateProbe::RepeatedMinibatch,
     };
-    if let Some(alpha) = arguments.alpha {
-        dimer.translation = Translation::Project(Project { alpha, only_negative_curvature: false });
-        dimer.correction = Correction::EventsOnly;
-    }
+    let fixed =
+        arguments.rates.iter().map(|&rate| (format!("{rate:e}"), LearningRate::Fixed(rate)));
+    let starts = arguments.starts.iter().map(|&initial| {
+        let rate = CurvatureRate { initial, probe, ..CurvatureRate::default() };
+        (format!("curvature, from {initial:e}"), LearningRate::Curvature(rate))
+    });
     let mut runs = Vec::new();
-    if arguments.optimizer != Choice::DeoAdamw {
-        runs.push(train(&gpu, "AdamW", None, &arguments)?);
-    }
-    if arguments.optimizer != Choice::Adamw {
-        runs.push(train(&gpu, "DEO-AdamW", Some(dimer), &arguments)?);
+    for (name, learning_rate) in fixed.chain(starts) {
+        runs.push(train(&gpu, &name, learning_rate, &arguments)?);
     }
     print_table(&runs, arguments.steps);
     if let Some(folder) = arguments.out.parent() {
@@ -104,27 +95,27 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn train(
     gpu: &Gpu,
     name: &str,
-    dimer: Option<Dimer>,
+    learning_rate: LearningRate,
     arguments: &Arguments,
 ) -> Result<Run, Box<dyn Error>> {
-    let storage = if arguments.bf16 { Storage::Bf16 } else { Storage::F32 };
-    let config =
-        Config { learning_rate: LearningRate::Fixed(3e-3), storage, dimer, ..Config::default() };
-    let has_dimer = config.dimer.is_some();
+    let config = Config { learning_rate, dimer: None, ..Config::default() };
     let (train, test) = data::load();
     let params = network::initial_params(arguments.seed);
     let mut optimizer = Optimizer::new(gpu, network::layout()?, config, &params)?;
     let mut training = Training::new(&optimizer, &train, BATCH, arguments.seed);
     let accuracy = Accuracy::new(&optimizer, &test);
     let bar = ProgressBar::new(arguments.steps).with_prefix(name.to_owned()).with_style(
-        ProgressStyle::with_template("{prefix:9} {bar:30} {pos:>5}/{len} {elapsed:>3}  {msg}")?,
+        ProgressStyle::with_template("{prefix:20} {bar:30} {pos:>5}/{len} {elapsed:>3}  {msg}")?,
     );
-    let mut curves = Curves { name: name.to_owned(), loss: Vec::new(), curvature: Vec::new() };
+    let mut curves = Curves { name: name.to_owned(), loss: Vec::new(), rate: Vec::new() };
     let (mut time, mut measured) = (Duration::ZERO, accuracy.measure());
+    let mut found = 0.0;
     while optimizer.steps() < arguments.steps {
         let began = Instant::now();
         let end = (optimizer.steps() + REPORT).min(arguments.steps);
         while optimizer.steps() < end {
+            let (step, steps) = (optimizer.steps(), arguments.steps);
+            optimizer.set_rate_factor(cosine_with_warm_up(step, steps / 10, steps, 0.1))?;
             optimizer.step(&mut training)?;
         }
         let records = optimizer.telemetry()?;
@@ -132,7 +123,8 @@ fn train(
         for record in &records {
             let step = record.step as f32;
             curves.loss.extend(record.loss.map(|loss| (step, loss)));
-            curves.curvature.extend(record.event.then_some((step, record.curvature)));
+            curves.rate.push((step, record.learning_rate));
+            found = record.base_learning_rate;
         }
         measured = accuracy.measure();
         bar.set_position(end);
@@ -144,7 +136,10 @@ fn train(
         gradient_evaluations: optimizer.gradient_evaluations(),
         loss: last.iter().sum::<f32>() / last.len() as f32,
         accuracy: measured,
-        curvature: has_dimer.then(|| curves.curvature.last().map_or(0.0, |point| point.1)),
+        learning_rate: match learning_rate {
+            LearningRate::Fixed(rate) => rate as f32,
+            _ => found,
+        },
         curves,
         time,
     })
@@ -152,33 +147,26 @@ fn train(
 
 /// What the progress bar says.
 fn status(curves: &Curves, accuracy: f64) -> String {
-    let mut status = String::new();
-    if let Some((_, loss)) = curves.loss.last() {
-        status += &format!("loss {loss:.4}  ");
-    }
-    status += &format!("test accuracy {:.2} %", 100.0 * accuracy);
-    if let Some((_, curvature)) = curves.curvature.last() {
-        status += &format!("  curvature {curvature:+.4}");
-    }
-    status
+    let loss = curves.loss.last().map_or(f32::NAN, |point| point.1);
+    let rate = curves.rate.last().map_or(f32::NAN, |point| point.1);
+    format!("loss {loss:.4}  test accuracy {:.2} %  rate {rate:.1e}", 100.0 * accuracy)
 }
 
 fn print_table(runs: &[Run], steps: u64) {
     println!(
-        "\n{:10} {:>6} {:>10} {:>9} {:>9} {:>10} {:>8}",
-        "optimizer", "steps", "gradients", "loss", "test", "curvature", "ms/step"
+        "\n{:22} {:>6} {:>10} {:>9} {:>9} {:>11} {:>8}",
+        "learning rate", "steps", "gradients", "loss", "test", "last rate", "ms/step"
     );
     for run in runs {
-        let curvature = run.curvature.map_or("-".to_owned(), |c| format!("{c:+.4}"));
         println!(
-            "{:10} {:>6} {:>10} {:>9.5} {:>7.2} % {:>10} {:>8.3}",
+            "{:22} {:>6} {:>10} {:>9.5} {:>7.2} % {:>11.1e} {:>8.3}",
             run.curves.name,
             steps,
             run.gradient_evaluations,
             run.loss,
             100.0 * run.accuracy,
-            curvature,
-            1e3 * run.time.as_secs_f64() / steps as f64
+            run.learning_rate,
+            1e3 * run.time.as_secs_f64() / steps as f64,
         );
     }
 }

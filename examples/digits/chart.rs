@@ -1,28 +1,24 @@
-//! Draws the run: loss above, curvature below, one line per optimizer.
+//! Draws the runs: loss above, learning rate below, one line per run; both axes of numbers are logarithmic.
 
 use std::error::Error;
 use std::path::Path;
 
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
-/// One optimizer's curves, over steps.
+/// The curves of one run, over steps.
 pub struct Curves {
     pub name: String,
     pub loss: Vec<(f32, f32)>,
-    /// Curvature of each event; none without a dimer.
-    pub curvature: Vec<(f32, f32)>,
+    pub rate: Vec<(f32, f32)>,
 }
 
-/// The first line is wide, so that it shows where the second one lies on it.
-const STYLES: [(RGBColor, u32); 2] =
-    [(RGBColor(0x1f, 0x77, 0xb4), 5), (RGBColor(0xd6, 0x27, 0x28), 2)];
-
 pub fn draw(path: &Path, runs: &[Curves]) -> Result<(), Box<dyn Error>> {
-    let root = SVGBackend::new(path, (800, 720)).into_drawing_area();
+    let root = SVGBackend::new(path, (800, 800)).into_drawing_area();
     root.fill(&WHITE)?;
-    let (above, below) = root.split_vertically(360);
+    let (above, below) = root.split_vertically(400);
     panel(&above, "training loss, mean of 20 minibatches", "loss", runs, |run| smooth(&run.loss))?;
-    panel(&below, "curvature C = N·HN", "C", runs, |run| run.curvature.clone())?;
+    panel(&below, "learning rate", "rate", runs, |run| run.rate.clone())?;
     root.present()?;
     Ok(())
 }
@@ -39,43 +35,47 @@ fn smooth(points: &[(f32, f32)]) -> Vec<(f32, f32)> {
 }
 
 fn panel(
-    area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
+    area: &DrawingArea<SVGBackend<'_>, Shift>,
     title: &str,
     quantity: &str,
     runs: &[Curves],
     points: impl Fn(&Curves) -> Vec<(f32, f32)>,
 ) -> Result<(), Box<dyn Error>> {
-    let lines: Vec<_> = runs.iter().map(|run| (&run.name, points(run))).collect();
+    // A logarithm has no place for what is 0 or not finite.
+    let drawn = |run: &Curves| -> Vec<(f32, f32)> {
+        points(run).into_iter().filter(|point| point.1.is_finite() && point.1 > 0.0).collect()
+    };
+    let lines: Vec<_> = runs.iter().map(|run| (&run.name, drawn(run))).collect();
     let all = || lines.iter().flat_map(|(_, points)| points);
     let last = all().map(|point| point.0).fold(1.0, f32::max);
-    let low = all().map(|point| point.1).fold(0.0, f32::min);
+    let low = all().map(|point| point.1).fold(1.0, f32::min);
     let high = all().map(|point| point.1).fold(f32::MIN_POSITIVE, f32::max);
-    let margin = 0.05 * (high - low);
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 18))
         .margin(10)
         .x_label_area_size(32)
-        .y_label_area_size(56)
-        .build_cartesian_2d(0.0..last, low - margin..high + margin)?;
+        .y_label_area_size(64)
+        .build_cartesian_2d(0.0..last, (0.8 * low..1.25 * high).log_scale())?;
     chart
         .configure_mesh()
         .x_desc("step")
         .y_desc(quantity)
         .light_line_style(WHITE)
         .x_label_formatter(&|x| format!("{x:.0}"))
+        .y_label_formatter(&|y| format!("{y:.0e}"))
         .draw()?;
-    for ((name, points), (colour, width)) in lines.into_iter().zip(STYLES.iter().cycle()) {
-        if points.is_empty() {
-            continue;
-        }
+    for (index, (name, points)) in lines.into_iter().enumerate() {
+        let colour = Palette99::pick(index).to_rgba();
+        // Those from curvature stand out.
+        let style = colour.stroke_width(if name.starts_with("curvature") { 3 } else { 1 });
         chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(*width)))?
+            .draw_series(LineSeries::new(points, style))?
             .label(format!("{name}   "))
-            .legend(|(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(*width)));
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(SeriesLabelPosition::LowerLeft)
         .border_style(BLACK.mix(0.3))
         .background_style(WHITE.mix(0.9))
         .draw()?;

@@ -5,7 +5,7 @@
 // in:  g, the gradient g' at the probe, params, probe
 // out: one `Partial` per tile, of which the first two plain sums are used
 // 16 bytes per element.
-// builds on: pair_bindings, arithmetic, partial, tile_sums, step_bindings, threads, switches
+// builds on: pair_bindings, products_pass, arithmetic, partial, types, step_bindings
 
 fn terms(i: u32, place: Place) -> Partial {
     let e = probe[i] - params[i];
@@ -15,12 +15,4 @@ fn terms(i: u32, place: Place) -> Partial {
     result.plain.x = dot_lanes(g, e);
     result.plain.y = dot_lanes(at_probe - g, e);
     return result;
-}
-
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
-    let sums = sum_over_tile(thread);
-    if thread.lane == 0u {
-        scalars.partials[shard.first_tile + thread.workgroup.x] = sums;
-    }
 }

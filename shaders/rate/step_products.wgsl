@@ -5,19 +5,11 @@
 // in:  g, params, probe
 // out: one `Partial` per tile, of which the first plain sum is used
 // 12 bytes per element.
-// builds on: repeat_bindings, arithmetic, partial, tile_sums, step_bindings, threads, switches
+// builds on: repeat_bindings, products_pass, arithmetic, partial, types, step_bindings
 
 fn terms(i: u32, place: Place) -> Partial {
     let g = select(vec4f(), step.gradient_scale * gradient[i], place.valid);
     var result = Partial();
     result.plain.x = dot_lanes(g, params[i] - probe[i]);
     return result;
-}
-
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
-    let sums = sum_over_tile(thread);
-    if thread.lane == 0u {
-        scalars.partials[shard.first_tile + thread.workgroup.x] = sums;
-    }
 }

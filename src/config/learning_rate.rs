@@ -21,8 +21,10 @@ pub enum LearningRate {
     /// base rate follows it: at once during `burn_in`, later to their geometric mean. The rate of a step
     /// is the base rate times the factor of the schedule.
     ///
-    /// Measured with Adam and AdamW, which it suits; with SGD it is weaker. At a saddle there is no slope
-    /// to measure, and the rate stays where it started.
+    /// Made for Adam and AdamW; with SGD it is weaker. At a saddle there is no slope to measure, and the rate stays
+    /// where it started. On minibatches it ends near the best fixed rate or above it, and some runs diverge:
+    /// 2 of 12 of a small classifier with a separate gradient, 4 of 12 with repeated minibatches
+    /// (`docs/experiments.md`). So it is not the default.
     Curvature(CurvatureRate),
 }
 

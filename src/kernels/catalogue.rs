@@ -111,6 +111,7 @@ shared! {
     "probe_bindings",
     "probe_distance",
     "products",
+    "products_pass",
     "record",
     "reduction",
     "region_outcome",

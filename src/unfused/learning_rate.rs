@@ -126,11 +126,8 @@ impl Rates<'_> {
 
     /// With Δθ of the last step: g·u = g_old·Δθ / rate, u·Hu = (g_new − g_old)·Δθ / rate², q.
     fn measure_step(&self) -> Vec<Dispatch> {
-        let Self { chains, scratch } = self;
-        let Vectors { params, gradient, .. } = chains.vectors;
-        let (moved, before) = (&scratch.corrected, &scratch.params.buffer);
-        let mut chain = vec![self.subtract(&params.buffer, before, moved)];
-        chain.extend(chains.dot(&gradient.buffer, moved, Slot::StepCurvature));
+        let chains = &self.chains;
+        let mut chain = self.product_with_step(Slot::StepCurvature);
         chain.extend([
             chains.multiply_scalars(Slot::MinusOne, Slot::Slope, Slot::Squares),
             self.scalar(
@@ -165,11 +162,16 @@ impl Rates<'_> {
     }
 
     fn keep_slope(&self) -> Vec<Dispatch> {
+        self.product_with_step(Slot::Slope)
+    }
+
+    /// g·Δθ
+    fn product_with_step(&self, result: Slot) -> Vec<Dispatch> {
         let Self { chains, scratch } = self;
         let Vectors { params, gradient, .. } = chains.vectors;
         let (moved, before) = (&scratch.corrected, &scratch.params.buffer);
         let mut chain = vec![self.subtract(&params.buffer, before, moved)];
-        chain.extend(chains.dot(&gradient.buffer, moved, Slot::Slope));
+        chain.extend(chains.dot(&gradient.buffer, moved, result));
         chain
     }
 

@@ -1,7 +1,7 @@
 //! [`Binding`]: how the parameters of a module lie in the vectors of its optimizer.
 
 use burn::module::{Module, ParamGroup};
-use dimer::{Buffers, Config, Evaluation, Group, Layout, Optimizer};
+use dimer::{Buffers, Config, Evaluation, Group, Layout, LearningRate, Optimizer};
 
 use crate::buffers::FlatVector;
 use crate::collect;
@@ -21,7 +21,7 @@ pub(crate) struct Binding {
 
 struct Vectors {
     params: FlatVector,
-    /// `None` without a dimer.
+    /// `None` without a dimer and with a fixed learning rate.
     probe: Option<FlatVector>,
 }
 
@@ -44,7 +44,9 @@ impl Binding {
             return Ok((binding, optimizer));
         }
         let vector = || FlatVector::new(&device.burn(), layout.bytes());
-        let probe = config.dimer.is_some().then(vector).transpose()?;
+        let has_probe =
+            config.dimer.is_some() || matches!(config.learning_rate, LearningRate::Curvature(_));
+        let probe = has_probe.then(vector).transpose()?;
         let vectors = Vectors { params: vector()?, probe };
         let buffers = Buffers {
             params: Some(vectors.params.slice().clone()),
