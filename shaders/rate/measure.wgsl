@@ -2,7 +2,7 @@
 //
 //   g.u = g.e / s,  u.Hu = (g' - g).e / s^2,  for the displacement e = s u between two gradients g and g'
 //   estimate = scale (-g.u) / |u.Hu|, within bounds around the last base rate q
-//   q <- estimate in the burn-in, else sqrt(q estimate)
+//   q <- q (estimate / q)^gain
 //
 //   s = distance / |u|, and with REPEATED the rate of the step before
 //
@@ -67,7 +67,8 @@ fn main(thread: Thread) {
     scalars.rate.measured = u32(measured);
     if measured {
         let estimate = estimate_of(dimer, q);
-        let adopted = select(sqrt(q * estimate), estimate, step.index < step.burn_in);
+        // A power of 1 would be rounded.
+        let adopted = select(q * pow(estimate / q, step.rate_gain), estimate, step.rate_gain == 1.0);
         scalars.rate.base_learning_rate = clamp(adopted, LEAST_RATE, LARGEST_RATE);
         scalars.rate.update_slope = dimer.slope / dimer.length;
         scalars.rate.update_curvature = dimer.change / (dimer.length * dimer.length);

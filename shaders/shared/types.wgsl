@@ -67,12 +67,12 @@ struct Step {
     loss_scale: f32,
     gradient_scale: f32,
     // Of a learning rate from curvature: what the base rate starts from, the multiple of the rate that leads to the
-    // lowest point, the distance of the probe as a share of 1 + |params|, and the steps that adopt an estimate at
-    // once.
+    // lowest point, the distance of the probe as a share of 1 + |params|, and how far the base rate goes to an
+    // estimate, as a share of the way between their logarithms.
     initial_rate: f32,
     rate_scale: f32,
     rate_displacement: f32,
-    burn_in: u32,
+    rate_gain: f32,
 }
 
 // The part of the vectors that one dispatch covers.

@@ -2,9 +2,9 @@
 //
 //   estimate = scale (-slope) / |curvature|, from shrink q to growth q;
 //   uphill q where the slope is not negative, growth q where a curvature that keeps its sign is not positive
-//   q <- estimate with `adopts` 1, else sqrt(q estimate)
+//   q <- q (estimate / q)^gain
 //
-// `left` is the first of these slots: slope, curvature, scale, shrink, growth, uphill, keeps_sign, adopts; `result`
+// `left` is the first of these slots: slope, curvature, scale, shrink, growth, uphill, keeps_sign, gain; `result`
 // is q.
 
 @compute @workgroup_size(1)
@@ -21,5 +21,6 @@ fn main() {
     if slope >= 0.0 {
         estimate = slots[op.left + 5u] * q;
     }
-    slots[op.result] = select(sqrt(q * estimate), estimate, slots[op.left + 7u] == 1.0);
+    let gain = slots[op.left + 7u];
+    slots[op.result] = select(q * pow(estimate / q, gain), estimate, gain == 1.0);
 }

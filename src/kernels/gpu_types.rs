@@ -111,7 +111,7 @@ pub(crate) struct Step {
     pub initial_rate: f32,
     pub rate_scale: f32,
     pub rate_displacement: f32,
-    pub burn_in: u32,
+    pub rate_gain: f32,
 }
 
 /// `Shard`: the part of the vectors that one dispatch covers.

@@ -376,6 +376,7 @@ impl Optimizer {
             timer.begin();
         }
         self.hyperparameters.index = self.index as u32;
+        self.hyperparameters.rate_gain = self.plan.events.rate_gain(self.index) as f32;
         let slot = self.index % u64::from(STEP_SLOTS);
         let bytes = bytemuck::bytes_of(&self.hyperparameters);
         self.gpu.queue().write_buffer(&self.state.steps, slot * STEP_STRIDE, bytes);

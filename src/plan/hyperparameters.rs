@@ -10,7 +10,7 @@ use crate::config::{
 use crate::kernels::gpu_types::{BLOCK, GroupEntry, Step, Tables};
 use crate::layout::Layout;
 
-/// The hyperparameters of the first step, but for its index.
+/// The hyperparameters of the first step, but for what its index decides.
 pub(super) fn step(config: &Config, layout: &Layout, regions: Option<&Regions>) -> Step {
     let mut step = Step {
         tiles: layout.tiles() as u32,
@@ -25,7 +25,6 @@ pub(super) fn step(config: &Config, layout: &Layout, regions: Option<&Regions>) 
             step.initial_rate = rate.initial as f32;
             step.rate_scale = rate.scale as f32;
             step.rate_displacement = rate.displacement as f32;
-            step.burn_in = rate.burn_in;
         }
     }
     step.max_gradient_norm = config.max_gradient_norm.unwrap_or(0.0) as f32;

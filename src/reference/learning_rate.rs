@@ -88,8 +88,15 @@ impl Reference {
         (self.update_slope, self.update_curvature) = (slope, curvature);
         let q = self.base_learning_rate;
         let estimate = estimate(settings, q, -slope, curvature);
-        let adopted =
-            if self.index < settings.burn_in.into() { estimate } else { (q * estimate).sqrt() };
+        // Each estimate after the burn-in counts as much as those before it.
+        let (burn_in, interval) = (u64::from(settings.burn_in), u64::from(settings.interval));
+        let due = match settings.probe {
+            RateProbe::SeparateGradient => burn_in..=self.index,
+            RateProbe::RepeatedMinibatch => burn_in.saturating_sub(1)..=self.index - 1,
+        };
+        let estimates = due.filter(|index| index.is_multiple_of(interval)).count();
+        let gain = if self.index < burn_in { 1.0 } else { 1.0 / (estimates as f64 + 1.0) };
+        let adopted = q * (estimate / q).powf(gain);
         self.base_learning_rate = adopted.clamp(LEAST_RATE, LARGEST_RATE);
         true
     }

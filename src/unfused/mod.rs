@@ -56,7 +56,7 @@ enum Slot {
     Growth,
     Uphill,
     KeepsSign,
-    Adopts,
+    Gain,
     // Computed on the GPU.
     BaseRate,
     LearningRate,
@@ -338,7 +338,7 @@ impl UnfusedOptimizer {
             set(Slot::Growth, growth);
             set(Slot::Uphill, uphill);
             set(Slot::KeepsSign, keeps_sign);
-            set(Slot::Adopts, f64::from(u8::from(self.index < rate.burn_in.into())));
+            set(Slot::Gain, self.events.rate_gain(self.index));
         }
         match self.config.base {
             Base::Sgd(Sgd { momentum, .. }) => set(Slot::Momentum, momentum),

@@ -80,7 +80,11 @@ class Rate:
         return (x - self.x).detach()
 
     def adopt(self, step, estimate):
-        self.q = estimate if step < BURN_IN else math.sqrt(self.q * estimate)
+        """At once in the burn-in; then q is the geometric mean of its last estimate and of all since."""
+        if step < BURN_IN:
+            self.logs = []
+        self.logs.append(math.log(estimate))
+        self.q = math.exp(sum(self.logs) / len(self.logs))
 
     def measure_by_probe(self, step, g):
         u = self.update(g)

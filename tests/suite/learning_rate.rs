@@ -202,6 +202,9 @@ fn every_setting_matches_the_reference() {
                     (rate.burn_in, rate.interval) = (0, 2);
                 });
             }),
+            with("a burn-in that ends where a step is due", &|config| {
+                config.learning_rate = rate(&|rate| rate.burn_in = 11);
+            }),
         ];
         cases.iter().for_each(|case| follow(case, 24));
     }
