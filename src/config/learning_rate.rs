@@ -78,12 +78,6 @@ pub enum RateProbe {
     RepeatedMinibatch,
 }
 
-impl From<f64> for LearningRate {
-    fn from(rate: f64) -> Self {
-        Self::Fixed(rate)
-    }
-}
-
 /// Bounds of the base rate.
 pub(crate) const LEAST_RATE: f64 = 1e-10;
 pub(crate) const LARGEST_RATE: f64 = 1e3;
@@ -109,6 +103,11 @@ impl LearningRate {
         }
         positive("learning_rate.scale", scale)?;
         positive("learning_rate.displacement", displacement)
+    }
+
+    /// Where the second gradient of a rate from curvature comes from, if it is one.
+    pub(crate) fn probe(self) -> Option<RateProbe> {
+        self.curvature().map(|settings| settings.probe)
     }
 
     /// The settings of a rate from curvature, if it is one.

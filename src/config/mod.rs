@@ -135,6 +135,12 @@ impl Default for Dimer {
 }
 
 impl Config {
+    /// Whether the objective may be called at a [`Point`](crate::Point) other than θ, or θ be kept there between two
+    /// steps, so that [`Buffers::probe`](crate::Buffers::probe) is used: with a dimer or a rate from curvature.
+    pub fn has_probe(&self) -> bool {
+        self.dimer.is_some() || self.learning_rate.probe().is_some()
+    }
+
     /// Checks that every number is in its range and that the settings go together.
     ///
     /// # Errors
@@ -152,18 +158,17 @@ impl Config {
         self.base.validate()?;
         if let Some(dimer) = &self.dimer {
             dimer.validate()?;
-            let repeats = self
-                .learning_rate
-                .curvature()
-                .is_some_and(|settings| settings.probe == RateProbe::RepeatedMinibatch);
-            if repeats && dimer.difference == Difference::Central {
+            let probe = self.learning_rate.probe();
+            if probe == Some(RateProbe::RepeatedMinibatch)
+                && dimer.difference == Difference::Central
+            {
                 return unsupported(
                     "RateProbe::RepeatedMinibatch",
                     "Difference::Central, whose events have no gradient at the parameters",
                     "set `probe` to SeparateGradient, or `dimer.difference` to Forward or Exact",
                 );
             }
-            if dimer.translation == Translation::Climb && self.learning_rate.curvature().is_some() {
+            if dimer.translation == Translation::Climb && probe.is_some() {
                 return unsupported(
                     "LearningRate::Curvature",
                     "Translation::Climb, which does not go down along the update",

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice, KernelTime, Timer};
 use crate::kernels::gpu_types::{Record, Region};
 use crate::layout::Layout;
-use crate::plan::Regions;
+use crate::plan::{Regions, StepForm};
 
 impl Optimizer {
     /// θ on the GPU, padded; read only while a step is recorded or runs.
@@ -17,7 +17,7 @@ impl Optimizer {
         &self.state.params
     }
 
-    /// The probe θ + ΔR·N of the last event, padded; `None` without a dimer.
+    /// The probe θ + ΔR·N of the last event, padded; `None` without one; see [`Config::has_probe`].
     pub fn probe(&self) -> Option<&GpuSlice> {
         self.state.probe.as_ref()
     }
@@ -62,6 +62,14 @@ impl Optimizer {
     /// to compare optimizers.
     pub fn gradient_evaluations(&self) -> u64 {
         self.gradient_evaluations
+    }
+
+    /// Whether the next step has to use the minibatch of the last step again; only with
+    /// [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch). For training loops that choose the
+    /// minibatch before they step; an objective is told by [`Objective::begin_step`](crate::Objective::begin_step).
+    pub fn repeats_minibatch(&self) -> bool {
+        let rate = self.plan.events.measurement(self.index, self.in_pair);
+        self.plan.repeats_minibatch(StepForm { rate, ..StepForm::default() })
     }
 
     /// Sets the learning rate of the next steps, before the factor of

@@ -3,8 +3,7 @@
 
 use super::Optimizer;
 use super::access::check_finite;
-use crate::config::RateProbe;
-use crate::config::Storage;
+use crate::config::{RateProbe, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::GpuSlice;
 use crate::objective::{Objective, StepInfo};
@@ -60,14 +59,16 @@ fn check_gradients(
     };
     let Some(first) = gradient(objective)? else { return Ok(()) };
     let second = gradient(objective)?.unwrap_or_default();
-    check_consistent("two gradients at θ", &first, &second)?;
+    check_consistent("two gradients at θ", &first, &second, ONE_FUNCTION)?;
     if optimizer.plan.rate_probe == Some(RateProbe::RepeatedMinibatch) {
         objective.begin_step(repeated_step)?;
         let repeated = gradient(objective)?.unwrap_or_default();
-        check_repeated(&first, &repeated)?;
+        let what = "the gradients at θ of two steps on one minibatch";
+        check_consistent(what, &first, &repeated, ONE_MINIBATCH)?;
     }
     let Some(at_centre) = gradient(objective)? else { return Ok(()) };
-    check_consistent("the gradients at θ as centre and as probe", &first, &at_centre)?;
+    let what = "the gradients at θ as centre and as probe";
+    check_consistent(what, &first, &at_centre, ONE_FUNCTION)?;
     let displaced = gradient(objective)?.unwrap_or_default();
     if let (Some(probe), Some(dimer)) = (optimizer.probe(), optimizer.plan.dimer)
         && read(optimizer, probe)? == params
@@ -108,26 +109,18 @@ fn inconsistent(reason: impl Into<String>) -> Error {
     Error::InconsistentObjective { reason: reason.into() }
 }
 
-fn check_consistent(what: &str, a: &[f32], b: &[f32]) -> Result<()> {
+/// What gradients that differ say about the objective.
+const ONE_FUNCTION: &str = "they belong to two functions: the minibatch moved, or randomness (dropout) is live; fix \
+     both in `begin_step`";
+const ONE_MINIBATCH: &str = "`begin_step` has to keep the minibatch, and any randomness, where \
+     `StepInfo::repeats_minibatch` is true";
+
+fn check_consistent(what: &str, a: &[f32], b: &[f32], otherwise: &str) -> Result<()> {
     let difference = relative_difference(a, b);
     if difference <= CONSISTENT {
         return Ok(());
     }
-    Err(inconsistent(format!(
-        "{what} differ by {difference:.1e} of their norm, so they belong to two functions: the \
-         minibatch moved, or randomness (dropout) is live; fix both in `begin_step`"
-    )))
-}
-
-fn check_repeated(first: &[f32], repeated: &[f32]) -> Result<()> {
-    let difference = relative_difference(first, repeated);
-    if difference <= CONSISTENT {
-        return Ok(());
-    }
-    Err(inconsistent(format!(
-        "two steps on one minibatch have gradients at θ that differ by {difference:.1e} of their norm: \
-         `begin_step` has to keep the minibatch, and any randomness, where `StepInfo::repeats_minibatch` is true"
-    )))
+    Err(inconsistent(format!("{what} differ by {difference:.1e} of their norm: {otherwise}")))
 }
 
 /// ‖a − b‖ / ‖a‖; 0 if both are equal to the bit.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Optimizer;
 use super::access::scaled_rate;
-use super::checkpoint_file::{Checkpoint, Words, refuse, refuse_from};
+use super::checkpoint_file::{Checkpoint, RECENT, RECORD, REGIONS, Words, refuse, refuse_from};
 use super::plateau::{self, Plateau};
 use super::skips::Skips;
 use super::telemetry::Reader;
@@ -32,11 +32,8 @@ const ORIENTATION: &str = "orientation";
 const DIRECTION: &str = "direction";
 
 /// Tensors that are not vectors of the layout.
-const RECORD: &str = "record";
 const CALIBRATION: &str = "calibration";
 const RATE: &str = "rate";
-const REGIONS: &str = "regions";
-const RECENT: &str = "recent_records";
 
 /// A slice of a buffer, and the elements of a padded vector that it holds.
 type Part = (GpuSlice, std::ops::Range<usize>);
@@ -327,13 +324,8 @@ impl Optimizer {
             }
             vectors.push((padded, vector));
         }
-        let records = |name: &str, count: usize| -> Result<Vec<u8>> {
-            let before =
-                checkpoint.tensors.get(name).filter(|words| words.shape == [count * OLD_RECORD]);
-            match before {
-                Some(_) => Ok(widened(words(name, &[count * OLD_RECORD], false)?)),
-                None => Ok(words(name, &[count * size_of::<Record>() / 4], false)?.to_vec()),
-            }
+        let records = |name: &str, count: usize| -> Result<&[u8]> {
+            words(name, &[count * size_of::<Record>() / 4], false)
         };
         let record = records(RECORD, 1)?;
         let calibration = words(CALIBRATION, &[4], true)?;
@@ -351,7 +343,7 @@ impl Optimizer {
             Some(regions) => {
                 let mut regions = regions.entries.clone();
                 let records: Vec<[Record; 2]> =
-                    bytemuck::pod_collect_to_vec(&records(REGIONS, 2 * regions.len())?);
+                    bytemuck::pod_collect_to_vec(records(REGIONS, 2 * regions.len())?);
                 regions.iter_mut().zip(records).for_each(|(region, saved)| region.records = saved);
                 names += 1;
                 Some(regions)
@@ -364,8 +356,8 @@ impl Optimizer {
             let size = slices.iter().map(|slice| slice.size as usize).sum::<usize>();
             let mut bytes = records(RECENT, size / size_of::<Record>())?;
             for slice in slices {
-                let rest = bytes.split_off(slice.size as usize);
-                recent.push((slice, bytes));
+                let (first, rest) = bytes.split_at(slice.size as usize);
+                recent.push((slice, first));
                 bytes = rest;
             }
             names += 1;
@@ -401,10 +393,10 @@ impl Optimizer {
         }
         let queue = self.gpu.queue();
         for (slice, bytes) in recent {
-            queue.write_buffer(&slice.buffer, slice.offset, &bytes);
+            queue.write_buffer(&slice.buffer, slice.offset, bytes);
         }
         let latest = self.state.latest();
-        queue.write_buffer(&latest.buffer, latest.offset, &record);
+        queue.write_buffer(&latest.buffer, latest.offset, record);
         let slice = self.state.calibration();
         queue.write_buffer(&slice.buffer, slice.offset, calibration);
         if let Some(rate) = rate {
@@ -522,19 +514,6 @@ fn text<T: Serialize + DeserializeOwned + PartialEq>(path: &Path, value: &T) -> 
         Ok(read) if read == *value => Ok(text),
         _ => Err(refuse(path, format!("a number in its metadata is not finite: {text}"))),
     }
-}
-
-/// Words of a record in files from before there was a learning rate in it, which is at its end.
-const OLD_RECORD: usize = 28;
-
-/// Old records with what was added to them, as zeros.
-fn widened(bytes: &[u8]) -> Vec<u8> {
-    let widen = |record: &[u8]| {
-        let mut record = record.to_vec();
-        record.resize(size_of::<Record>(), 0);
-        record
-    };
-    bytes.chunks(4 * OLD_RECORD).flat_map(widen).collect()
 }
 
 /// The saved settings, with defaults for those that are newer than the file.

@@ -7,11 +7,20 @@ use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
 use super::file;
 use crate::error::{Error, Result};
+use crate::kernels::gpu_types::Record;
 
 /// Version of the format, and the keys of its metadata.
 const VERSION: u32 = 2;
 const VERSION_KEY: &str = "dimer_format";
 const CHECKSUM_KEY: &str = "crc32";
+
+/// The tensors that hold records.
+pub(super) const RECORD: &str = "record";
+pub(super) const REGIONS: &str = "regions";
+pub(super) const RECENT: &str = "recent_records";
+
+/// Bytes of a record in version 1, which ends before the learning rate.
+const FIRST_RECORD: usize = 4 * 28;
 
 /// Most bytes of the header of a safetensors file.
 const MAX_HEADER: u64 = 100_000_000;
@@ -82,15 +91,15 @@ impl Checkpoint {
         let mut metadata: BTreeMap<String, String> =
             header.metadata().clone().unwrap_or_default().into_iter().collect();
         let version = metadata.get(VERSION_KEY).ok_or("it is not a checkpoint of this crate")?;
-        match version.parse::<u32>() {
-            Ok(1..=VERSION) => {}
+        let version = match version.parse::<u32>() {
+            Ok(version @ 1..=VERSION) => version,
             Ok(newer) if newer > VERSION => {
                 return Err(format!(
                     "its format is version {newer}, but this crate reads up to {VERSION}; update it"
                 ));
             }
             _ => return Err(format!("`{version}` is not a format version")),
-        }
+        };
         let checksum = metadata.remove(CHECKSUM_KEY).ok_or("it has no checksum")?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.tensors() {
@@ -108,7 +117,24 @@ impl Checkpoint {
             return Err("it is damaged: its checksum does not match".to_owned());
         }
         checkpoint.metadata.remove(VERSION_KEY);
+        if version == 1 {
+            checkpoint.widen_records();
+        }
         Ok(checkpoint)
+    }
+
+    /// Adds to the records of version 1 what has come since, as zeros.
+    fn widen_records(&mut self) {
+        let widen = |record: &[u8]| {
+            let mut record = record.to_vec();
+            record.resize(size_of::<Record>(), 0);
+            record
+        };
+        for name in [RECORD, REGIONS, RECENT] {
+            let Some(words) = self.tensors.get_mut(name) else { continue };
+            words.bytes = words.bytes.chunks(FIRST_RECORD).flat_map(widen).collect();
+            words.shape = vec![words.bytes.len() / 4];
+        }
     }
 
     /// The checksum of every name, shape, word and entry of the metadata.

@@ -120,6 +120,7 @@ impl Optimizer {
             gpu: gpu.clone(),
             plateau: plan.events.on_plateau().map(Plateau::new),
             hyperparameters: plan.hyperparameters,
+            fixed_rate: plan.fixed_rate,
             layout,
             config,
             plan,
@@ -128,7 +129,6 @@ impl Optimizer {
             compiled: Default::default(),
             index: 0,
             gradient_evaluations: 0,
-            fixed_rate: None,
             rate_factor: 1.0,
             in_pair: false,
             supplies_loss: false,
@@ -137,7 +137,6 @@ impl Optimizer {
             timer: None,
             pending: PendingSteps::default(),
         };
-        optimizer.fixed_rate = optimizer.plan.fixed_rate;
         let reached: Vec<StepForm> = optimizer.plan.reached().collect();
         for form in reached {
             optimizer.compile(form)?;
@@ -332,14 +331,6 @@ impl Optimizer {
         self.finish(encoder);
         self.supplies_loss = objective.supplies_loss();
         Ok(Recorded { form, evaluations })
-    }
-
-    /// Whether the next step has to use the minibatch of the last step again; only with
-    /// [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch). For training loops that choose the
-    /// minibatch before they step; an objective is told by [`Objective::begin_step`].
-    pub fn repeats_minibatch(&self) -> bool {
-        let rate = self.plan.events.measurement(self.index, self.in_pair);
-        self.plan.repeats_minibatch(StepForm { rate, ..StepForm::default() })
     }
 
     /// What the next step does.

@@ -125,6 +125,7 @@ pub struct Plan {
     pub(crate) partials: u64,
     pub(crate) hyperparameters: Step,
     pub(crate) tables: Tables,
+    has_probe: bool,
     /// None without a dimer.
     pub(crate) dimer: Option<DimerPlan>,
     /// Of a learning rate from curvature.
@@ -208,9 +209,10 @@ impl Plan {
             partials: (PARTIAL_SETS * layout.tiles() as u64).max(pieces * PIECE_WIDTH),
             hyperparameters: hyperparameters::step(config, layout, regions.as_ref()),
             tables: hyperparameters::tables(config, layout),
+            has_probe: config.has_probe(),
             regions,
             dimer,
-            rate_probe: config.learning_rate.curvature().map(|settings| settings.probe),
+            rate_probe: config.learning_rate.probe(),
             fixed_rate: match config.learning_rate {
                 LearningRate::Fixed(rate) => Some(rate as f32),
                 LearningRate::Curvature(_) => None,
@@ -286,7 +288,7 @@ impl Plan {
         let stored = self.storage.bytes();
         match vector {
             Vector::Params | Vector::Gradient => Some(wide),
-            Vector::Probe => (self.dimer.is_some() || self.rate_probe.is_some()).then_some(wide),
+            Vector::Probe => self.has_probe.then_some(wide),
             Vector::ProbeGradient => {
                 let separate = self.rate_probe == Some(RateProbe::SeparateGradient);
                 (self.dimer.is_some() || separate).then_some(wide)

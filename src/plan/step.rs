@@ -17,7 +17,7 @@ use crate::objective::Point;
 
 /// The program of a step; `None` if it needs a dimer or a rate from curvature and there is none.
 pub(super) fn program(config: &Config, form: StepForm) -> Option<Program> {
-    let probe = config.learning_rate.curvature().map(|settings| settings.probe);
+    let probe = config.learning_rate.probe();
     match form.rate {
         RateMeasurement::None => {}
         _ if probe.is_none() || form.kind == StepKind::Rotation => return None,
@@ -97,7 +97,7 @@ pub(super) fn check(config: &Config) -> Program {
     let mut writer = Writer::default();
     writer.evaluate(Point::Centre, Vector::Gradient);
     writer.evaluate(Point::Centre, Vector::Gradient);
-    let probe = config.learning_rate.curvature().map(|settings| settings.probe);
+    let probe = config.learning_rate.probe();
     if probe == Some(RateProbe::RepeatedMinibatch) {
         writer.evaluate(Point::Centre, Vector::Gradient);
     }

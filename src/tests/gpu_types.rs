@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use crate::config::{Difference, Storage};
+use crate::config::{Difference, LARGEST_RATE, LEAST_RATE, Storage};
 use crate::kernels::catalogue::{Kernel, Source};
 use crate::kernels::choices::Choices;
 use crate::kernels::gpu_types::STEP_STRIDE;
@@ -36,12 +36,28 @@ fn offset_in(module: &naga::Module, name: &str, field: &str) -> u32 {
     members.iter().find(|member| member.name.as_deref() == Some(field)).unwrap().offset
 }
 
-fn constant_in(module: &naga::Module, name: &str) -> u32 {
+fn literal_in(module: &naga::Module, name: &str) -> naga::Literal {
     let mut constants = module.constants.iter();
     let (_, constant) = constants.find(|(_, c)| c.name.as_deref() == Some(name)).unwrap();
     match module.global_expressions[constant.init] {
-        naga::Expression::Literal(naga::Literal::U32(value)) => value,
+        naga::Expression::Literal(literal) => literal,
         ref other => panic!("{name} is {other:?}"),
+    }
+}
+
+fn constant_in(module: &naga::Module, name: &str) -> u32 {
+    match literal_in(module, name) {
+        naga::Literal::U32(value) => value,
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+/// A start that the settings allow is one that the kernel keeps to.
+#[test]
+fn bounds_of_the_rate_match_the_host() {
+    let module = module(Kernel::MeasureRate);
+    for (name, bound) in [("LEAST_RATE", LEAST_RATE), ("LARGEST_RATE", LARGEST_RATE)] {
+        assert_eq!(literal_in(&module, name), naga::Literal::F32(bound as f32), "{name}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::chains::Chains;
 use super::operations::{Dispatch, Operands, Operation, Operations};
-use super::{Slot, Vectors};
+use super::{Slot, USAGE, Vectors};
 use crate::config::{Base, Config, RateProbe};
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuSlice};
@@ -31,10 +31,7 @@ impl RateChains {
         operations: &Operations,
         vectors: &Vectors,
     ) -> Result<Self> {
-        let usage = wgpu::BufferUsages::STORAGE
-            | wgpu::BufferUsages::COPY_SRC
-            | wgpu::BufferUsages::COPY_DST;
-        let vector = |what| gpu.allocate(what, layout.bytes(), usage);
+        let vector = |what| gpu.allocate(what, layout.bytes(), USAGE);
         // A step of its own, from zero, with moments of its own.
         let scratch = Vectors {
             params: GpuSlice::whole(vector("update")?),
@@ -51,7 +48,7 @@ impl RateChains {
             measure: if separate { rates.measure_probe() } else { rates.measure_step() },
             apply: rates.apply(),
             keep_params: rates.keep_params(),
-            keep_slope: rates.keep_slope(),
+            keep_slope: rates.product_with_step(Slot::Slope),
         })
     }
 
@@ -159,10 +156,6 @@ impl Rates<'_> {
     fn keep_params(&self) -> Vec<Dispatch> {
         let Self { chains, scratch } = self;
         vec![chains.copy(&chains.vectors.params.buffer, &scratch.params.buffer)]
-    }
-
-    fn keep_slope(&self) -> Vec<Dispatch> {
-        self.product_with_step(Slot::Slope)
     }
 
     /// g·Δθ

@@ -74,6 +74,11 @@ enum Slot {
 const CONSTANTS: usize = Slot::BaseRate as usize;
 const SLOTS: u64 = Slot::Correction as u64 + 1;
 
+/// Of every buffer.
+const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+    .union(wgpu::BufferUsages::COPY_SRC)
+    .union(wgpu::BufferUsages::COPY_DST);
+
 /// The unfused twin of [`Optimizer`](crate::Optimizer).
 #[derive(Debug)]
 pub struct UnfusedOptimizer {
@@ -131,10 +136,7 @@ impl UnfusedOptimizer {
             });
         }
         let padded = layout.pad("params", params)?;
-        let usage = wgpu::BufferUsages::STORAGE
-            | wgpu::BufferUsages::COPY_SRC
-            | wgpu::BufferUsages::COPY_DST;
-        let vector = |what| gpu.allocate(what, layout.bytes(), usage);
+        let vector = |what| gpu.allocate(what, layout.bytes(), USAGE);
         let buffers = Vectors {
             params: GpuSlice::whole(vector("params")?),
             probe: GpuSlice::whole(vector("probe")?),
@@ -147,9 +149,9 @@ impl UnfusedOptimizer {
             first_moment: vector("first_moment")?,
             second_moment: vector("second_moment")?,
             root: vector("root")?,
-            loss: gpu.allocate("loss", 4, usage)?,
+            loss: gpu.allocate("loss", 4, USAGE)?,
         };
-        let slots = gpu.allocate("slots", 4 * SLOTS, usage)?;
+        let slots = gpu.allocate("slots", 4 * SLOTS, USAGE)?;
         gpu.queue().write_buffer(&buffers.params.buffer, 0, bytemuck::cast_slice(&padded));
         if let Some(dimer) = &config.dimer {
             let all: Vec<usize> = (0..layout.tensors().len()).collect();

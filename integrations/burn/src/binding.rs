@@ -1,7 +1,7 @@
 //! [`Binding`]: how the parameters of a module lie in the vectors of its optimizer.
 
 use burn::module::{Module, ParamGroup};
-use dimer::{Buffers, Config, Evaluation, Group, Layout, LearningRate, Optimizer};
+use dimer::{Buffers, Config, Evaluation, Group, Layout, Optimizer};
 
 use crate::buffers::FlatVector;
 use crate::collect;
@@ -21,7 +21,7 @@ pub(crate) struct Binding {
 
 struct Vectors {
     params: FlatVector,
-    /// `None` without a dimer and with a fixed learning rate.
+    /// `None` without one; see [`Config::has_probe`].
     probe: Option<FlatVector>,
 }
 
@@ -44,9 +44,7 @@ impl Binding {
             return Ok((binding, optimizer));
         }
         let vector = || FlatVector::new(&device.burn(), layout.bytes());
-        let has_probe =
-            config.dimer.is_some() || matches!(config.learning_rate, LearningRate::Curvature(_));
-        let probe = has_probe.then(vector).transpose()?;
+        let probe = config.has_probe().then(vector).transpose()?;
         let vectors = Vectors { params: vector()?, probe };
         let buffers = Buffers {
             params: Some(vectors.params.slice().clone()),
