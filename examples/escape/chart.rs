@@ -5,20 +5,22 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use crate::methods::METHODS;
+use crate::methods::Method;
 use crate::suite::Row;
 
-const COLOURS: [RGBColor; 4] = [
+const COLOURS: [RGBColor; 6] = [
     RGBColor(0xd6, 0x27, 0x28),
     RGBColor(0xff, 0x7f, 0x0e),
     RGBColor(0x94, 0x67, 0xbd),
     RGBColor(0x2c, 0xa0, 0x2c),
+    RGBColor(0x1f, 0x77, 0xb4),
+    RGBColor(0x17, 0xbe, 0xcf),
 ];
 
 /// Ratios that the axis shows; what lies beyond, or did not arrive, is drawn at its end.
 const AXIS: (f64, f64) = (0.08, 12.0);
 
-pub fn draw(path: &Path, rows: &[Row]) -> Result<(), Box<dyn Error>> {
+pub fn draw(path: &Path, methods: &[&Method], rows: &[Row]) -> Result<(), Box<dyn Error>> {
     let height = 110 + 26 * rows.len() as u32;
     let root = SVGBackend::new(path, (860, height)).into_drawing_area();
     root.fill(&WHITE)?;
@@ -42,7 +44,7 @@ pub fn draw(path: &Path, rows: &[Row]) -> Result<(), Box<dyn Error>> {
         .light_line_style(WHITE)
         .draw()?;
     chart.draw_series(LineSeries::new([(1.0, 0), (1.0, rows.len())], BLACK.stroke_width(2)))?;
-    for ((index, method), colour) in METHODS.iter().enumerate().skip(1).zip(COLOURS) {
+    for ((index, method), colour) in methods.iter().enumerate().skip(1).zip(COLOURS) {
         let points = rows.iter().enumerate().filter_map(|(y, row)| {
             let base = row.methods[0].gradients? as f64;
             let found = row.methods[index].gradients;

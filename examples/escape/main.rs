@@ -1,7 +1,8 @@
 //! How many gradients it takes to leave saddles and plateaus: base optimizers alone and with a dimer,
 //! on eight problems, at equal gradient evaluations (probes count).
 //!
-//! Every method gets the same sweep of learning rates, and its best one is reported.
+//! Every method gets the same sweep of learning rates, and its best one is reported. A learning rate from curvature
+//! gets a sweep of starts, and the worst one is reported.
 
 mod chart;
 mod methods;
@@ -14,9 +15,9 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use dimer::Gpu;
-use methods::{BASES, METHODS};
+use methods::{BASES, METHODS, Method};
 use problems::Problem;
-use suite::{Best, Row, Sweep};
+use suite::{Row, Score, Sweep};
 
 /// Counts the gradients that optimizers need to leave saddles.
 #[derive(Parser)]
@@ -33,6 +34,12 @@ struct Arguments {
     /// Learning rates that every method is given.
     #[arg(long, value_delimiter = ',', default_values_t = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3])]
     rates: Vec<f64>,
+    /// Starts of learning rates from curvature.
+    #[arg(long, value_delimiter = ',', default_values_t = [1e-6, 1e-3, 1.0])]
+    starts: Vec<f64>,
+    /// Only the base optimizer and the methods whose names contain this.
+    #[arg(long, default_value = "")]
+    method: String,
     /// Only the problems whose names contain this.
     #[arg(long, default_value = "")]
     problem: String,
@@ -56,35 +63,42 @@ fn main() -> Result<(), Box<dyn Error>> {
         .iter()
         .flat_map(|problem| bases.clone().map(move |base| (problem, base)))
         .collect();
+    let is_chosen = |method: &Method| method.name.contains(&arguments.method);
+    let (base, others) = METHODS.split_first().ok_or("no method")?;
+    let others = others.iter().filter(|method| is_chosen(method));
+    let methods: Vec<&Method> = std::iter::once(base).chain(others).collect();
     let sweep = Sweep {
-        methods: &METHODS,
+        methods: &methods,
         rates: &arguments.rates,
+        starts: &arguments.starts,
         seeds: arguments.first_seed..arguments.first_seed + arguments.seeds,
         budget: arguments.budget,
     };
     let rows = sweep.rows(&gpu, &cells)?;
-    print_table(&rows, arguments.seeds);
+    print_table(&methods, &rows, arguments.seeds);
     if let Some(folder) = arguments.out.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    chart::draw(&arguments.out, &rows)?;
+    chart::draw(&arguments.out, &methods, &rows)?;
     println!("\nchart: {}", arguments.out.display());
     Ok(())
 }
 
-fn print_table(rows: &[Row], seeds: u64) {
-    println!("\nMedian gradients to the target (solved of {seeds}, where not all), best rate\n");
-    let names: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
+fn print_table(methods: &[&Method], rows: &[Row], seeds: u64) {
+    println!(
+        "\nMedian gradients to the target (solved of {seeds}, where not all), @ the best rate or the worst start\n"
+    );
+    let names: Vec<&str> = methods.iter().map(|method| method.name).collect();
     println!("| problem | base | {} |", names.join(" | "));
     println!("| --- | --- |{}", " ---: |".repeat(names.len()));
     for row in rows {
-        let cells: Vec<String> = row.methods.iter().map(|best| cell(best, seeds)).collect();
+        let cells: Vec<String> = row.methods.iter().map(|score| cell(score, seeds)).collect();
         println!("| {} | {} | {} |", row.problem, row.base, cells.join(" | "));
     }
 }
 
-fn cell(best: &Best, seeds: u64) -> String {
-    let Best { gradients, solved, learning_rate } = best;
+fn cell(score: &Score, seeds: u64) -> String {
+    let Score { gradients, solved, learning_rate } = score;
     match gradients {
         Some(gradients) if *solved as u64 == seeds => format!("{gradients} @ {learning_rate}"),
         Some(gradients) => format!("{gradients} ({solved}) @ {learning_rate}"),

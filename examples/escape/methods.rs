@@ -1,7 +1,8 @@
-//! What is compared: base optimizers, and what a dimer adds to them.
+//! What is compared: base optimizers, what a dimer adds to them, and what takes the place of their learning rate.
 
 use dimer::{
-    Adam, Base, Config, Correction, Dimer, OnPlateau, Project, Schedule, Sgd, Sophia, Translation,
+    Adam, Base, Config, Correction, CurvatureRate, Dimer, LearningRate, OnPlateau, Project,
+    RateProbe, Schedule, Sgd, Sophia, Translation,
 };
 
 pub const BASES: [(&str, Base); 3] = [
@@ -14,22 +15,48 @@ pub const BASES: [(&str, Base); 3] = [
 pub struct Method {
     pub name: &'static str,
     dimer: fn() -> Option<Dimer>,
+    /// Of a learning rate from curvature.
+    rate: Option<RateProbe>,
 }
 
 impl Method {
-    /// Its settings on top of a base optimizer, without weight decay.
-    pub fn config(&self, base: Base) -> Config {
-        Config { base, weight_decay: 0.0, dimer: (self.dimer)(), ..Config::default() }
+    const fn with_dimer(name: &'static str, dimer: fn() -> Option<Dimer>) -> Self {
+        Self { name, dimer, rate: None }
+    }
+
+    const fn with_rate(name: &'static str, probe: RateProbe) -> Self {
+        Self { name, dimer: || None, rate: Some(probe) }
+    }
+
+    /// Whether it has a learning rate that can be tuned.
+    pub fn is_tuned(&self) -> bool {
+        self.rate.is_none()
+    }
+
+    /// Its settings on top of a base optimizer, without weight decay; a rate from curvature starts at `rate`.
+    pub fn config(&self, base: Base, rate: f64) -> Config {
+        let learning_rate = match self.rate {
+            None => LearningRate::Fixed(rate),
+            Some(probe) => LearningRate::Curvature(CurvatureRate {
+                initial: rate,
+                probe,
+                ..CurvatureRate::default()
+            }),
+        };
+        let dimer = (self.dimer)();
+        Config { base, learning_rate, weight_decay: 0.0, dimer, ..Config::default() }
     }
 }
 
 /// The base optimizer comes first; the others are compared to it.
-pub const METHODS: [Method; 5] = [
-    Method { name: "base", dimer: || None },
-    Method { name: "DEO", dimer: || Some(Dimer::default()) },
-    Method { name: "DEO, K = 10", dimer: || Some(every_ten()) },
-    Method { name: "DEO, on plateaus", dimer: || Some(on_plateaus()) },
-    Method { name: "projection, K = 10", dimer: || Some(projection()) },
+pub const METHODS: [Method; 7] = [
+    Method::with_dimer("base", || None),
+    Method::with_dimer("DEO", || Some(Dimer::default())),
+    Method::with_dimer("DEO, K = 10", || Some(every_ten())),
+    Method::with_dimer("DEO, on plateaus", || Some(on_plateaus())),
+    Method::with_dimer("projection, K = 10", || Some(projection())),
+    Method::with_rate("rate from curvature", RateProbe::SeparateGradient),
+    Method::with_rate("the same, repeated minibatches", RateProbe::RepeatedMinibatch),
 ];
 
 fn every_ten() -> Dimer {

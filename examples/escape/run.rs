@@ -1,8 +1,6 @@
 //! One run: gradients until the loss is below the target.
 
-use dimer::{
-    Config, Dimer, Error, Evaluation, Gpu, Layout, LearningRate, Objective, Optimizer, Point,
-};
+use dimer::{Config, Dimer, Error, Evaluation, Gpu, Layout, Objective, Optimizer, Point};
 
 use crate::problems::Problem;
 
@@ -10,9 +8,8 @@ use crate::problems::Problem;
 #[derive(Clone)]
 pub struct Run<'a> {
     pub problem: &'a Problem,
-    /// Base optimizer and dimer; the learning rate and the seed are set by the run.
+    /// Base optimizer, dimer and learning rate; the seed is set by the run.
     pub config: Config,
-    pub learning_rate: f64,
     pub seed: u64,
     /// Gradients after which the run has failed.
     pub budget: u64,
@@ -23,11 +20,7 @@ impl Run<'_> {
     /// its gradients became infinite.
     pub fn gradients(&self, gpu: &Gpu) -> Result<Option<u64>, Error> {
         let dimer = self.config.dimer.clone().map(|dimer| Dimer { seed: self.seed, ..dimer });
-        let config = Config {
-            learning_rate: LearningRate::Fixed(self.learning_rate),
-            dimer,
-            ..self.config.clone()
-        };
+        let config = Config { dimer, ..self.config.clone() };
         let start: Vec<f32> = self.problem.start(self.seed).iter().map(|x| *x as f32).collect();
         let layout = Layout::flat(self.problem.len)?;
         let mut optimizer = Optimizer::new(gpu, layout, config, &start)?;

@@ -1,4 +1,5 @@
-//! Sweeps of runs: every method at every learning rate from every seed, and the best of each.
+//! Sweeps of runs: every method at every learning rate from every seed; the best rate of a method that is tuned, and
+//! the worst start of one that is not.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -13,16 +14,18 @@ use crate::run::Run;
 
 /// What every method is given.
 pub struct Sweep<'a> {
-    pub methods: &'a [Method],
+    pub methods: &'a [&'a Method],
     pub rates: &'a [f64],
+    /// Of learning rates from curvature.
+    pub starts: &'a [f64],
     pub seeds: Range<u64>,
     /// Gradients after which a run has failed.
     pub budget: u64,
 }
 
-/// The best learning rate of one method on one problem.
+/// One method on one problem at one rate.
 #[derive(Clone, Copy, Debug)]
-pub struct Best {
+pub struct Score {
     /// Median gradients to the target; `None` if most runs did not reach it.
     pub gradients: Option<u64>,
     pub solved: usize,
@@ -36,7 +39,7 @@ pub type Cell<'a> = (&'a Problem, &'a (&'static str, Base));
 pub struct Row {
     pub problem: &'static str,
     pub base: &'static str,
-    pub methods: Vec<Best>,
+    pub methods: Vec<Score>,
 }
 
 impl Sweep<'_> {
@@ -51,10 +54,13 @@ impl Sweep<'_> {
             .map(|run| run.gradients(gpu))
             .collect::<Result<_, _>>()?;
         let each = (self.seeds.end - self.seeds.start) as usize;
-        let mut medians = gradients.chunks(each).zip(self.rates.iter().cycle()).map(median);
-        let mut next = |_| {
-            let by_rate = medians.by_ref().take(self.rates.len());
-            by_rate.min_by_key(Best::rank).expect("at least one learning rate")
+        let mut seeds = gradients.chunks(each);
+        let mut next = |method: &&Method| {
+            let rates = self.rates_of(method).iter();
+            let mut scores: Vec<Score> = seeds.by_ref().zip(rates).map(median).collect();
+            scores.sort_by_key(Score::rank);
+            let found = if method.is_tuned() { scores.first() } else { scores.last() };
+            *found.expect("at least one learning rate")
         };
         let row = |(problem, (base, _)): &Cell<'_>| Row {
             problem: problem.name,
@@ -64,13 +70,16 @@ impl Sweep<'_> {
         Ok(cells.iter().map(row).collect())
     }
 
+    fn rates_of(&self, method: &Method) -> &[f64] {
+        if method.is_tuned() { self.rates } else { self.starts }
+    }
+
     fn runs<'a>(&'a self, (problem, (_, base)): Cell<'a>) -> impl Iterator<Item = Run<'a>> + 'a {
         self.methods.iter().flat_map(move |method| {
-            self.rates.iter().flat_map(move |&learning_rate| {
+            self.rates_of(method).iter().flat_map(move |&rate| {
                 self.seeds.clone().map(move |seed| Run {
                     problem,
-                    config: method.config(*base),
-                    learning_rate,
+                    config: method.config(*base, rate),
                     seed,
                     budget: self.budget,
                 })
@@ -80,18 +89,18 @@ impl Sweep<'_> {
 }
 
 /// The median of the runs of one learning rate.
-fn median((gradients, &learning_rate): (&[Option<u64>], &f64)) -> Best {
+fn median((gradients, &learning_rate): (&[Option<u64>], &f64)) -> Score {
     let mut sorted: Vec<u64> = gradients.iter().map(|run| run.unwrap_or(u64::MAX)).collect();
     sorted.sort_unstable();
     let middle = sorted[sorted.len() / 2];
-    Best {
+    Score {
         gradients: (middle != u64::MAX).then_some(middle),
         solved: gradients.iter().flatten().count(),
         learning_rate,
     }
 }
 
-impl Best {
+impl Score {
     /// Smaller is better: a rate at which runs fail is worse than any at which fewer do.
     fn rank(&self) -> (Reverse<usize>, u64) {
         (Reverse(self.solved), self.gradients.unwrap_or(u64::MAX))

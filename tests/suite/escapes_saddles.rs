@@ -46,7 +46,8 @@ fn rows(base: &str, rates: &[(&str, [f64; 2])]) -> Vec<Row> {
     let problems = problems::all();
     let row = |problem: &Problem| {
         let (_, rates) = rates.iter().find(|(name, _)| *name == problem.name).unwrap();
-        let sweep = Sweep { methods: &METHODS[..2], rates, seeds: 100..105, budget: 2000 };
+        let methods = [&METHODS[0], &METHODS[1]];
+        let sweep = Sweep { methods: &methods, rates, starts: &[], seeds: 100..105, budget: 2000 };
         sweep.rows(&quick_gpu(), &[(problem, base)]).unwrap().remove(0)
     };
     problems.iter().map(row).collect()
@@ -101,9 +102,9 @@ fn adam() {
 fn projection_does_not_leave_a_strict_saddle() {
     let problems = problems::all();
     let problem = problems.iter().find(|problem| problem.name == "lifted quartic").unwrap();
-    let projection = METHODS.iter().position(|method| method.name.contains("projection")).unwrap();
-    let methods = &METHODS[projection..=projection];
-    let sweep = Sweep { methods, rates: &[0.1, 0.3], seeds: 100..102, budget: 1000 };
+    let projection = METHODS.iter().find(|method| method.name.contains("projection")).unwrap();
+    let (rates, seeds) = (&[0.1, 0.3], 100..102);
+    let sweep = Sweep { methods: &[projection], rates, starts: &[], seeds, budget: 1000 };
     let row = sweep.rows(&quick_gpu(), &[(problem, &BASES[0])]).unwrap().remove(0);
     assert_eq!(row.methods[0].solved, 0);
 }

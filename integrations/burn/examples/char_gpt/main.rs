@@ -40,7 +40,8 @@ struct Arguments {
     /// Sequences in a minibatch.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
-    /// Optimizers: sgd, adam, adam-l2, adamw, sophia, alone or after deo- or projection-.
+    /// Optimizers: sgd, adam, adam-l2, adamw, sophia, alone or after one of deo-, projection-, curvature- and
+    /// repeated-; the last two take their learning rate from curvature.
     #[arg(long, value_delimiter = ',', default_values = ["adamw", "deo-adamw"])]
     optimizers: Vec<Method>,
     /// Runs of each optimizer.
@@ -49,10 +50,10 @@ struct Arguments {
     /// Seed of the first run.
     #[arg(long, default_value_t = 0)]
     first_seed: u64,
-    /// Steps from one event of the dimer to the next.
+    /// Steps from one event of the dimer, or measurement of the learning rate, to the next.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     interval: u32,
-    /// Highest learning rate, after 100 steps; SGD's is 100 times this.
+    /// Highest learning rate, after 100 steps, or the start of one from curvature; SGD's is 100 times this.
     #[arg(long, default_value_t = 1e-3)]
     learning_rate: f64,
     /// Steps from one validation loss to the next.

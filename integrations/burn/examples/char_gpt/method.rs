@@ -1,28 +1,39 @@
-//! The optimizers to compare: a base alone, with a dimer, and with the projection of the paper.
+//! The optimizers to compare: a base alone, with a dimer, with the projection of the paper, and with its learning
+//! rate from curvature.
 
 use std::fmt;
 use std::str::FromStr;
 
 use burn::module::ParamGroup;
 use dimer::{
-    Adam, Base, Config, Correction, Dimer, Group, Project, Rate, Rotation, Schedule, Sgd, Sophia,
-    Translation,
+    Adam, Base, Config, Correction, CurvatureRate, Dimer, Group, LearningRate, Project, Rate,
+    RateProbe, Rotation, Schedule, Sgd, Sophia, Translation,
 };
 
-/// What is done along N.
+/// What is added to the base.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Use {
+enum Addition {
     Nothing,
-    /// The defaults of this library.
+    /// A dimer with the defaults of this library.
     Dimer,
     /// One rotation along the gradient, then the projection, in events only.
     Projection,
+    /// The learning rate from curvature.
+    Rate(RateProbe),
 }
 
-/// One optimizer; its name is like `adamw`, `deo-adamw` or `projection-adamw`.
+/// Their names, before that of the base.
+const ADDITIONS: [(&str, Addition); 4] = [
+    ("deo-", Addition::Dimer),
+    ("projection-", Addition::Projection),
+    ("curvature-", Addition::Rate(RateProbe::SeparateGradient)),
+    ("repeated-", Addition::Rate(RateProbe::RepeatedMinibatch)),
+];
+
+/// One optimizer; its name is like `adamw`, `deo-adamw` or `curvature-adamw`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Method {
-    dimer: Use,
+    addition: Addition,
     base: &'static BaseOptimizer,
 }
 
@@ -62,12 +73,23 @@ const BASES: [BaseOptimizer; 5] = [
 const ADAM: Base = Base::Adam(Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 });
 
 impl Method {
-    pub fn config(&self, interval: u32) -> Config {
+    /// `rate` is at the height of the schedule; one from curvature starts there.
+    pub fn config(&self, interval: u32, rate: f64) -> Config {
         let schedule = Schedule::Every(interval);
-        let dimer = match self.dimer {
-            Use::Nothing => None,
-            Use::Dimer => Some(Dimer { schedule, ..Dimer::default() }),
-            Use::Projection => Some(Dimer {
+        let rate = self.base.rate_scale * rate;
+        let learning_rate = match self.addition {
+            Addition::Rate(probe) => LearningRate::Curvature(CurvatureRate {
+                initial: rate,
+                probe,
+                interval,
+                ..CurvatureRate::default()
+            }),
+            _ => LearningRate::Fixed(rate),
+        };
+        let dimer = match self.addition {
+            Addition::Nothing | Addition::Rate(_) => None,
+            Addition::Dimer => Some(Dimer { schedule, ..Dimer::default() }),
+            Addition::Projection => Some(Dimer {
                 rotation: Rotation::Gradient { rate: Rate::Automatic },
                 schedule,
                 translation: Translation::Project(Project {
@@ -79,12 +101,13 @@ impl Method {
             }),
         };
         let BaseOptimizer { base, weight_decay, .. } = *self.base;
-        Config { base, weight_decay, max_gradient_norm: Some(1.0), dimer, ..Config::default() }
+        let max_gradient_norm = Some(1.0);
+        Config { base, learning_rate, weight_decay, max_gradient_norm, dimer, ..Config::default() }
     }
 
-    /// Factor on the learning rate.
-    pub fn rate_scale(&self) -> f64 {
-        self.base.rate_scale
+    /// Whether its learning rate comes from curvature.
+    pub fn finds_rate(&self) -> bool {
+        matches!(self.addition, Addition::Rate(_))
     }
 
     /// Norms do not decay.
@@ -96,12 +119,8 @@ impl Method {
 
 impl fmt::Display for Method {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prefix = match self.dimer {
-            Use::Nothing => "",
-            Use::Dimer => "deo-",
-            Use::Projection => "projection-",
-        };
-        write!(formatter, "{prefix}{}", self.base.name)
+        let name = ADDITIONS.iter().find(|(_, addition)| *addition == self.addition);
+        write!(formatter, "{}{}", name.map_or("", |(name, _)| name), self.base.name)
     }
 }
 
@@ -109,15 +128,15 @@ impl FromStr for Method {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let (dimer, base) = match name.split_once('-') {
-            Some(("deo", base)) => (Use::Dimer, base),
-            Some(("projection", base)) => (Use::Projection, base),
-            _ => (Use::Nothing, name),
-        };
-        let names: Vec<_> = BASES.iter().map(|base| base.name).collect();
+        let found = ADDITIONS
+            .iter()
+            .find_map(|&(prefix, addition)| Some((addition, name.strip_prefix(prefix)?)));
+        let (addition, base) = found.unwrap_or((Addition::Nothing, name));
         let base = BASES.iter().find(|known| known.name == base).ok_or_else(|| {
-            format!("one of {}, alone or after deo- or projection-", names.join(", "))
+            let bases = BASES.map(|base| base.name).join(", ");
+            let additions = ADDITIONS.map(|(prefix, _)| prefix).join(", ");
+            format!("one of {bases}, alone or after one of {additions}")
         })?;
-        Ok(Self { dimer, base })
+        Ok(Self { addition, base })
     }
 }

@@ -40,11 +40,17 @@ fn mean_and_spread(values: impl Iterator<Item = f64>) -> String {
     format!("{mean:.3} ± {:.3}", (high - low) / 2.0)
 }
 
+/// From the lowest to the highest.
+fn rates(values: impl Iterator<Item = f32>) -> String {
+    let range = values.map(|rate| (rate, rate)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+    range.map_or_else(|| "-".into(), |(low, high)| format!("{low:.1e} to {high:.1e}"))
+}
+
 /// Markdown: one row per optimizer, at equal steps and at equal gradients.
 pub fn table(runs: &[Run], gradients: u64) -> String {
     let mut table = format!(
         "| optimizer | seeds | gradients | train loss | validation loss | the same at {gradients} \
-         gradients | curvature | s per step |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+         gradients | learning rate | curvature | s per step |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     );
     for Line { method, runs } in lines(runs) {
         let last = || runs.iter().filter_map(|run| run.rows.last());
@@ -56,6 +62,7 @@ pub fn table(runs: &[Run], gradients: u64) -> String {
             mean_and_spread(last().map(|row| row.train_loss.into())),
             mean_and_spread(last().map(|row| row.validation_loss.into())),
             mean_and_spread(equal.map(|row| row.validation_loss.into())),
+            rates(last().filter_map(|row| row.learning_rate)),
             mean_and_spread(last().filter_map(|row| row.curvature.map(f64::from))),
             mean_and_spread(last().map(|row| row.seconds / row.step as f64)),
         ];

@@ -42,6 +42,8 @@ pub struct Row {
     /// Loss of the last minibatch, in nats per character.
     pub train_loss: f32,
     pub validation_loss: f32,
+    /// From curvature, at the height of the schedule; empty with a fixed one.
+    pub learning_rate: Option<f32>,
     /// Curvature along N as last measured; empty without a dimer and before the first event.
     pub curvature: Option<f32>,
     /// ‖F‖, how far N is from an eigenvector.
@@ -78,7 +80,7 @@ impl Experiment<'_> {
         let burn = self.device.burn();
         burn.seed(seed);
         let module = Gpt::new(self.size, self.data.vocabulary, &burn);
-        let config = method.config(self.interval);
+        let config = method.config(self.interval, self.learning_rate);
         let groups = Method::groups();
         let mut optimizer = DimerOptimizer::with_groups(module, self.device, config, &groups)?;
         let mut rows = self.resume(&mut optimizer, &files)?;
@@ -89,17 +91,18 @@ impl Experiment<'_> {
         let started = Instant::now();
         for step in first..self.steps {
             bar.set_position(step);
-            let peak = method.rate_scale() * self.learning_rate;
-            optimizer.set_learning_rate(peak)?;
             optimizer.set_rate_factor(cosine_with_warm_up(step, WARM_UP, self.steps, 0.1))?;
-            let (x, y) = self.data.minibatch(seed, step, &burn);
+            let minibatch = step - u64::from(optimizer.repeats_minibatch());
+            let (x, y) = self.data.minibatch(seed, minibatch, &burn);
             let loss = optimizer.step(|module| module.loss(x.clone(), y.clone()))?;
             let done = step + 1;
             if done.is_multiple_of(self.evaluation_interval) || done == self.steps {
                 let validation_loss = validation_loss(optimizer.module()?, &validation);
                 let train_loss = loss.into_scalar::<f32>();
+                let records = optimizer.telemetry()?;
+                let rate = records.last().map(|record| record.base_learning_rate);
                 // The last event since the previous row.
-                let event = optimizer.telemetry()?.into_iter().rev().find(|r| r.event);
+                let event = records.iter().rev().find(|record| record.event);
                 let known = rows.last().and_then(|row| row.curvature.zip(row.residual));
                 let found = event.map(|event| (event.curvature, event.residual)).or(known);
                 rows.push(Row {
@@ -107,6 +110,7 @@ impl Experiment<'_> {
                     gradients: optimizer.optimizer().gradient_evaluations(),
                     train_loss,
                     validation_loss,
+                    learning_rate: method.finds_rate().then_some(rate).flatten(),
                     curvature: found.map(|found| found.0),
                     residual: found.map(|found| found.1),
                     seconds: before + started.elapsed().as_secs_f64(),
