@@ -185,7 +185,7 @@ class Rate:
     def __init__(self, probe, start, arguments):
         self.probe, self.q, self.scale = probe, start, arguments.scale
         self.interval, self.burn_in, self.rule = arguments.interval, arguments.burn_in, arguments.rule
-        self.estimates = 0
+        self.logs, self.estimates = [], 0
 
     def steps(self, gradients):
         """How many steps so many gradients are for."""
@@ -201,18 +201,22 @@ class Rate:
         return self.probe == "separate" and (step < self.burn_in or step % self.interval == 0)
 
     def adopt(self, step, slope, curvature):
-        """Lets q follow the estimate: at once in the burn-in, then as the geometric mean."""
-        repeated = self.probe == "repeated"
-        low, high, uphill = (1 / 3, 3, 1 / 3) if repeated else (1 / 10, 2, 1 / 2)
-        if slope >= 0:
-            factor = uphill
-        elif repeated and curvature <= 0:
-            factor = high
-        else:
-            factor = min(max(self.scale * -slope / max(abs(curvature), 1e-38) / self.q, low), high)
+        """Lets q follow the estimates: their geometric mean in the burn-in, and then that of its end and all since."""
         if not math.isfinite(slope + curvature):
             return
-        if step >= self.burn_in:
+        repeated, burning_in = self.probe == "repeated", step < self.burn_in
+        growth = 3 if repeated else 2
+        factor = 1 / growth
+        if slope < 0:
+            goal = self.scale * -slope / max(abs(curvature), 1e-38)
+            if burning_in and self.rule == "mean":
+                self.logs.append(math.log(min(max(goal, 1e-10), 1e3)))
+                goal = math.exp(sum(self.logs) / len(self.logs))
+            elif repeated and curvature <= 0:
+                goal = math.inf
+            least = 1 / 3 if repeated and self.rule == "halving" else 1 / 10
+            factor = min(max(goal / self.q, least), growth)
+        if not burning_in:
             self.estimates += 1
             factor **= 0.5 if self.rule == "halving" else 1 / (self.estimates + 1)
         self.q *= factor
@@ -295,7 +299,7 @@ def main():
     parser.add_argument("--probes", nargs="*", choices=["separate", "repeated"], default=["separate", "repeated"])
     parser.add_argument("--peers", nargs="*", choices=["prodigy", "d-adaptation"], default=[])
     parser.add_argument("--rule", choices=["mean", "halving"], default="mean",
-                        help="after the burn-in: the mean of all estimates, or half the way to each")
+                        help="means of all estimates, or at once to each in the burn-in and then half the way")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--interval", type=int, default=50)
     parser.add_argument("--burn-in", type=int, default=20)

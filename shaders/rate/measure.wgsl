@@ -1,8 +1,9 @@
 // measure: the learning rate from the curvature along the update u, by one thread.
 //
 //   g.u = g.e / s,  u.Hu = (g' - g).e / s^2,  for the displacement e = s u between two gradients g and g'
-//   estimate = scale (-g.u) / |u.Hu|, within bounds around the last base rate q
-//   q <- q (estimate / q)^gain
+//   estimate = scale (-g.u) / |u.Hu|
+//   q <- the geometric mean of the estimates so far in the burn-in, after it q (estimate / q)^gain; both within
+//   bounds around the last base rate q
 //
 //   s = distance / |u|, and with REPEATED the rate of the step before
 //
@@ -10,12 +11,13 @@
 // out: scalars.rate
 // builds on: repeat_bindings, arithmetic, learning_rate, reduction, scalars, step_bindings, threads, switches
 
-// By how much the base rate grows and shrinks at most, and shrinks where the update leads uphill.
-const MOST_GROWTH: f32 = 2.0;
+// By how much the base rate shrinks at most, and by how much it grows at most and shrinks where the update leads
+// uphill: with a gradient at a probe, and with two steps on one minibatch.
 const MOST_DECAY: f32 = 10.0;
+const MOST_GROWTH: f32 = 2.0;
 const UPHILL_DECAY: f32 = 2.0;
-// The same by two steps on one minibatch.
-const MOST_CHANGE: f32 = 3.0;
+const MOST_GROWTH_OF_STEPS: f32 = 3.0;
+const UPHILL_DECAY_OF_STEPS: f32 = 3.0;
 // Bounds of the base rate.
 const LEAST_RATE: f32 = 1e-10;
 const LARGEST_RATE: f32 = 1e3;
@@ -27,23 +29,43 @@ struct Dimer {
     length: f32,
 }
 
-// The rate that leads to the lowest point of the parabola, times `scale`, within the bounds around q.
-fn estimate_of(dimer: Dimer, q: f32) -> f32 {
-    let least = q / select(MOST_DECAY, MOST_CHANGE, REPEATED);
-    let most = q * select(MOST_GROWTH, MOST_CHANGE, REPEATED);
-    if dimer.slope >= 0.0 {
-        return select(q / UPHILL_DECAY, least, REPEATED);
-    }
-    if REPEATED && dimer.change <= 0.0 {
-        return most;
-    }
+// The rate that leads to the lowest point of the parabola, times `scale`.
+fn estimate_of(dimer: Dimer) -> f32 {
     // The quotient would overflow where there is hardly any curvature.
     let along = step.rate_scale * dimer.length * -dimer.slope;
     let across = abs(dimer.change);
-    if along >= most * across {
-        return most;
+    if along >= LARGEST_RATE * across {
+        return LARGEST_RATE;
     }
-    return max(least, along / across);
+    return max(along / across, LEAST_RATE);
+}
+
+// start (end / start)^gain
+fn between(start: f32, end: f32, gain: f32) -> f32 {
+    // A power of 1 would be rounded.
+    if gain == 1.0 {
+        return end;
+    }
+    return start * pow(end / start, gain);
+}
+
+// The base rate after q.
+fn next_rate(dimer: Dimer, q: f32) -> f32 {
+    let is_burning_in = step.rate_gain == 1.0;
+    var goal = q / select(UPHILL_DECAY, UPHILL_DECAY_OF_STEPS, REPEATED);
+    if dimer.slope < 0.0 {
+        let most = q * select(MOST_GROWTH, MOST_GROWTH_OF_STEPS, REPEATED);
+        goal = estimate_of(dimer);
+        if is_burning_in && dimer.change != 0.0 {
+            scalars.rate.estimates += 1u;
+            goal = between(scalars.rate.mean_estimate, goal, 1.0 / f32(scalars.rate.estimates));
+            scalars.rate.mean_estimate = goal;
+        } else if REPEATED && dimer.change <= 0.0 {
+            goal = most;
+        }
+        goal = clamp(goal, q / MOST_DECAY, most);
+    }
+    return between(q, goal, step.rate_gain);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -66,10 +88,7 @@ fn main(thread: Thread) {
     let measured = valid && is_pair && (dimer.slope != 0.0 || dimer.change != 0.0);
     scalars.rate.measured = u32(measured);
     if measured {
-        let estimate = estimate_of(dimer, q);
-        // A power of 1 would be rounded.
-        let adopted = select(q * pow(estimate / q, step.rate_gain), estimate, step.rate_gain == 1.0);
-        scalars.rate.base_learning_rate = clamp(adopted, LEAST_RATE, LARGEST_RATE);
+        scalars.rate.base_learning_rate = clamp(next_rate(dimer, q), LEAST_RATE, LARGEST_RATE);
         scalars.rate.update_slope = dimer.slope / dimer.length;
         scalars.rate.update_curvature = dimer.change / (dimer.length * dimer.length);
     }

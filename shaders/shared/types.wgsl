@@ -68,7 +68,7 @@ struct Step {
     gradient_scale: f32,
     // Of a learning rate from curvature: what the base rate starts from, the multiple of the rate that leads to the
     // lowest point, the distance of the probe as a share of 1 + |params|, and how far the base rate goes to an
-    // estimate, as a share of the way between their logarithms.
+    // estimate, as a share of the way between their logarithms; 1 in the burn-in.
     initial_rate: f32,
     rate_scale: f32,
     rate_displacement: f32,
@@ -247,7 +247,9 @@ struct RateState {
     // 0 where a gradient of it was not finite; 1 where there was something to measure.
     valid: u32,
     measured: u32,
-    padding: vec2u,
+    // Of the burn-in: the geometric mean of its estimates, and their number.
+    mean_estimate: f32,
+    estimates: u32,
 }
 
 struct Scalars {

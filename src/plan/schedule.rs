@@ -65,9 +65,9 @@ impl Events {
         }
     }
 
-    /// How far the base rate goes to the estimate of step `index`: all the way in the burn-in, 1/(n + 1) of it to the
-    /// n-th estimate after, which leaves it at the geometric mean of these and of the burn-in's last (the
-    /// gain of Robbins and Monro).
+    /// How far the base rate goes to the estimate of step `index`: all the way in the burn-in, whose estimates are
+    /// means, 1/(n + 1) of it to the n-th estimate after, which leaves it at the geometric mean of these and of what the
+    /// burn-in ended with (the gain of Robbins and Monro).
     pub(crate) fn rate_gain(&self, index: u64) -> f64 {
         let Some(CurvatureRate { probe, interval, burn_in, .. }) = self.rate else { return 0.0 };
         // Of two steps on one minibatch, the first is due.

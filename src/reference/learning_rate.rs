@@ -87,7 +87,7 @@ impl Reference {
         }
         (self.update_slope, self.update_curvature) = (slope, curvature);
         let q = self.base_learning_rate;
-        let estimate = estimate(settings, q, -slope, curvature);
+        let estimate = self.estimate(settings, q, -slope, curvature);
         // Each estimate after the burn-in counts as much as those before it.
         let (burn_in, interval) = (u64::from(settings.burn_in), u64::from(settings.interval));
         let due = match settings.probe {
@@ -99,6 +99,29 @@ impl Reference {
         let adopted = q * (estimate / q).powf(gain);
         self.base_learning_rate = adopted.clamp(LEAST_RATE, LARGEST_RATE);
         true
+    }
+
+    /// Where the base rate is led from q: to the rate at the lowest point of the parabola, times σ, or in the burn-in to
+    /// the geometric mean of these, within bounds.
+    fn estimate(&mut self, settings: CurvatureRate, q: f64, descent: f64, curvature: f64) -> f64 {
+        let (growth, uphill) = match settings.probe {
+            RateProbe::SeparateGradient => (2.0, 2.0),
+            RateProbe::RepeatedMinibatch => (3.0, 3.0),
+        };
+        if descent <= 0.0 {
+            return q / uphill;
+        }
+        let estimate = (settings.scale * descent / curvature.abs()).clamp(LEAST_RATE, LARGEST_RATE);
+        let goal = if self.index < settings.burn_in.into() && curvature != 0.0 {
+            self.burn_in_estimates.push(estimate.ln());
+            let count = self.burn_in_estimates.len() as f64;
+            (self.burn_in_estimates.iter().sum::<f64>() / count).exp()
+        } else if settings.probe == RateProbe::RepeatedMinibatch && curvature <= 0.0 {
+            growth * q
+        } else {
+            estimate
+        };
+        goal.clamp(q / 10.0, growth * q)
     }
 
     /// What a step at a learning rate of 1 adds to θ, without decoupled weight decay.
@@ -139,17 +162,5 @@ impl Reference {
         event
             && dimer.is_some_and(|dimer| dimer.difference == Difference::Central)
             && self.measurement() == Measurement::Complete
-    }
-}
-
-/// The rate that leads to the lowest point of the parabola, times σ, within bounds around q.
-fn estimate(settings: CurvatureRate, q: f64, descent: f64, curvature: f64) -> f64 {
-    let estimate = settings.scale * descent / curvature.abs();
-    match settings.probe {
-        RateProbe::SeparateGradient if descent <= 0.0 => q / 2.0,
-        RateProbe::SeparateGradient => estimate.clamp(q / 10.0, 2.0 * q),
-        RateProbe::RepeatedMinibatch if descent <= 0.0 => q / 3.0,
-        RateProbe::RepeatedMinibatch if curvature <= 0.0 => 3.0 * q,
-        RateProbe::RepeatedMinibatch => estimate.clamp(q / 3.0, 3.0 * q),
     }
 }

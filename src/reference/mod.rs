@@ -90,6 +90,8 @@ pub struct Reference {
     /// The factor on the bounds of that length.
     pub reach: f64,
     first_half: Option<learning_rate::FirstHalf>,
+    /// Logarithms of the rates that were estimated in the burn-in.
+    burn_in_estimates: Vec<f64>,
     config: Config,
     /// The group of each element.
     groups: Vec<Group>,
@@ -119,6 +121,7 @@ impl Reference {
             update_slope: 0.0,
             update_curvature: 0.0,
             first_half: None,
+            burn_in_estimates: Vec::new(),
             index: 0,
             updates: 0,
             skipped: 0,

@@ -169,7 +169,7 @@ impl Rates<'_> {
     }
 
     fn learning_rate(&self) -> Dispatch {
-        self.scalar(Operation::LearningRate, Slot::Slope, Slot::One, Slot::BaseRate)
+        self.scalar(Operation::LearningRate, Slot::Slope, Slot::LogEstimates, Slot::BaseRate)
     }
 
     fn divide(&self, left: Slot, right: Slot) -> Dispatch {

@@ -59,6 +59,10 @@ enum Slot {
     Gain,
     // Computed on the GPU.
     BaseRate,
+    // The number of estimates follows the sum of their logarithms.
+    LogEstimates,
+    #[expect(dead_code, reason = "a place in the table")]
+    Estimates,
     LearningRate,
     UpdateNorm,
     Reach,
@@ -331,7 +335,7 @@ impl UnfusedOptimizer {
         if let LearningRate::Curvature(rate) = self.config.learning_rate {
             let (shrink, growth, uphill, keeps_sign) = match rate.probe {
                 RateProbe::SeparateGradient => (0.1, 2.0, 0.5, 0.0),
-                RateProbe::RepeatedMinibatch => (1.0 / 3.0, 3.0, 1.0 / 3.0, 1.0),
+                RateProbe::RepeatedMinibatch => (0.1, 3.0, 1.0 / 3.0, 1.0),
             };
             set(Slot::RateFactor, self.rate_factor);
             set(Slot::RateDisplacement, rate.displacement);

@@ -3,7 +3,7 @@ PyTorch's optimizers, in f64, on the 4-D Rosenbrock function (scipy.optimize.ros
 small network.
 
 Where rounding to f32 moves a point by half of what the test allows, the point says nothing and is left out: each run
-is taken again with parameters, probes and gradients rounded.
+is taken again several times, with parameters, probes, gradients and rates off by as much as rounding does, at random.
 
 Run with:  pip install torch  &&  python tests/oracles/torch_learning_rate.py
 """
@@ -17,7 +17,8 @@ torch.set_default_dtype(torch.float64)
 
 STEPS = [1, 2, 5, 10, 20, 40, 80]
 ALLOWED = 5e-6
-BURN_IN, INTERVAL, INITIAL, DISPLACEMENT = 20, 25, 1e-4, 1e-3
+ROUNDING, ROUNDED_RUNS = 2.0**-24, 8
+BURN_IN, INTERVAL, INITIAL, DISPLACEMENT = 20, 25, 1e-2, 3e-2
 OPTIMIZERS = {
     "momentum": lambda p: torch.optim.SGD(p, lr=1.0, momentum=0.9),
     "adam": lambda p: torch.optim.Adam(p, lr=1.0),
@@ -45,18 +46,15 @@ class Network:
         return 0.5 * ((hidden @ x[24:32] + x[32] - targets) ** 2).mean()
 
 
-def clamped(estimate, low, high):
-    return min(max(estimate, low), high)
-
-
 class Rate:
     """q, and what it is measured from."""
 
-    def __init__(self, problem, make, repeated, rounded):
-        self.problem, self.make, self.repeated, self.rounded = problem, make, repeated, rounded
+    def __init__(self, problem, make, repeated, seed=None):
+        self.problem, self.make, self.repeated = problem, make, repeated
+        self.random = None if seed is None else torch.Generator().manual_seed(seed)
         self.x = torch.tensor(problem.start, requires_grad=True)
         self.optimizer = make([self.x])
-        self.q, self.first, self.minibatch = INITIAL, None, -1
+        self.q, self.burn_in, self.first, self.minibatch = INITIAL, [], None, -1
 
     def gradient(self, x):
         x = self.round(x.detach()).requires_grad_()
@@ -64,7 +62,9 @@ class Rate:
         return self.round(gradient)
 
     def round(self, x):
-        return x.float().double() if self.rounded else x
+        if self.random is None:
+            return x
+        return x * (1 + ROUNDING * (2 * torch.rand(x.shape, generator=self.random) - 1))
 
     def update(self, gradient):
         """Where a step at a rate of 1 leads, without decoupled weight decay."""
@@ -79,26 +79,34 @@ class Rate:
         optimizer.step()
         return (x - self.x).detach()
 
-    def adopt(self, step, estimate):
-        """At once in the burn-in; then q is the geometric mean of its last estimate and of all since."""
+    def adopt(self, step, slope, curvature, growth):
+        """In the burn-in q goes to the geometric mean of the estimates; then it is that of where the burn-in ended and
+        of all estimates since."""
+        if slope >= 0:
+            goal = self.q / growth
+        else:
+            goal = -slope / abs(curvature)
+            if step < BURN_IN:
+                self.burn_in.append(math.log(goal))
+                goal = math.exp(sum(self.burn_in) / len(self.burn_in))
+            elif self.repeated and curvature <= 0:
+                goal = math.inf
+            goal = min(max(goal, self.q / 10), growth * self.q)
         if step < BURN_IN:
             self.logs = []
-        self.logs.append(math.log(estimate))
-        self.q = math.exp(sum(self.logs) / len(self.logs))
+        self.logs.append(math.log(goal))
+        self.q = float(self.round(torch.tensor(math.exp(sum(self.logs) / len(self.logs)))))
 
     def measure_by_probe(self, step, g):
         u = self.update(g)
         reach = DISPLACEMENT * (1 + float(self.x.detach().norm())) / float(u.norm())
         product = (self.gradient(self.x + reach * u) - g) / reach
         slope, curvature = float(g @ u), float(u @ product)
-        estimate = clamped(-slope / abs(curvature), self.q / 10, 2 * self.q)
-        self.adopt(step, self.q / 2 if slope >= 0 else estimate)
+        self.adopt(step, slope, curvature, 2)
 
     def measure_by_step(self, step, g):
         moved, slope, rate = self.first
-        share = 1 - float(g @ moved) / slope
-        estimate = 3 * self.q if share <= 0 else clamped(rate / share, self.q / 3, 3 * self.q)
-        self.adopt(step, self.q / 3 if slope >= 0 else estimate)
+        self.adopt(step, slope / rate, (float(g @ moved) - slope) / rate**2, 3)
 
     def step(self, step, factor):
         repeats = self.repeated and self.first is not None
@@ -125,11 +133,12 @@ def main():
     for problem in (Rosenbrock, Network):
         for name, make in OPTIMIZERS.items():
             for repeated in (False, True):
-                run, other = [Rate(problem(), make, repeated, rounded) for rounded in (False, True)]
+                run = Rate(problem(), make, repeated)
+                others = [Rate(problem(), make, repeated, seed) for seed in range(ROUNDED_RUNS)]
                 for step in range(STEPS[-1]):
-                    for each in (run, other):
+                    for each in (run, *others):
                         each.step(step, min(1.0, (step + 1) / 10))
-                    moved = float((other.x - run.x).detach().abs().max())
+                    moved = max(float((other.x - run.x).detach().abs().max()) for other in others)
                     if step + 1 in STEPS and moved < ALLOWED:
                         values = " ".join(f"{v:.9g}" for v in run.x.tolist())
                         probe = "repeated" if repeated else "separate"

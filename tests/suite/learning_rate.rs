@@ -340,7 +340,13 @@ fn it_takes_the_steps_of_torch() {
             _ => ADAMW,
         };
         let probe = if run[0][2] == "separate" { PROBES[0] } else { PROBES[1] };
-        let rate = CurvatureRate { probe, interval: 25, ..CurvatureRate::default() };
+        let rate = CurvatureRate {
+            probe,
+            initial: 1e-2,
+            interval: 25,
+            displacement: 3e-2,
+            ..CurvatureRate::default()
+        };
         let config = Config {
             base,
             learning_rate: LearningRate::Curvature(rate),
