@@ -31,7 +31,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "1e-4,1e-3,1e-2,1e-1")]
     rates: Vec<f64>,
     /// Starts of a learning rate from curvature to run.
-    #[arg(long, value_delimiter = ',', default_value = "1e-6,1e-3")]
+    #[arg(long, value_delimiter = ',', default_value = "1e-6,1e-3,1")]
     starts: Vec<f64>,
     /// How the curvature is measured.
     #[arg(long, value_enum, default_value_t = Probe::SeparateGradient)]
@@ -98,7 +98,7 @@ fn train(
     learning_rate: LearningRate,
     arguments: &Arguments,
 ) -> Result<Run, Box<dyn Error>> {
-    let config = Config { learning_rate, dimer: None, ..Config::default() };
+    let config = Config { learning_rate, ..Config::default() };
     let (train, test) = data::load();
     let params = network::initial_params(arguments.seed);
     let mut optimizer = Optimizer::new(gpu, network::layout()?, config, &params)?;

@@ -1,6 +1,6 @@
-//! Minimises the 4-D Rosenbrock function, a closure on the host, with DEO-AdamW.
+//! Minimises the 4-D Rosenbrock function, a closure on the host, with AdamW and a learning rate from curvature.
 
-use dimer::{Config, Gpu, HostObjective, Layout, LearningRate, Optimizer};
+use dimer::{Config, Gpu, HostObjective, Layout, Optimizer, cosine_with_warm_up};
 
 fn rosenbrock(x: &[f32], gradient: &mut [f32]) -> f32 {
     let mut loss = 0.0;
@@ -14,20 +14,20 @@ fn rosenbrock(x: &[f32], gradient: &mut [f32]) -> f32 {
 }
 
 fn main() -> dimer::Result<()> {
-    let config = Config { learning_rate: LearningRate::Fixed(1e-2), ..Config::default() };
+    const STEPS: u64 = 1000;
     let start = [-1.2, 1.0, -0.5, 0.8];
-    let mut optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(4)?, config, &start)?;
+    let mut optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(4)?, Config::default(), &start)?;
     let mut objective = HostObjective::new(rosenbrock);
-    for _ in 0..1000 {
+    for step in 0..STEPS {
+        optimizer.set_rate_factor(cosine_with_warm_up(step, STEPS / 10, STEPS, 0.0))?;
         optimizer.step(&mut objective)?;
     }
-    for record in optimizer.telemetry()?.iter().filter(|record| record.event).step_by(4) {
+    for record in optimizer.telemetry()?.iter().step_by(100) {
         println!(
-            "step {:4}  loss {:10.4}  curvature {:9.3}  residual {:9.3}",
+            "step {:4}  loss {:10.6}  learning rate {:.2e}",
             record.step,
             record.loss.unwrap_or(f32::NAN),
-            record.curvature,
-            record.residual
+            record.learning_rate
         );
     }
     println!("{:?}", optimizer.read_params()?);

@@ -185,7 +185,7 @@ class Rate:
     def __init__(self, probe, start, arguments):
         self.probe, self.q, self.scale = probe, start, arguments.scale
         self.interval, self.burn_in, self.rule = arguments.interval, arguments.burn_in, arguments.rule
-        self.logs, self.estimates = [], 0
+        self.counted, self.log_mean, self.estimates = 0, 0.0, 0
 
     def steps(self, gradients):
         """How many steps so many gradients are for."""
@@ -201,7 +201,8 @@ class Rate:
         return self.probe == "separate" and (step < self.burn_in or step % self.interval == 0)
 
     def adopt(self, step, slope, curvature):
-        """Lets q follow the estimates: their geometric mean in the burn-in, and then that of its end and all since."""
+        """Lets q follow the estimates: in the burn-in the smaller of the last and of the geometric mean of all, the
+        n-th counted n times, and then the geometric mean of where that ended and of all since."""
         if not math.isfinite(slope + curvature):
             return
         repeated, burning_in = self.probe == "repeated", step < self.burn_in
@@ -209,9 +210,10 @@ class Rate:
         factor = 1 / growth
         if slope < 0:
             goal = self.scale * -slope / max(abs(curvature), 1e-38)
-            if burning_in and self.rule == "mean":
-                self.logs.append(math.log(min(max(goal, 1e-10), 1e3)))
-                goal = math.exp(sum(self.logs) / len(self.logs))
+            if burning_in and self.rule == "averaging":
+                self.counted += 1
+                self.log_mean += 2 / (self.counted + 1) * (math.log(min(max(goal, 1e-10), 1e3)) - self.log_mean)
+                goal = min(goal, math.exp(self.log_mean))
             elif repeated and curvature <= 0:
                 goal = math.inf
             least = 1 / 3 if repeated and self.rule == "halving" else 1 / 10
@@ -298,8 +300,8 @@ def main():
     parser.add_argument("--starts", type=float, nargs="*", default=[1e-6, 1e-4, 1e-2, 1.0])
     parser.add_argument("--probes", nargs="*", choices=["separate", "repeated"], default=["separate", "repeated"])
     parser.add_argument("--peers", nargs="*", choices=["prodigy", "d-adaptation"], default=[])
-    parser.add_argument("--rule", choices=["mean", "halving"], default="mean",
-                        help="means of all estimates, or at once to each in the burn-in and then half the way")
+    parser.add_argument("--rule", choices=["averaging", "halving"], default="averaging",
+                        help="that of the crate, or at once to each in the burn-in and then half the way")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--interval", type=int, default=50)
     parser.add_argument("--burn-in", type=int, default=20)

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use clap::Parser;
 use dimer::{
-    Config, Correction, Dimer, Displacement, Evaluation, Gpu, Layout, Objective, Optimizer,
-    Project, Rate, Rotation, Schedule, Translation, Tuning,
+    Config, Correction, Dimer, Displacement, Evaluation, Gpu, Layout, LearningRate, Objective,
+    Optimizer, Project, Rate, Rotation, Schedule, Translation, Tuning,
 };
 
 #[derive(Parser)]
@@ -45,7 +45,8 @@ fn config(name: &str) -> Config {
         correction: Correction::EveryStep,
         ..Dimer::default()
     };
-    let alone = Config { dimer: None, ..Config::default() };
+    let learning_rate = LearningRate::Fixed(1e-3);
+    let alone = Config { learning_rate, ..Config::default() };
     match name {
         "AdamW, unguarded" => Config { skip_non_finite: false, ..alone },
         "AdamW" => alone,

@@ -1,7 +1,7 @@
 //! The time of the host per step, next to that of an empty submission, and per optimizer that is made.
 
 use criterion::Criterion;
-use dimer::{Config, Gpu, Layout, Optimizer};
+use dimer::{Config, Dimer, Gpu, Layout, Optimizer};
 
 use crate::setup::{Prepared, optimizer, paper, time_host};
 use crate::times::{Key, Times};
@@ -105,7 +105,7 @@ pub fn run(gpu: &Gpu, criterion: &mut Criterion, times: &Times) {
                 }
                 // Its kernels are compiled already.
                 "another optimizer" => {
-                    let first = make(Config::default());
+                    let first = make(Config { dimer: Some(Dimer::default()), ..paper(1) });
                     bench(&mut || {
                         let layout = Layout::flat(LEN)?;
                         Optimizer::new(gpu, layout, first.config().clone(), &[0.5; LEN]).map(drop)
@@ -113,7 +113,7 @@ pub fn run(gpu: &Gpu, criterion: &mut Criterion, times: &Times) {
                 }
                 _ => {
                     let mut optimizer = make(match call {
-                        "AdamW" => Config { dimer: None, ..Config::default() },
+                        "AdamW" => Config { dimer: None, ..paper(1) },
                         "DEO, no rotation" => paper(u32::MAX),
                         _ => paper(1),
                     });

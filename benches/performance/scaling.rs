@@ -1,7 +1,7 @@
 //! Whole steps over 2¹⁰ to 2²⁶ parameters, next to the copy kernel.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use dimer::{Config, Dimer, Gpu, Schedule, Storage};
+use dimer::{Config, Dimer, Gpu, LearningRate, Schedule, Storage};
 
 use crate::copy::{COPIES, Copy};
 use crate::setup::{Prepared, optimizer, paper, time};
@@ -25,7 +25,8 @@ pub const STEPS: [(&str, u64); 7] = [
 ];
 
 fn config(step: &str) -> Config {
-    let alone = Config { dimer: None, ..Config::default() };
+    let learning_rate = LearningRate::Fixed(1e-3);
+    let alone = Config { learning_rate, ..Config::default() };
     let default = Dimer { schedule: Schedule::Every(1), ..Dimer::default() };
     match step {
         "AdamW, unguarded" => Config { skip_non_finite: false, ..alone },
@@ -33,7 +34,7 @@ fn config(step: &str) -> Config {
         "DEO, no rotation" => paper(u32::MAX),
         "DEO, rotation" => paper(1),
         "DEO, rotation, bf16" => Config { storage: Storage::Bf16, ..paper(1) },
-        _ => Config { dimer: Some(default), ..Config::default() },
+        _ => Config { dimer: Some(default), ..alone },
     }
 }
 

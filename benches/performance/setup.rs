@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use criterion::Bencher;
 use dimer::{
-    Config, Correction, Dimer, Displacement, Evaluation, Gpu, GpuSlice, Layout, Objective,
-    Optimizer, Project, Rate, Rotation, Schedule, Translation,
+    Config, Correction, Dimer, Displacement, Evaluation, Gpu, GpuSlice, Layout, LearningRate,
+    Objective, Optimizer, Project, Rate, Rotation, Schedule, Translation,
 };
 
 /// An objective whose gradients are there already.
@@ -27,7 +27,8 @@ pub fn paper(interval: u32) -> Config {
         correction: Correction::EveryStep,
         ..Dimer::default()
     };
-    Config { dimer: Some(dimer), ..Config::default() }
+    let learning_rate = LearningRate::Fixed(1e-3);
+    Config { learning_rate, dimer: Some(dimer), ..Config::default() }
 }
 
 /// Values without structure, in [−0.5, 0.5).

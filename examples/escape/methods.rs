@@ -56,7 +56,7 @@ pub const METHODS: [Method; 7] = [
     Method::with_dimer("DEO, on plateaus", || Some(on_plateaus())),
     Method::with_dimer("projection, K = 10", || Some(projection())),
     Method::with_rate("rate from curvature", RateProbe::SeparateGradient),
-    Method::with_rate("the same, repeated minibatches", RateProbe::RepeatedMinibatch),
+    Method::with_rate("rate from repeated minibatches", RateProbe::RepeatedMinibatch),
 ];
 
 fn every_ten() -> Dimer {

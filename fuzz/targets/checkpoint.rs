@@ -6,13 +6,14 @@
 
 use std::cell::RefCell;
 
-use dimer::{Base, Config, Gpu, HostObjective, Layout, Optimizer, Sgd};
+use dimer::{Base, Config, Gpu, HostObjective, Layout, LearningRate, Optimizer, Sgd};
 
 thread_local! {
     /// With the layout and settings of that file.
     static OPTIMIZER: RefCell<Optimizer> = {
         let base = Base::Sgd(Sgd { momentum: 0.9, nesterov: false });
-        let config = Config { base, dimer: None, ..Config::default() };
+        let learning_rate = LearningRate::Fixed(1e-3);
+        let config = Config { base, learning_rate, ..Config::default() };
         let layout = Layout::flat(3).expect("a layout");
         let gpu = Gpu::new().expect("a device");
         RefCell::new(Optimizer::new(&gpu, layout, config, &[1.0; 3]).expect("an optimizer"))

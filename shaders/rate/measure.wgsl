@@ -2,8 +2,8 @@
 //
 //   g.u = g.e / s,  u.Hu = (g' - g).e / s^2,  for the displacement e = s u between two gradients g and g'
 //   estimate = scale (-g.u) / |u.Hu|
-//   q <- the geometric mean of the estimates so far in the burn-in, after it q (estimate / q)^gain; both within
-//   bounds around the last base rate q
+//   q <- in the burn-in the smaller of the estimate and of the geometric mean of all so far, the n-th counted n times;
+//        after it q (estimate / q)^gain; both within bounds around the last base rate q
 //
 //   s = distance / |u|, and with REPEATED the rate of the step before
 //
@@ -58,8 +58,10 @@ fn next_rate(dimer: Dimer, q: f32) -> f32 {
         goal = estimate_of(dimer);
         if is_burning_in && dimer.change != 0.0 {
             scalars.rate.estimates += 1u;
-            goal = between(scalars.rate.mean_estimate, goal, 1.0 / f32(scalars.rate.estimates));
-            scalars.rate.mean_estimate = goal;
+            // The gain of means in which the n-th counts n times.
+            let gain = 2.0 / f32(scalars.rate.estimates + 1u);
+            scalars.rate.mean_estimate = between(scalars.rate.mean_estimate, goal, gain);
+            goal = min(goal, scalars.rate.mean_estimate);
         } else if REPEATED && dimer.change <= 0.0 {
             goal = most;
         }

@@ -247,7 +247,7 @@ struct RateState {
     // 0 where a gradient of it was not finite; 1 where there was something to measure.
     valid: u32,
     measured: u32,
-    // Of the burn-in: the geometric mean of its estimates, and their number.
+    // Of the burn-in: the weighted geometric mean of its estimates, and their number.
     mean_estimate: f32,
     estimates: u32,
 }

@@ -1,11 +1,12 @@
 // learning_rate: the base rate q from the slope and the curvature along the update.
 //
-//   estimate = scale (-slope) / |curvature|, with gain 1 the geometric mean of these so far, from shrink q to
-//   growth q; uphill q where the slope is not negative, growth q where a curvature that keeps its sign is not positive
+//   estimate = scale (-slope) / |curvature|, with gain 1 no more than the geometric mean of these so far, the n-th
+//   counted n times, from shrink q to growth q; uphill q where the slope is not negative, growth q where a curvature
+//   that keeps its sign is not positive
 //   q <- q (estimate / q)^gain
 //
 // `left` is the first of these slots: slope, curvature, scale, shrink, growth, uphill, keeps_sign, gain; `right` that of
-// the sum of their logarithms and their number; `result` is q.
+// the weighted sum of their logarithms and their number; `result` is q.
 
 @compute @workgroup_size(1)
 fn main() {
@@ -19,9 +20,10 @@ fn main() {
         estimate = slots[op.left + 5u] * q;
     } else {
         if gain == 1.0 {
-            slots[op.right] += log(estimate);
-            slots[op.right + 1u] += 1.0;
-            estimate = exp(slots[op.right] / slots[op.right + 1u]);
+            let n = slots[op.right + 1u] + 1.0;
+            slots[op.right + 1u] = n;
+            slots[op.right] += n * log(estimate);
+            estimate = min(estimate, exp(slots[op.right] / (n * (n + 1.0) / 2.0)));
         } else if slots[op.left + 6u] == 1.0 && curvature <= 0.0 {
             estimate = growth * q;
         }

@@ -17,14 +17,17 @@ pub enum LearningRate {
     ///
     /// A dimer along the update u of the base optimizer (without decoupled weight decay and without a
     /// correction along N) finds the slope g·u and the curvature u·Hu that the step meets on its own minibatch.
-    /// On a parabola the rate −g·u / u·Hu leads to its lowest point; times `scale`, that is the *estimate*. The
-    /// base rate follows it: at once during `burn_in`, later to their geometric mean. The rate of a step
-    /// is the base rate times the factor of the schedule.
+    /// On a parabola the rate −g·u / |u·Hu| leads to its lowest point; times `scale`, that is the *estimate*. In the
+    /// burn-in the base rate goes to each estimate, but not beyond the geometric mean of all so far, in which the n-th
+    /// counts n times. Afterwards it is the geometric mean of where the burn-in ended and of all estimates since. One
+    /// measurement moves it no further than [`RateProbe`] says. The rate of a step is the base rate times the factor of
+    /// the schedule, which should begin with a warm-up.
     ///
-    /// Made for Adam and AdamW; with SGD it is weaker. At a saddle there is no slope to measure, and the rate stays
-    /// where it started. On minibatches it ends near the best fixed rate or above it, and some runs diverge:
-    /// 2 of 12 of a small classifier with a separate gradient, 4 of 12 with repeated minibatches
-    /// (`docs/experiments.md`). So it is not the default.
+    /// Made for Adam and AdamW. There it does about as well as the best of a grid of rates on a small classifier,
+    /// loses 0.02 to 0.05 to it on a small character GPT, and up to 0.2 in short runs of a larger one, where it is
+    /// too small; on small minibatches with wrong labels it is two or three times too large. At a saddle there is no
+    /// slope to measure, so on problems with saddles, and with SGD in general, a tuned rate is better.
+    /// `docs/experiments.md` has the tables.
     Curvature(CurvatureRate),
 }
 
@@ -32,7 +35,8 @@ pub enum LearningRate {
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CurvatureRate {
-    /// The base rate that it starts from, per step, from 10⁻¹⁰ to 10³; default 10⁻⁴. The burn-in forgets it.
+    /// The base rate that it starts from, per step, from 10⁻¹⁰ to 10³; default 10⁻⁴. The burn-in leads away from it; with
+    /// [`RateProbe::RepeatedMinibatch`] the first two steps are taken at it, so better too small than too large.
     pub initial: f64,
     /// Where the second gradient comes from; default [`RateProbe::SeparateGradient`].
     pub probe: RateProbe,
@@ -72,7 +76,8 @@ pub enum RateProbe {
     #[default]
     SeparateGradient,
     /// No gradient more: the step after a measured one uses its minibatch again, so that the two ends of
-    /// the dimer are two iterates; then the base rate grows or shrinks at most threefold per measurement. The
+    /// the dimer are two iterates; then the base rate grows at most threefold or shrinks at most
+    /// tenfold per measurement. The
     /// objective is told by [`StepInfo::repeats_minibatch`](crate::StepInfo::repeats_minibatch). Memory: the
     /// parameters before the step, 4 bytes per parameter, which a dimer has anyway.
     RepeatedMinibatch,

@@ -44,7 +44,8 @@ pub use translation::{Correction, Project, SaddleFree, Translation};
 pub struct Config {
     /// The optimizer that makes the step; default [`Base::AdamW`] with PyTorch's defaults.
     pub base: Base,
-    /// Where the learning rate comes from; default 10⁻³, fixed.
+    /// Where the learning rate comes from; default the curvature along the step, as in [`CurvatureRate::default`], for
+    /// 2 % more gradients and 20 for the burn-in. With [`LearningRate::Fixed`] no gradient is added.
     pub learning_rate: LearningRate,
     /// Weight decay of the groups that set none, per step, finite and ≥ 0; default 10⁻².
     /// Added to the gradient in [`Base::Sgd`] and [`Base::Adam`], decoupled in the others.
@@ -68,7 +69,7 @@ pub struct Config {
     /// In which format N, the moments and the vectors of a rotation are kept; default
     /// [`Storage::F32`].
     pub storage: Storage,
-    /// The dimer; with `None` the optimizer is its base alone. Default [`Dimer::default`].
+    /// The dimer along N; with `None`, the default, the optimizer is its base alone.
     pub dimer: Option<Dimer>,
 }
 
@@ -76,13 +77,13 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             base: Base::default(),
-            learning_rate: LearningRate::Fixed(1e-3),
+            learning_rate: LearningRate::Curvature(CurvatureRate::default()),
             weight_decay: 1e-2,
             max_gradient_norm: None,
             skip_non_finite: true,
             max_consecutive_skips: Some(100),
             storage: Storage::F32,
-            dimer: Some(Dimer::default()),
+            dimer: None,
         }
     }
 }
@@ -98,6 +99,28 @@ impl Default for Config {
 /// overall of those tried on eight problems with saddles (`examples/escape`). For a full batch take
 /// [`Regime::Deterministic`]; for the method as published, [`Rotation::Gradient`],
 /// [`Translation::Project`] and [`Correction::EventsOnly`].
+///
+/// ```
+/// use dimer::{Config, Dimer, Gpu, HostObjective, Layout, LearningRate, Optimizer};
+///
+/// // L(θ) = θ₀² − θ₁² + θ₁⁴/2: a saddle at the origin.
+/// let mut objective = HostObjective::new(|theta: &[f32], gradient: &mut [f32]| {
+///     let (x, y) = (theta[0], theta[1]);
+///     gradient.copy_from_slice(&[2.0 * x, 2.0 * y * (y * y - 1.0)]);
+///     x * x - y * y + y.powi(4) / 2.0
+/// });
+/// let learning_rate = LearningRate::Fixed(0.02);
+/// let config = Config { learning_rate, dimer: Some(Dimer::default()), ..Config::default() };
+/// let mut optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(2)?, config, &[0.5, 1e-3])?;
+/// for _ in 0..200 {
+///     optimizer.step(&mut objective)?;
+/// }
+/// for record in optimizer.telemetry()?.iter().filter(|record| record.event) {
+///     println!("step {}: curvature {}", record.step, record.curvature);
+/// }
+/// # assert!(optimizer.read_params()?[0].abs() < 0.05);
+/// # Ok::<(), dimer::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dimer {

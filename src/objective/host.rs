@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// use dimer::{Config, Gpu, HostObjective, Layout, LearningRate, Optimizer};
 ///
 /// let learning_rate = LearningRate::Fixed(0.1);
-/// let config = Config { learning_rate, dimer: None, ..Config::default() };
+/// let config = Config { learning_rate, ..Config::default() };
 /// let mut optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(2)?, config, &[1.0, -2.0])?;
 /// let mut objective = HostObjective::new(|params: &[f32], gradient: &mut [f32]| {
 ///     gradient.copy_from_slice(params);

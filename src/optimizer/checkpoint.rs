@@ -13,7 +13,7 @@ use super::checkpoint_file::{Checkpoint, RECENT, RECORD, REGIONS, Words, refuse,
 use super::plateau::{self, Plateau};
 use super::skips::Skips;
 use super::telemetry::Reader;
-use crate::config::{Config, Storage};
+use crate::config::{Config, Dimer, Storage};
 use crate::error::Result;
 use crate::gpu::GpuSlice;
 use crate::kernels::gpu_types::{self, Record, Region};
@@ -266,7 +266,8 @@ impl Optimizer {
             let text = text.ok_or_else(|| refuse(path, format!("it has no `{key}`")))?;
             serde_json::from_str(text).map_err(|error| refuse_from(path, format!("`{key}`"), error))
         };
-        let saved = with_defaults(entry(CONFIG)?, json(path, &Config::default())?);
+        let defaults = Config { dimer: Some(Dimer::default()), ..Config::default() };
+        let saved = with_defaults(entry(CONFIG)?, json(path, &defaults)?);
         let here = json(path, &self.config)?;
         if let Some(reason) = unchangeable(&saved, &here) {
             return Err(refuse(path, reason));

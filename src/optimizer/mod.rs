@@ -271,8 +271,8 @@ impl Optimizer {
     /// ```
     /// use dimer::{Config, Gpu, Layout, Optimizer};
     ///
-    /// let config = Config { dimer: None, ..Config::default() };
-    /// let optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(100)?, config, &[1.0; 100])?;
+    /// let layout = Layout::flat(100)?;
+    /// let optimizer = Optimizer::new(&Gpu::new()?, layout, Config::default(), &[1.0; 100])?;
     /// assert_eq!(optimizer.plan().costs()[0].bytes_per_parameter, 32.0);
     /// println!("{}", optimizer.plan());
     /// # Ok::<(), dimer::Error>(())

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Optimizer, file};
-use crate::config::{Config, Correction, Dimer, Displacement, Rate, Rotation, Schedule};
+use crate::config::{
+    Config, Correction, Dimer, Displacement, LearningRate, Rate, Rotation, Schedule,
+};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Tuning};
 use crate::layout::Layout;
@@ -125,7 +127,8 @@ fn time(gpu: &Gpu, tuning: Tuning, len: usize) -> Result<f64> {
         correction: Correction::EveryStep,
         ..Dimer::default()
     };
-    let config = Config { dimer: Some(dimer), ..Config::default() };
+    let learning_rate = LearningRate::Fixed(1e-3);
+    let config = Config { learning_rate, dimer: Some(dimer), ..Config::default() };
     let gpu = gpu.with_tuning(tuning)?;
     let mut optimizer =
         Optimizer::with_buffers(&gpu, Layout::flat(len)?, config, Default::default())?;

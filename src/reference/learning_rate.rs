@@ -101,8 +101,8 @@ impl Reference {
         true
     }
 
-    /// Where the base rate is led from q: to the rate at the lowest point of the parabola, times σ, or in the burn-in to
-    /// the geometric mean of these, within bounds.
+    /// Where the base rate is led from q: to the rate at the lowest point of the parabola, times σ, within bounds. In the
+    /// burn-in it is no more than the geometric mean of these, the n-th weighted by n.
     fn estimate(&mut self, settings: CurvatureRate, q: f64, descent: f64, curvature: f64) -> f64 {
         let (growth, uphill) = match settings.probe {
             RateProbe::SeparateGradient => (2.0, 2.0),
@@ -114,8 +114,10 @@ impl Reference {
         let estimate = (settings.scale * descent / curvature.abs()).clamp(LEAST_RATE, LARGEST_RATE);
         let goal = if self.index < settings.burn_in.into() && curvature != 0.0 {
             self.burn_in_estimates.push(estimate.ln());
-            let count = self.burn_in_estimates.len() as f64;
-            (self.burn_in_estimates.iter().sum::<f64>() / count).exp()
+            let weighted =
+                self.burn_in_estimates.iter().zip(1..).map(|(log, n)| f64::from(n) * log);
+            let weights = (1..=self.burn_in_estimates.len()).sum::<usize>() as f64;
+            estimate.min((weighted.sum::<f64>() / weights).exp())
         } else if settings.probe == RateProbe::RepeatedMinibatch && curvature <= 0.0 {
             growth * q
         } else {

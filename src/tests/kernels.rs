@@ -10,7 +10,7 @@ use crate::plan::program::{Block, Dispatch, Program, Stage};
 use crate::plan::{Plan, StepForm, StepKind, check_workgroups};
 use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, Buffers, State, Workspace};
-use crate::{Config, Dimer, Displacement, Layout, Rate, Relative, Rotation};
+use crate::{Config, Dimer, Displacement, Layout, LearningRate, Rate, Relative, Rotation};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -32,7 +32,8 @@ impl Bench {
         // The rotation whose event the fused kernels take in one pass.
         let rotation = Rotation::Gradient { rate: Rate::Automatic };
         let dimer = Dimer { displacement, rotation, ..Dimer::default() };
-        let config = Config { dimer: Some(dimer), ..Config::default() };
+        let learning_rate = LearningRate::Fixed(1e-3);
+        let config = Config { learning_rate, dimer: Some(dimer), ..Config::default() };
         let plan = Plan::new(&config, &layout, gpu.tuning(), &gpu.limits()).unwrap();
         let state = State::new(gpu, &layout, &plan, Buffers::default()).unwrap();
         let wanted = plan.bindings();

@@ -31,8 +31,9 @@ fn paper() -> Dimer {
 
 /// One configuration for each way in which a step can go, by a name.
 fn configurations() -> Vec<(&'static str, Config)> {
-    let with = |dimer: Dimer| Config { dimer: Some(dimer), ..Config::default() };
-    let alone = |base| Config { base, dimer: None, ..Config::default() };
+    let learning_rate = LearningRate::Fixed(1e-3);
+    let alone = |base| Config { base, learning_rate, ..Config::default() };
+    let with = |dimer: Dimer| Config { dimer: Some(dimer), ..alone(Base::default()) };
     let rate = |probe| LearningRate::Curvature(CurvatureRate { probe, ..CurvatureRate::default() });
     let rotation = |rotation| Dimer { rotation, ..Dimer::default() };
     let deterministic =
@@ -45,10 +46,6 @@ fn configurations() -> Vec<(&'static str, Config)> {
         ("momentum", alone(MOMENTUM)),
         ("adamw", alone(Base::default())),
         ("adamw_unguarded", Config { skip_non_finite: false, ..alone(Base::default()) }),
-        (
-            "rate",
-            Config { learning_rate: rate(RateProbe::SeparateGradient), ..alone(Base::default()) },
-        ),
         (
             "rate_clipped_momentum",
             Config {
@@ -91,7 +88,8 @@ fn configurations() -> Vec<(&'static str, Config)> {
         ("sophia", alone(Base::Sophia(Sophia::default()))),
         ("lion", alone(Base::Lion(Lion::default()))),
         ("default", Config::default()),
-        ("default_bf16", Config { storage: Storage::Bf16, ..Config::default() }),
+        ("default_dimer", with(Dimer::default())),
+        ("default_dimer_bf16", Config { storage: Storage::Bf16, ..with(Dimer::default()) }),
         ("paper", with(paper())),
         ("paper_sgd", Config { base: Base::Sgd(Sgd::default()), ..with(paper()) }),
         ("paper_momentum", Config { base: MOMENTUM, ..with(paper()) }),

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use naga::{Expression, Function, Handle, Literal, Module, Statement};
 
 use super::{MOMENTUM, configurations, gpu, paper};
-use crate::config::{Config, Dimer, Storage};
+use crate::config::{Config, Dimer, LearningRate, Storage};
 use crate::kernels::bindings::Bindings;
 use crate::kernels::catalogue::{Kernel, Source};
 use crate::kernels::choices::Choices;
@@ -241,7 +241,8 @@ fn bytes(config: &Config, kind: StepKind) -> f64 {
 #[test]
 fn steps_move_what_is_documented() {
     use StepKind::{Base as Alone, Corrected, Event};
-    let with = |base, dimer| Config { base, dimer, ..Config::default() };
+    let learning_rate = LearningRate::Fixed(1e-3);
+    let with = |base, dimer| Config { base, learning_rate, dimer, ..Config::default() };
     // The event with its probe, which takes 12.
     let cases = [(Base::default(), [32.0, 64.0, 40.0]), (MOMENTUM, [24.0, 56.0, 32.0])];
     for (base, expected) in cases {
@@ -268,6 +269,6 @@ fn steps_move_what_is_documented() {
         [24.0, 48.0, 28.0]
     );
     // The default rotation.
-    assert_eq!(bytes(&Config::default(), Event), 196.0);
+    assert_eq!(bytes(&with(Base::default(), Some(Dimer::default())), Event), 196.0);
     assert_eq!(bytes(&bf16(Dimer::default()), Event), 140.0);
 }

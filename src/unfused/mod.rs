@@ -59,7 +59,7 @@ enum Slot {
     Gain,
     // Computed on the GPU.
     BaseRate,
-    // The number of estimates follows the sum of their logarithms.
+    // The number of estimates follows the weighted sum of their logarithms.
     LogEstimates,
     #[expect(dead_code, reason = "a place in the table")]
     Estimates,

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dimer::{
     Adam, Base, Config, Correction, Difference, Dimer, Displacement, Gpu, GpuSlice, HostObjective,
-    Layout, Lion, Optimizer, Project, Rate, Rotation, Schedule, Scope, Sgd, Sophia, Translation,
-    Tuning,
+    Layout, LearningRate, Lion, Optimizer, Project, Rate, Rotation, Schedule, Scope, Sgd, Sophia,
+    Translation, Tuning,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -138,6 +138,12 @@ pub const LION: Base = Base::Lion(Lion { beta1: 0.9, beta2: 0.99 });
 pub const BASES: [Base; 7] = [SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, SOPHIA, LION];
 
 /// A dimer whose every number is fixed: rate, distance, projection.
+/// AdamW at a fixed rate, with a dimer by its defaults.
+pub fn fixed_rate() -> Config {
+    let dimer = Some(Dimer::default());
+    Config { learning_rate: LearningRate::Fixed(1e-3), dimer, ..Config::default() }
+}
+
 pub fn fixed_dimer(rate: f64, distance: f64, alpha: f64) -> Dimer {
     Dimer {
         rotation: Rotation::Gradient { rate: Rate::Fixed(rate) },

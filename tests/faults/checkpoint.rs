@@ -18,7 +18,7 @@ fn configs() -> Vec<Config> {
         base,
         dimer,
         learning_rate: LearningRate::Fixed(1e-2),
-        ..Config::default()
+        ..fixed_rate()
     };
     let automatic = Rotation::Gradient { rate: Rate::Automatic };
     let mut configs: Vec<Config> = BASES.iter().map(|&base| with(base, Some(dimer()))).collect();
@@ -93,11 +93,11 @@ fn resumes_bit_for_bit() {
 #[test]
 fn steps_that_are_not_submitted_are_in_the_way() {
     let scratch = Scratch::new();
-    let mut optimizer = make(&Config::default(), 0.3);
+    let mut optimizer = make(&fixed_rate(), 0.3);
     let mut encoder = gpu().device().create_command_encoder(&Default::default());
     optimizer.record_step(&mut encoder, &mut objective()).unwrap();
     let saved = scratch.0.path().join("before");
-    make(&Config::default(), 0.5).save(&saved).unwrap();
+    make(&fixed_rate(), 0.5).save(&saved).unwrap();
     for result in [optimizer.save(scratch.file()), optimizer.load(&saved)] {
         let found = reason(result);
         assert!(found.contains("not submitted"), "{found}");
@@ -117,7 +117,7 @@ const SAVE_TO: &str = "DIMER_TEST_SAVE_TO";
 #[test]
 fn saves_until_it_is_killed() {
     let Ok(path) = std::env::var(SAVE_TO) else { return };
-    let mut optimizer = make(&Config::default(), 0.3);
+    let mut optimizer = make(&fixed_rate(), 0.3);
     loop {
         optimizer.step(&mut objective()).unwrap();
         optimizer.save(&path).unwrap();
@@ -130,7 +130,7 @@ fn a_killed_process_leaves_a_whole_checkpoint() {
     let kills = std::env::var("DIMER_TEST_KILLS").map_or(40, |kills| kills.parse().unwrap());
     let scratch = Scratch::new();
     let path = scratch.file();
-    let mut victim = make(&Config::default(), 1.0);
+    let mut victim = make(&fixed_rate(), 1.0);
     victim.save(&path).unwrap();
     let mut rng = rng(2);
     let (mut newest, mut progressed) = (0, 0);

@@ -14,7 +14,7 @@ const LEN: usize = 300;
 
 fn every_step() -> Config {
     let dimer = Dimer { schedule: Schedule::Every(1), ..Dimer::default() };
-    Config { dimer: Some(dimer), ..Config::default() }
+    Config { dimer: Some(dimer), ..fixed_rate() }
 }
 
 /// A gradient that stays the same, so that a step needs nothing from the host.
@@ -140,7 +140,7 @@ fn a_device_that_is_lost_within_a_step() {
     let config = || {
         let rotation = Rotation::LocallyOptimal { regime: Regime::rotations(2) };
         let dimer = Dimer { rotation, ..every_step().dimer.unwrap() };
-        Config { dimer: Some(dimer), ..Config::default() }
+        Config { dimer: Some(dimer), ..fixed_rate() }
     };
     // Only the users hear about the loss of a device of their own.
     for users in [false, true] {
@@ -202,7 +202,7 @@ fn too_much_memory_is_an_error() {
     let gpu = gpu();
     // 64 GiB per vector.
     let error =
-        Optimizer::new(&gpu, Layout::flat(1 << 34).unwrap(), Config::default(), &[]).unwrap_err();
+        Optimizer::new(&gpu, Layout::flat(1 << 34).unwrap(), fixed_rate(), &[]).unwrap_err();
     assert!(matches!(error, Error::OutOfMemory { .. } | Error::LimitTooSmall { .. }), "{error}");
     let mut small = flat(every_step(), &[1.0; LEN]);
     small.step(&mut quadratic(vec![1.0; LEN])).unwrap();

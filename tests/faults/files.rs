@@ -9,7 +9,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use crate::common::checkpoints::*;
-use crate::common::gpu;
+use crate::common::{fixed_rate, gpu};
 use dimer::{Config, Optimizer, Tuning};
 
 /// Set in the child of a test: the folder that it works in.
@@ -19,7 +19,7 @@ const FOLDER: &str = "DIMER_TEST_FOLDER";
 const NOBODY: u32 = 65_534;
 
 fn optimizer() -> Optimizer {
-    make(&Config { dimer: None, ..Config::default() }, 0.5)
+    make(&Config { dimer: None, ..fixed_rate() }, 0.5)
 }
 
 fn is_root() -> bool {

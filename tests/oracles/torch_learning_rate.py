@@ -80,15 +80,17 @@ class Rate:
         return (x - self.x).detach()
 
     def adopt(self, step, slope, curvature, growth):
-        """In the burn-in q goes to the geometric mean of the estimates; then it is that of where the burn-in ended and
-        of all estimates since."""
+        """In the burn-in q goes to the smaller of the estimate and of the geometric mean of all, the n-th counted n
+        times; then it is that of where the burn-in ended and of all estimates since."""
         if slope >= 0:
             goal = self.q / growth
         else:
             goal = -slope / abs(curvature)
             if step < BURN_IN:
                 self.burn_in.append(math.log(goal))
-                goal = math.exp(sum(self.burn_in) / len(self.burn_in))
+                weights = range(1, len(self.burn_in) + 1)
+                mean = sum(n * log for n, log in zip(weights, self.burn_in)) / sum(weights)
+                goal = min(goal, math.exp(mean))
             elif self.repeated and curvature <= 0:
                 goal = math.inf
             goal = min(max(goal, self.q / 10), growth * self.q)

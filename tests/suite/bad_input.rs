@@ -47,10 +47,10 @@ fn group_of_another_builder() {
 #[test]
 fn length_mismatch() {
     let layout = Layout::flat(5).unwrap();
-    let error = Optimizer::new(&gpu(), layout, Config::default(), &[0.0; 4]).unwrap_err();
+    let error = Optimizer::new(&gpu(), layout, fixed_rate(), &[0.0; 4]).unwrap_err();
     let mismatch = matches!(error, Error::LengthMismatch { expected: 5, found: 4, .. });
     assert!(mismatch, "{error}");
-    let mut optimizer = flat(Config::default(), &[0.0; 5]);
+    let mut optimizer = flat(fixed_rate(), &[0.0; 5]);
     let error = optimizer.write_params(&[0.0; 6]).unwrap_err();
     assert!(matches!(error, Error::LengthMismatch { expected: 5, found: 6, .. }), "{error}");
     let step = optimizer.begin_step().unwrap();
@@ -60,8 +60,8 @@ fn length_mismatch() {
 
 #[test]
 fn bad_hyperparameters() {
-    let dimer = |dimer: Dimer| Config { dimer: Some(dimer), ..Config::default() };
-    let base = |base| Config { base, ..Config::default() };
+    let dimer = |dimer: Dimer| Config { dimer: Some(dimer), ..fixed_rate() };
+    let base = |base| Config { base, ..fixed_rate() };
     let rotation = |rate| Rotation::Gradient { rate: Rate::Fixed(rate) };
     let project = |alpha| Translation::Project(Project { alpha, only_negative_curvature: false });
     let (sgd, adam) = (
@@ -72,12 +72,9 @@ fn bad_hyperparameters() {
     for bad in [f64::NAN, f64::INFINITY, -1.0, 1e39] {
         let default = Dimer::default;
         let mut cases = vec![
-            (
-                "learning_rate",
-                Config { learning_rate: LearningRate::Fixed(bad), ..Config::default() },
-            ),
-            ("weight_decay", Config { weight_decay: bad, ..Config::default() }),
-            ("max_gradient_norm", Config { max_gradient_norm: Some(bad), ..Config::default() }),
+            ("learning_rate", Config { learning_rate: LearningRate::Fixed(bad), ..fixed_rate() }),
+            ("weight_decay", Config { weight_decay: bad, ..fixed_rate() }),
+            ("max_gradient_norm", Config { max_gradient_norm: Some(bad), ..fixed_rate() }),
             ("base.momentum", base(sgd(bad))),
             ("base.beta1", base(adam(bad, 0.9, 1e-8))),
             ("base.beta2", base(adam(0.9, bad, 1e-8))),
@@ -128,7 +125,7 @@ fn bad_hyperparameters() {
         let mut builder = Layout::builder();
         builder.group(Group { learning_rate_scale: bad, ..Group::default() });
         assert!(matches!(builder.tensor("a", &[1]).build(), Err(Error::InvalidConfig { .. })));
-        let error = flat(Config::default(), &[0.0]).set_learning_rate(bad).unwrap_err();
+        let error = flat(fixed_rate(), &[0.0]).set_learning_rate(bad).unwrap_err();
         assert!(
             matches!(error, Error::InvalidArgument { argument: "learning_rate", .. }),
             "{error}"
@@ -147,9 +144,9 @@ fn a_dimer_without_a_tensor_to_act_on() {
     let mut builder = Layout::builder();
     let frozen = builder.group(Group { dimer: false, ..Group::default() });
     let layout = builder.tensor_in(frozen, "a", &[4]).build().unwrap();
-    let error = Optimizer::new(&gpu(), layout, Config::default(), &[0.0; 4]).unwrap_err();
+    let error = Optimizer::new(&gpu(), layout, fixed_rate(), &[0.0; 4]).unwrap_err();
     assert!(matches!(error, Error::Unsupported { what: "a dimer", .. }), "{error}");
-    let config = Config { dimer: None, ..Config::default() };
+    let config = Config { dimer: None, ..fixed_rate() };
     let error = flat(config, &[0.0]).rotate(&mut quadratic(vec![1.0])).unwrap_err();
     assert!(matches!(error, Error::Unsupported { what: "a rotation", .. }), "{error}");
 }
@@ -158,7 +155,7 @@ fn a_dimer_without_a_tensor_to_act_on() {
 fn non_finite_params() {
     let layout = Layout::flat(3).unwrap();
     let params = [0.0, f32::NAN, 1.0];
-    let error = Optimizer::new(&gpu(), layout, Config::default(), &params).unwrap_err();
+    let error = Optimizer::new(&gpu(), layout, fixed_rate(), &params).unwrap_err();
     assert!(matches!(error, Error::NonFinite { index: 1, .. }), "{error}");
 }
 
@@ -166,7 +163,7 @@ fn non_finite_params() {
 #[test]
 fn huge_gradient() {
     for (base, expected) in [(SGD, -1e-3 * 1e30), (ADAMW, 1.0 - 1e-3)] {
-        let config = Config { base, weight_decay: 0.0, dimer: None, ..Config::default() };
+        let config = Config { base, weight_decay: 0.0, dimer: None, ..fixed_rate() };
         let mut optimizer = flat(config, &[1.0; 3]);
         let mut objective = HostObjective::new(|_: &[f32], gradient: &mut [f32]| {
             gradient.fill(1e30);
@@ -194,7 +191,7 @@ fn zero_gradient() {
     for rotation in [by_gradient, Dimer::default().rotation] {
         for base in BASES {
             let dimer = Some(Dimer { rotation, schedule: Schedule::Every(1), ..Dimer::default() });
-            let config = Config { base, weight_decay: 0.0, dimer, ..Config::default() };
+            let config = Config { base, weight_decay: 0.0, dimer, ..fixed_rate() };
             let mut optimizer = flat(config, &[1.0; 130]);
             let before = state(&optimizer);
             let mut objective = HostObjective::new(|_: &[f32], _: &mut [f32]| 0.0);
@@ -219,7 +216,7 @@ struct Failing {
 
 fn every_step() -> Config {
     let dimer = Some(Dimer { schedule: Schedule::Every(1), ..Dimer::default() });
-    Config { dimer, ..Config::default() }
+    Config { dimer, ..fixed_rate() }
 }
 
 impl Objective for Failing {
@@ -268,7 +265,7 @@ fn vector_usage() -> wgpu::BufferUsages {
 #[track_caller]
 fn refused(buffers: Buffers) -> Error {
     let layout = Layout::flat(100).unwrap();
-    Optimizer::with_buffers(&gpu(), layout, Config::default(), buffers).unwrap_err()
+    Optimizer::with_buffers(&gpu(), layout, fixed_rate(), buffers).unwrap_err()
 }
 
 #[test]
@@ -335,7 +332,7 @@ fn objective_that_records_invalid_work() {
             Ok(())
         }
     }
-    let mut optimizer = flat(Config::default(), &[1.0; 70]);
+    let mut optimizer = flat(fixed_rate(), &[1.0; 70]);
     let before = state(&optimizer);
     let error = optimizer.step(&mut Invalid).unwrap_err();
     assert!(matches!(error, Error::Rejected { .. }), "{error}");
@@ -347,7 +344,7 @@ fn objective_that_records_invalid_work() {
 #[test]
 fn allocation_that_no_device_has() {
     let layout = Layout::flat(1 << 34).unwrap();
-    let error = Optimizer::with_buffers(&gpu(), layout, Config::default(), Buffers::default());
+    let error = Optimizer::with_buffers(&gpu(), layout, fixed_rate(), Buffers::default());
     let error = error.unwrap_err();
     assert!(matches!(error, Error::OutOfMemory { .. } | Error::LimitTooSmall { .. }), "{error}");
 }
@@ -367,7 +364,7 @@ fn a_device_with_default_limits() {
         Rotation::LocallyOptimal { regime: Regime::rotations(3) },
     ];
     for base in BASES {
-        let alone = Config { base, dimer: None, ..Config::default() };
+        let alone = Config { base, dimer: None, ..fixed_rate() };
         let dimers = stochastic.map(|rotation| Dimer {
             rotation,
             schedule: Schedule::Every(2),
@@ -384,7 +381,7 @@ fn a_device_with_default_limits() {
     }
     let rotation = stochastic[0];
     let dimer = Dimer { rotation, scope: Scope::PerTensor, ..Dimer::default() };
-    let error = make(Config { dimer: Some(dimer), ..Config::default() }).unwrap_err();
+    let error = make(Config { dimer: Some(dimer), ..fixed_rate() }).unwrap_err();
     let expected = "max_storage_buffers_per_shader_stage";
     assert!(matches!(error, Error::LimitTooSmall { limit, .. } if limit == expected), "{error}");
 }

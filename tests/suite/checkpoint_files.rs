@@ -15,7 +15,7 @@ use rand::RngExt;
 #[test]
 fn tensors_are_named_by_the_layout() {
     let scratch = Scratch::new();
-    let mut optimizer = make(&Config::default(), 0.25);
+    let mut optimizer = make(&fixed_rate(), 0.25);
     optimizer.save(scratch.file()).unwrap();
     let bytes = std::fs::read(scratch.file()).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -34,7 +34,7 @@ fn tensors_are_named_by_the_layout() {
 #[test]
 fn another_layout_or_other_settings_are_named() {
     let scratch = Scratch::new();
-    let config = Config::default();
+    let config = fixed_rate();
     make(&config, 0.3).save(scratch.file()).unwrap();
     let dimer = || config.dimer.clone().unwrap();
     for (other, words) in [
@@ -79,7 +79,7 @@ fn another_layout_or_other_settings_are_named() {
 #[test]
 fn damaged_files_are_errors() {
     let scratch = Scratch::new();
-    let config = Config { dimer: None, base: MOMENTUM, ..Config::default() };
+    let config = Config { dimer: None, base: MOMENTUM, ..fixed_rate() };
     let small = |start: f32| {
         Optimizer::new(&gpu(), Layout::flat(3).unwrap(), config.clone(), &[start; 3]).unwrap()
     };
@@ -132,7 +132,7 @@ fn damaged_files_are_errors() {
 fn files_of_format_1_stay_readable() {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracles/checkpoint_v1.safetensors");
-    let config = Config { dimer: None, base: MOMENTUM, ..Config::default() };
+    let config = Config { dimer: None, base: MOMENTUM, ..fixed_rate() };
     let mut optimizer = flat(config.clone(), &[9.0; 3]);
     optimizer.load(&path).unwrap();
     assert_eq!(optimizer.read_params().unwrap(), [0.5, -1.25, 3.0]);
@@ -190,7 +190,7 @@ fn impossible_progress_is_an_error() {
     let scratch = Scratch::new();
     let schedule = Schedule::OnPlateau(OnPlateau { shortest: 4, longest: 12, share: 0.5 });
     let dimer = Some(Dimer { schedule, ..Dimer::default() });
-    let config = Config { dimer, learning_rate: LearningRate::Fixed(1.0), ..Config::default() };
+    let config = Config { dimer, learning_rate: LearningRate::Fixed(1.0), ..fixed_rate() };
     let mut optimizer = make(&config, 0.3);
     for _ in 0..9 {
         optimizer.step(&mut objective()).unwrap();
@@ -227,7 +227,7 @@ fn impossible_progress_is_an_error() {
 #[test]
 fn newer_versions_are_named() {
     let scratch = Scratch::new();
-    let mut optimizer = make(&Config::default(), 0.3);
+    let mut optimizer = make(&fixed_rate(), 0.3);
     optimizer.save(scratch.file()).unwrap();
     let bytes = std::fs::read(scratch.file()).unwrap();
     let old = br#""dimer_format":"2""#;
@@ -244,7 +244,7 @@ fn newer_versions_are_named() {
 fn errors_keep_their_source() {
     use std::error::Error as _;
     let missing = Scratch::new().file();
-    let error = make(&Config::default(), 0.5).load(&missing).unwrap_err();
+    let error = make(&fixed_rate(), 0.5).load(&missing).unwrap_err();
     let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
     assert_eq!(source.unwrap().kind(), std::io::ErrorKind::NotFound, "{error}");
     assert!(error.to_string().contains("checkpoint.safetensors"), "{error}");
@@ -264,7 +264,7 @@ fn too_many_names_are_refused() {
     for i in 0..6000 {
         builder.tensor(format!("{i:06000}"), &[1]);
     }
-    let config = Config { dimer: None, ..Config::default() };
+    let config = Config { dimer: None, ..fixed_rate() };
     let layout = builder.build().unwrap();
     let mut optimizer = Optimizer::new(&gpu(), layout, config, &[1.0; 6000]).unwrap();
     std::fs::write(scratch.file(), "old").unwrap();

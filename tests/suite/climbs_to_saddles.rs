@@ -25,7 +25,7 @@ fn config() -> Config {
             correction: Correction::EveryStep,
             ..Dimer::default()
         }),
-        ..Config::default()
+        ..fixed_rate()
     }
 }
 

@@ -131,22 +131,22 @@ fn each_fault_is_named() {
         (Fault::Accumulates, ["added to what lay there", ""]),
         (Fault::MovesParams, ["changed the parameters", ""]),
     ] {
-        let error = checked(&Config::default(), fault).unwrap_err();
+        let error = checked(&fixed_rate(), fault).unwrap_err();
         assert!(matches!(error, Error::InconsistentObjective { .. }), "{fault:?}: {error}");
         let text = error.to_string();
         println!("{fault:?}: {text}");
         assert!(words.iter().all(|words| text.contains(words)), "{fault:?}: {text}");
     }
-    let error = checked(&Config::default(), Fault::NotFinite).unwrap_err();
+    let error = checked(&fixed_rate(), Fault::NotFinite).unwrap_err();
     assert!(matches!(error, Error::NonFinite { index: 3, .. }), "{error}");
-    let error = checked(&Config::default(), Fault::Fails).unwrap_err();
+    let error = checked(&fixed_rate(), Fault::Fails).unwrap_err();
     assert!(error.to_string().contains("out of data"), "{error}");
 }
 
 /// Without a dimer there is only the gradient of one point: what is found then.
 #[test]
 fn without_a_dimer() {
-    let config = Config { dimer: None, ..Config::default() };
+    let config = Config { dimer: None, ..fixed_rate() };
     for fault in [Fault::NextMinibatch, Fault::LiveDropout, Fault::Short, Fault::MovesParams] {
         assert!(checked(&config, fault).is_err(), "{fault:?}");
     }
@@ -158,7 +158,7 @@ fn without_a_dimer() {
 fn a_displacement_below_rounding_is_named() {
     let displacement = Displacement::Absolute(1e-12);
     let dimer = Some(Dimer { displacement, ..Dimer::default() });
-    let error = checked(&Config { dimer, ..Config::default() }, Fault::None).unwrap_err();
+    let error = checked(&Config { dimer, ..fixed_rate() }, Fault::None).unwrap_err();
     let named = matches!(error, Error::InvalidConfig { field: "dimer.displacement", .. });
     assert!(named && error.to_string().contains("Absolute(1e-12)"), "{error}");
 }
@@ -183,7 +183,7 @@ fn honest_objectives_pass_and_nothing_changes() {
         .map(|dimer| Config {
             dimer: Some(dimer),
             learning_rate: LearningRate::Fixed(0.02),
-            ..Config::default()
+            ..fixed_rate()
         })
         .into();
     configs.push(Config { storage: Storage::Bf16, ..configs[0].clone() });

@@ -61,7 +61,7 @@ fn run(dimer: &Dimer, len: usize, slope: f32, h: f32, base: Base) -> Optimizer {
         learning_rate: LearningRate::Fixed(1e-3),
         weight_decay: 0.0,
         dimer: Some(Dimer { correction: Correction::EveryStep, ..dimer.clone() }),
-        ..Config::default()
+        ..fixed_rate()
     };
     let layout = Layout::flat(len).unwrap();
     let mut optimizer = Optimizer::new(&gpu(), layout, config, &vec![0.5; len]).unwrap();
@@ -145,7 +145,7 @@ fn an_exact_eigenvector() {
         if dimer.displacement == Displacement::Automatic {
             continue;
         }
-        let config = Config { dimer: Some(dimer.clone()), ..Config::default() };
+        let config = Config { dimer: Some(dimer.clone()), ..fixed_rate() };
         let mut optimizer = flat(config, &[0.5; 5]);
         optimizer.write_orientation(&[0.0, 1.0, 0.0, 0.0, 0.0]).unwrap();
         optimizer.step(&mut diagonal(h.to_vec(), 0.25)).unwrap();
@@ -171,7 +171,7 @@ fn flat_directions() {
         let config = Config {
             learning_rate: LearningRate::Fixed(1e-3),
             dimer: Some(dimer.clone()),
-            ..Config::default()
+            ..fixed_rate()
         };
         let mut optimizer = flat(config, &[0.5; 70]);
         let mut objective = diagonal(h.clone(), 0.25);

@@ -32,7 +32,7 @@ fn every_feature() -> Config {
         schedule: Schedule::Every(3),
         ..Dimer::default()
     };
-    Config { max_gradient_norm: Some(50.0), dimer: Some(dimer), ..Config::default() }
+    Config { max_gradient_norm: Some(50.0), dimer: Some(dimer), ..fixed_rate() }
 }
 
 /// The same with both regimes of the locally optimal rotation.
@@ -79,7 +79,7 @@ fn without_correction_it_is_the_base_optimizer() {
 fn a_closed_gate_is_the_base_optimizer() {
     let convex: Vec<f32> = spectrum().iter().map(|h| 1.0 + h.abs()).collect();
     let run = |dimer: Option<Dimer>| {
-        let config = Config { dimer, ..Config::default() };
+        let config = Config { dimer, ..fixed_rate() };
         let mut optimizer = flat(config, &vector(&mut rng(6), LEN, Kind::Plain));
         let mut objective = quadratic(convex.clone());
         for _ in 0..50 {

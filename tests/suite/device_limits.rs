@@ -8,13 +8,13 @@ use dimer::{
 };
 
 fn configs() -> Vec<(&'static str, Config)> {
-    let with = |dimer| Config { dimer: Some(dimer), ..Config::default() };
+    let with = |dimer| Config { dimer: Some(dimer), ..fixed_rate() };
     let event = || Dimer { schedule: Schedule::Every(1), ..Dimer::default() };
     let by_gradient = Rotation::Gradient { rate: Rate::Automatic };
     let scope = |scope| with(Dimer { rotation: by_gradient, scope, ..event() });
     vec![
-        ("the base alone", Config { dimer: None, ..Config::default() }),
-        ("unguarded", Config { dimer: None, skip_non_finite: false, ..Config::default() }),
+        ("the base alone", Config { dimer: None, ..fixed_rate() }),
+        ("unguarded", Config { dimer: None, skip_non_finite: false, ..fixed_rate() }),
         ("the default", with(event())),
         ("bf16", Config { storage: Storage::Bf16, ..with(event()) }),
         ("by gradient", scope(Scope::Global)),
@@ -134,7 +134,7 @@ fn every_limit_is_named_or_enough() {
                                 displacement: dimer::Displacement::Absolute(1.0),
                                 ..Dimer::default()
                             };
-                            let config = Config { dimer: Some(dimer), ..Config::default() };
+                            let config = Config { dimer: Some(dimer), ..fixed_rate() };
                             Optimizer::new(&gpu, layout(), config, &[0.5; LEN]).unwrap()
                         };
                         match Spectrum::new(&mut optimizer, 2, 0) {
@@ -189,7 +189,7 @@ fn the_workspace_may_exceed_the_largest_buffer() {
     });
     let h: Vec<f32> = (0..LEN).map(|i| (i % 7) as f32 - 3.0).collect();
     let dimer = Dimer { schedule: Schedule::Every(1), ..Dimer::default() };
-    let config = Config { dimer: Some(dimer), ..Config::default() };
+    let config = Config { dimer: Some(dimer), ..fixed_rate() };
     let theta = |gpu| {
         let mut optimizer =
             Optimizer::new(gpu, Layout::flat(LEN).unwrap(), config.clone(), &[0.5; LEN]).unwrap();

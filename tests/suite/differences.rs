@@ -84,7 +84,7 @@ fn match_the_reference() {
             let config = Config {
                 learning_rate: LearningRate::Fixed(1e-4),
                 dimer: Some(dimer),
-                ..Config::default()
+                ..fixed_rate()
             };
             let mut optimizer = flat(config.clone(), &start);
             let orientation = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
@@ -140,7 +140,7 @@ fn cubic(h: f32, k: f32) -> impl Objective {
 fn along_the_first_axis(dimer: Dimer) -> Optimizer {
     let mut theta = vec![0.0; 70];
     theta[0] = 0.5;
-    let optimizer = flat(Config { dimer: Some(dimer), ..Config::default() }, &theta);
+    let optimizer = flat(Config { dimer: Some(dimer), ..fixed_rate() }, &theta);
     let mut axis = vec![0.0; 70];
     axis[0] = 1.0;
     optimizer.write_orientation(&axis).unwrap();
@@ -169,7 +169,7 @@ fn errors_are_of_their_order() {
 fn central_events_have_no_loss() {
     let rotation = Rotation::LocallyOptimal { regime: Regime::Stochastic };
     let dimer = dimer(rotation, Difference::Central);
-    let mut optimizer = flat(Config { dimer: Some(dimer), ..Config::default() }, &[1.0; 3]);
+    let mut optimizer = flat(Config { dimer: Some(dimer), ..fixed_rate() }, &[1.0; 3]);
     let mut objective = quadratic(vec![1.0, 2.0, 3.0]);
     for _ in 0..4 {
         optimizer.step(&mut objective).unwrap();
@@ -186,7 +186,7 @@ fn without_callbacks() {
     let start = vector(&mut rng(5), LEN, Kind::Plain);
     for (rotation, _) in rotations() {
         let make = |difference| {
-            let config = Config { dimer: Some(dimer(rotation, difference)), ..Config::default() };
+            let config = Config { dimer: Some(dimer(rotation, difference)), ..fixed_rate() };
             flat(config, &start)
         };
         let (mut by_callback, mut by_hand) = (make(Difference::Central), make(Difference::Central));
@@ -285,7 +285,7 @@ fn automatic_displacement_matches_the_reference() {
         0.0
     });
     let dimer = automatic(Rotation::LocallyOptimal { regime: Regime::Stochastic });
-    let config = Config { dimer: Some(dimer.clone()), ..Config::default() };
+    let config = Config { dimer: Some(dimer.clone()), ..fixed_rate() };
     let mut optimizer = flat(config.clone(), &start);
     let orientation = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
     let layout = Layout::flat(LEN).unwrap();
@@ -306,7 +306,7 @@ fn automatic_displacement_needs_forward_differences() {
     for difference in [Difference::Central, Difference::Exact] {
         let rotation = Rotation::OptimalAngle { regime: Regime::Stochastic };
         let dimer = Dimer { difference, ..automatic(rotation) };
-        let config = Config { dimer: Some(dimer), ..Config::default() };
+        let config = Config { dimer: Some(dimer), ..fixed_rate() };
         let error = config.validate().unwrap_err();
         assert!(
             matches!(error, Error::Unsupported { what: "Displacement::Automatic", .. }),

@@ -53,8 +53,7 @@ fn first_minibatch(train: &Images) -> Images {
 fn gradient_matches_f64() {
     let (train, _) = data::load();
     let params = network::initial_params(5);
-    let config =
-        Config { dimer: None, learning_rate: LearningRate::Fixed(0.0), ..Config::default() };
+    let config = Config { dimer: None, learning_rate: LearningRate::Fixed(0.0), ..fixed_rate() };
     let layout = network::layout().unwrap();
     let mut optimizer = Optimizer::new(&gpu(), layout.clone(), config, &params).unwrap();
     let mut training = network::Training::new(&optimizer, &train, BATCH, 5);
@@ -90,8 +89,7 @@ fn both_optimizers_reach_96_percent() {
     for seed in 0..2 {
         for dimer in [None, Some(Dimer { seed, ..Dimer::default() })] {
             let name = if dimer.is_some() { "DEO-AdamW" } else { "AdamW" };
-            let config =
-                Config { learning_rate: LearningRate::Fixed(3e-3), dimer, ..Config::default() };
+            let config = Config { learning_rate: LearningRate::Fixed(3e-3), dimer, ..fixed_rate() };
             let (layout, params) = (network::layout().unwrap(), network::initial_params(seed));
             let mut optimizer = Optimizer::new(&gpu(), layout, config, &params).unwrap();
             let mut training = network::Training::new(&optimizer, &train, BATCH, seed);
@@ -111,7 +109,7 @@ fn both_optimizers_reach_96_percent() {
 fn a_step_waits_for_nothing() {
     let (train, _) = data::load();
     let (layout, params) = (network::layout().unwrap(), network::initial_params(1));
-    let mut optimizer = Optimizer::new(&gpu(), layout, Config::default(), &params).unwrap();
+    let mut optimizer = Optimizer::new(&gpu(), layout, fixed_rate(), &params).unwrap();
     let mut training = network::Training::new(&optimizer, &train, BATCH, 1);
     let gpu = gpu();
     let mut encoder = gpu.device().create_command_encoder(&Default::default());

@@ -17,7 +17,7 @@ fn with(dimer: Dimer) -> Config {
         dimer: Some(dimer),
         learning_rate: LearningRate::Fixed(1e-2),
         max_consecutive_skips: Some(5),
-        ..Config::default()
+        ..fixed_rate()
     }
 }
 
@@ -200,7 +200,7 @@ fn numbers_that_are_not_finite_do_not_reach_a_checkpoint() {
 fn parameters_that_overflowed_are_not_saved() {
     let scratch = Scratch::new();
     for (tensor, value) in [(0, f32::MAX), (70, -f32::MAX)] {
-        let config = Config { base: SGD, dimer: None, weight_decay: 0.0, ..Config::default() };
+        let config = Config { base: SGD, dimer: None, weight_decay: 0.0, ..fixed_rate() };
         let mut optimizer = make(&config, 0.5);
         optimizer.save(scratch.file()).unwrap();
         let before = std::fs::read(scratch.file()).unwrap();
@@ -250,7 +250,7 @@ fn other_tensors_are_named() {
         builder.build().unwrap()
     };
     let make = |names: &[&str]| {
-        let config = Config::default();
+        let config = fixed_rate();
         Optimizer::new(&gpu(), layout(names), config, &vec![0.5; 3 * names.len()]).unwrap()
     };
     make(&["a", "b"]).save(scratch.file()).unwrap();

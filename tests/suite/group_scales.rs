@@ -87,7 +87,7 @@ fn frozen_groups_keep_their_bits() {
                     Storage::F32
                 },
                 dimer: Some(dimer),
-                ..Config::default()
+                ..fixed_rate()
             };
             let start = start(number as u64);
             let mut optimizer =
@@ -119,7 +119,7 @@ fn frozen_groups_keep_their_bits_beside_infinite_gradients() {
             skip_non_finite: false,
             dimer: None,
             weight_decay: f64::from(f32::MAX),
-            ..Config::default()
+            ..fixed_rate()
         };
         let start = start(1);
         let mut optimizer = Optimizer::new(&gpu(), layout(0.0, 1.0), config, &start).unwrap();
@@ -146,7 +146,7 @@ fn the_way_down_is_frozen() {
     let layout = builder.build().unwrap();
     for base in BASES {
         let dimer = Some(Dimer { schedule: Schedule::Every(1), ..Dimer::default() });
-        let config = Config { base, dimer, ..Config::default() };
+        let config = Config { base, dimer, ..fixed_rate() };
         let mut optimizer = Optimizer::new(&gpu(), layout.clone(), config, &[1.0, 0.5]).unwrap();
         let mut objective = quadratic(vec![1.0, -1.0]);
         for _ in 0..20 {
@@ -164,9 +164,9 @@ fn a_dimer_needs_something_that_moves() {
     let frozen = builder.group(Group { learning_rate_scale: 1e-60, ..Group::default() });
     builder.tensor_in(frozen, "all", &[4]);
     let layout = builder.build().unwrap();
-    let error = Optimizer::new(&gpu(), layout.clone(), Config::default(), &[1.0; 4]).unwrap_err();
+    let error = Optimizer::new(&gpu(), layout.clone(), fixed_rate(), &[1.0; 4]).unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }) && error.to_string().contains("frozen"));
-    let config = Config { dimer: None, ..Config::default() };
+    let config = Config { dimer: None, ..fixed_rate() };
     let mut optimizer = Optimizer::new(&gpu(), layout, config, &[1.0; 4]).unwrap();
     optimizer.step(&mut quadratic(vec![1.0; 4])).unwrap();
     assert_eq!(optimizer.read_params().unwrap(), [1.0; 4]);
@@ -212,7 +212,7 @@ fn one_scale_for_all_is_a_learning_rate() {
                     base: SGD,
                     learning_rate: LearningRate::Fixed(learning_rate),
                     dimer,
-                    ..Config::default()
+                    ..fixed_rate()
                 };
                 let start = vector(&mut rng(6), LEN, Kind::Plain);
                 let layout = builder.build().unwrap();
@@ -252,7 +252,7 @@ fn frozen_elements_do_not_lengthen_steps() {
         let config = Config {
             base: SGD,
             dimer: Some(Dimer { schedule: Schedule::Every(2), ..watched(ROTATIONS[1]) }),
-            ..Config::default()
+            ..fixed_rate()
         };
         let mut start = vector(&mut rng(6), LEN, Kind::Plain);
         start.resize(LEN + frozen, 0.5);
@@ -287,7 +287,7 @@ fn several_scales_match_the_reference() {
                 base,
                 learning_rate: LearningRate::Fixed(rate),
                 dimer: Some(watched(rotation)),
-                ..Config::default()
+                ..fixed_rate()
             };
             let start = vector(&mut rng(6), LEN, Kind::Plain);
             let layout = layout(3.0, 0.01);

@@ -47,13 +47,11 @@ fn variants() -> Vec<Config> {
             ..of(gradient)
         },
     ];
-    let mut variants: Vec<Config> = dimers
-        .into_iter()
-        .map(|dimer| Config { dimer: Some(dimer), ..Config::default() })
-        .collect();
+    let mut variants: Vec<Config> =
+        dimers.into_iter().map(|dimer| Config { dimer: Some(dimer), ..fixed_rate() }).collect();
     for base in BASES {
         variants.push(Config { base, ..variants[0].clone() });
-        variants.push(Config { base, dimer: None, ..Config::default() });
+        variants.push(Config { base, dimer: None, ..fixed_rate() });
     }
     variants.push(Config { storage: Storage::Bf16, ..variants[0].clone() });
     variants.push(Config { storage: Storage::Bf16, ..variants[1].clone() });
@@ -238,7 +236,7 @@ fn a_scaled_loss_is_the_same_to_the_bit() {
             assert!(run(scale) == expected, "{scale}");
         }
     }
-    let mut optimizer = flat(Config::default(), &[1.0; 3]);
+    let mut optimizer = flat(fixed_rate(), &[1.0; 3]);
     for scale in [0.0, -2.0, 3.0, f64::NAN, f64::INFINITY, 2_f64.powi(40)] {
         let error = optimizer.set_loss_scale(scale).unwrap_err();
         assert!(matches!(error, Error::InvalidArgument { argument: "scale", .. }), "{error}");
@@ -249,7 +247,7 @@ fn a_scaled_loss_is_the_same_to_the_bit() {
 #[test]
 fn too_many_skips_are_an_error() {
     for limit in [1, 10, 40, 100] {
-        let config = Config { max_consecutive_skips: Some(limit), ..Config::default() };
+        let config = Config { max_consecutive_skips: Some(limit), ..fixed_rate() };
         let mut optimizer = flat(config, &[1.0; 3]);
         let mut bad = HostObjective::new(|_: &[f32], gradient: &mut [f32]| {
             gradient.fill(f32::NAN);
@@ -279,7 +277,7 @@ fn too_many_skips_are_an_error() {
     }
     // Not in a row, or without a limit.
     for (limit, every) in [(Some(10), 9), (None, 1)] {
-        let config = Config { max_consecutive_skips: limit, ..Config::default() };
+        let config = Config { max_consecutive_skips: limit, ..fixed_rate() };
         let mut optimizer = flat(config, &[1.0; 3]);
         for step in 0..300 {
             let value = if step % 10 < every { f32::NAN } else { 1.0 };
@@ -290,6 +288,6 @@ fn too_many_skips_are_an_error() {
             optimizer.step(&mut objective).unwrap();
         }
     }
-    let config = Config { max_consecutive_skips: Some(0), ..Config::default() };
+    let config = Config { max_consecutive_skips: Some(0), ..fixed_rate() };
     assert!(matches!(config.validate(), Err(Error::InvalidConfig { .. })));
 }

@@ -56,7 +56,7 @@ fn rotate() {
             let (rate, distance) = (0.5 / (scale * (len as f64).sqrt()), 0.5);
             let params = vector(&mut rng, len, Kind::Plain);
             let dimer = fixed_dimer(rate, distance, 1.0);
-            let config = Config { dimer: Some(dimer.clone()), ..Config::default() };
+            let config = Config { dimer: Some(dimer.clone()), ..fixed_rate() };
             let (mut optimizer, mut gradients) = (flat(config.clone(), &params), gradients);
             let before = optimizer.read_orientation().unwrap().unwrap_or_default();
             optimizer.rotate(&mut gradients).unwrap();
@@ -141,7 +141,7 @@ fn three_steps(base: Base, dimer: Option<Dimer>, seed: u64, len: usize, kind: Ki
         learning_rate: LearningRate::Fixed(rate),
         weight_decay: 0.1,
         dimer: dimer.clone(),
-        ..Config::default()
+        ..fixed_rate()
     };
     let mut optimizer = flat(config.clone(), &params);
     let orientation = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
@@ -217,7 +217,7 @@ fn padding_stays_zero() {
     for base in BASES {
         let mut builder = Layout::builder();
         builder.tensor("a", &[3]).tensor("b", &[65]);
-        let config = Config { base, ..Config::default() };
+        let config = Config { base, ..fixed_rate() };
         let layout = builder.build().unwrap();
         let mut optimizer = Optimizer::new(&gpu(), layout, config, &[1.0; 68]).unwrap();
         let mut poisoned = Prepared { centre: vec![f32::NAN; 256], probe: vec![f32::NAN; 256] };

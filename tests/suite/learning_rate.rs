@@ -151,7 +151,6 @@ fn case(base: Base, probe: RateProbe, layout: usize) -> Case {
         base,
         learning_rate: LearningRate::Curvature(settings(probe)),
         weight_decay: 0.01,
-        dimer: None,
         ..Config::default()
     };
     let factor = |step| dimer::cosine_with_warm_up(step, 4, 40, 0.1);
@@ -351,7 +350,6 @@ fn it_takes_the_steps_of_torch() {
             base,
             learning_rate: LearningRate::Curvature(rate),
             weight_decay: if base == ADAMW { 1e-2 } else { 0.0 },
-            dimer: None,
             ..Config::default()
         };
         let mut optimizer = flat(config, &start);
@@ -421,7 +419,7 @@ fn settings_are_checked() {
         let error = optimizer.set_rate_factor(bad).unwrap_err();
         assert!(matches!(error, Error::InvalidArgument { argument: "factor", .. }), "{error}");
     }
-    let mut fixed = flat(Config { dimer: None, ..Config::default() }, &[1.0; 3]);
+    let mut fixed = flat(Config { dimer: None, ..fixed_rate() }, &[1.0; 3]);
     fixed.set_learning_rate(1e30).unwrap();
     assert!(fixed.set_rate_factor(1e30).is_err(), "their product leaves f32");
     fixed.set_rate_factor(0.5).unwrap();
@@ -432,8 +430,7 @@ fn settings_are_checked() {
 fn a_fixed_rate_has_a_factor() {
     let run = |rate: f64, factor: f64| {
         let learning_rate = LearningRate::Fixed(rate);
-        let mut optimizer =
-            flat(Config { dimer: None, learning_rate, ..Config::default() }, &start(LEN));
+        let mut optimizer = flat(Config { learning_rate, ..Config::default() }, &start(LEN));
         let mut objective = Minibatches::new(LEN);
         for _ in 0..5 {
             optimizer.set_rate_factor(factor).unwrap();
@@ -455,13 +452,7 @@ fn the_share_is_that_of_the_slope() {
         let rate = CurvatureRate { initial: 0.05, ..settings(probe) };
         let learning_rate = LearningRate::Curvature(rate);
         let mut optimizer = flat(
-            Config {
-                base: SGD,
-                dimer: None,
-                learning_rate,
-                weight_decay: 0.0,
-                ..Config::default()
-            },
+            Config { base: SGD, learning_rate, weight_decay: 0.0, ..Config::default() },
             &[3.0],
         );
         // L = ½ 4 θ², whose best rate is 1/4, which the base rate comes to.
@@ -490,8 +481,7 @@ fn the_share_is_that_of_the_slope() {
 fn the_scale_of_the_loss_does_not_matter_to_adam() {
     let run = |factor: f32, told: bool, probe| {
         let learning_rate = LearningRate::Curvature(settings(probe));
-        let mut optimizer =
-            flat(Config { learning_rate, dimer: None, ..Config::default() }, &start(LEN));
+        let mut optimizer = flat(Config { learning_rate, ..Config::default() }, &start(LEN));
         if told {
             optimizer.set_loss_scale(factor.into()).unwrap();
         }
@@ -524,8 +514,7 @@ fn what_is_not_finite_changes_nothing() {
                 continue;
             }
             let learning_rate = LearningRate::Curvature(settings(probe));
-            let mut optimizer =
-                flat(Config { learning_rate, dimer: None, ..Config::default() }, &start(LEN));
+            let mut optimizer = flat(Config { learning_rate, ..Config::default() }, &start(LEN));
             let mut objective = Broken { inner: Minibatches::new(LEN), step: broken_step, at };
             let mut last = 0.0;
             for step in 0..12 {
@@ -578,10 +567,8 @@ impl Objective for Broken {
 fn a_stationary_point_measures_nothing() {
     for probe in PROBES {
         let learning_rate = LearningRate::Curvature(settings(probe));
-        let mut optimizer = flat(
-            Config { learning_rate, dimer: None, weight_decay: 0.0, ..Config::default() },
-            &[0.0; 5],
-        );
+        let mut optimizer =
+            flat(Config { learning_rate, weight_decay: 0.0, ..Config::default() }, &[0.0; 5]);
         let mut objective = quadratic(vec![1.0, -1.0, 2.0, -2.0, 0.0]);
         for _ in 0..12 {
             optimizer.step(&mut objective).unwrap();
@@ -600,7 +587,7 @@ fn a_stationary_point_measures_nothing() {
 fn repeated_minibatches_are_announced() {
     let rate = CurvatureRate { burn_in: 4, interval: 6, ..settings(RateProbe::RepeatedMinibatch) };
     let learning_rate = LearningRate::Curvature(rate);
-    let config = Config { learning_rate, ..Config::default() };
+    let config = Config { learning_rate, ..fixed_rate() };
     let mut optimizer = flat(config.clone(), &start(LEN));
     let mut objective = Minibatches::new(LEN);
     for _ in 0..14 {
@@ -638,7 +625,7 @@ fn repeated_minibatches_are_announced() {
     let named = matches!(error, Error::InconsistentObjective { .. });
     assert!(named && error.to_string().contains("repeats_minibatch"), "{error}");
     let separate = LearningRate::Curvature(settings(RateProbe::SeparateGradient));
-    let config = Config { learning_rate: separate, dimer: None, ..Config::default() };
+    let config = Config { learning_rate: separate, ..Config::default() };
     flat(config, &start(LEN)).check_objective(&mut moves_on).unwrap();
 }
 

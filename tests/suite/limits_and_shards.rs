@@ -30,7 +30,7 @@ fn forty_million_parameters() {
         learning_rate: LearningRate::Fixed(learning_rate),
         weight_decay: 0.0,
         dimer: Some(dimer),
-        ..Config::default()
+        ..fixed_rate()
     };
     let mut optimizer = Optimizer::new(&gpu(), Layout::flat(LEN).unwrap(), config, &start).unwrap();
     let before = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());

@@ -21,7 +21,7 @@ fn dimer(regime: Regime) -> Dimer {
 }
 
 fn turner(len: usize, regime: Regime) -> Optimizer {
-    flat(Config { dimer: Some(dimer(regime)), ..Config::default() }, &vec![0.0; len])
+    flat(Config { dimer: Some(dimer(regime)), ..fixed_rate() }, &vec![0.0; len])
 }
 
 /// Ritz values of scipy's `lobpcg`, and its start; made by `oracles/lobpcg.py`.
@@ -105,7 +105,7 @@ fn needs_few_gradients() {
     // A rate that is stable for every spectrum of this width; one event at two gradients.
     let rotation = Rotation::Gradient { rate: Rate::Fixed(1.0 / 51.0) };
     let dimer = Dimer { rotation, ..dimer(Regime::Stochastic) };
-    let mut steepest = flat(Config { dimer: Some(dimer), ..Config::default() }, &[0.0; 500]);
+    let mut steepest = flat(Config { dimer: Some(dimer), ..fixed_rate() }, &[0.0; 500]);
     for (matrix, start) in matrices.iter().zip(&starts) {
         steepest.write_orientation(start).unwrap();
         let mut objective = matrix.objective(1.0);
@@ -153,7 +153,7 @@ fn matches_reference() {
             let config = Config {
                 learning_rate: LearningRate::Fixed(1e-4),
                 dimer: Some(dimer.clone()),
-                ..Config::default()
+                ..fixed_rate()
             };
             let mut optimizer = flat(config.clone(), &start);
             let orientation = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
@@ -190,7 +190,7 @@ fn matches_torch_hessian() {
             (0..layout.len()).map(|i| (scale * (0.7 * i as f64 + row[0]).sin()) as f32).collect();
         let dimer =
             Dimer { displacement: Displacement::Absolute(3e-3), ..dimer(Regime::rotations(60)) };
-        let config = Config { dimer: Some(dimer), ..Config::default() };
+        let config = Config { dimer: Some(dimer), ..fixed_rate() };
         let mut optimizer = Optimizer::new(&gpu(), layout.clone(), config, &point).unwrap();
         let mut training = network::Training::new(&optimizer, &images, 512, 0);
         optimizer.rotate(&mut training).unwrap();
@@ -207,7 +207,7 @@ fn non_finite_gradient_at_any_probe() {
     for regime in [Regime::Stochastic, Regime::rotations(3)] {
         for poisoned in 0..5 {
             let mut optimizer =
-                flat(Config { dimer: Some(dimer(regime)), ..Config::default() }, &[1.0; 70]);
+                flat(Config { dimer: Some(dimer(regime)), ..fixed_rate() }, &[1.0; 70]);
             let matrix = Matrix::new(&mut rng(1), (0..70).map(f64::from).collect());
             optimizer.step(&mut matrix.objective(1.0)).unwrap();
             let state = |optimizer: &Optimizer| {
@@ -278,12 +278,11 @@ fn orientations_of_the_user() {
     assert!(matches!(error, Error::LengthMismatch { expected: 4, found: 3, .. }), "{error}");
     let error = optimizer.write_orientation(&[1.0, f32::NAN, 0.0, 0.0]).unwrap_err();
     assert!(matches!(error, Error::NonFinite { index: 1, .. }), "{error}");
-    let base = flat(Config { dimer: None, ..Config::default() }, &[0.0; 4]);
+    let base = flat(Config { dimer: None, ..fixed_rate() }, &[0.0; 4]);
     let error = base.write_orientation(&[1.0; 4]).unwrap_err();
     assert!(matches!(error, Error::Unsupported { what: "an orientation", .. }), "{error}");
     for rotations in [0, u32::MAX] {
-        let config =
-            Config { dimer: Some(dimer(Regime::rotations(rotations))), ..Config::default() };
+        let config = Config { dimer: Some(dimer(Regime::rotations(rotations))), ..fixed_rate() };
         assert!(matches!(config.validate(), Err(Error::InvalidConfig { .. })));
     }
 }

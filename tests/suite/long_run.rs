@@ -217,7 +217,7 @@ fn follow(base: Base, learning_rate: f64, dimer: Dimer, bounds: Bounds) {
         learning_rate: LearningRate::Fixed(learning_rate),
         weight_decay: 0.0,
         dimer: Some(dimer),
-        ..Config::default()
+        ..fixed_rate()
     };
     let start = vec![0.5; LEN];
     let mut optimizer = Optimizer::new(&gpu, layout.clone(), config.clone(), &start).unwrap();

@@ -34,7 +34,7 @@ fn config(run: &str) -> Config {
         weight_decay,
         max_gradient_norm,
         dimer: None,
-        ..Config::default()
+        ..fixed_rate()
     }
 }
 

@@ -10,7 +10,7 @@ const LEN: usize = 130;
 
 fn config() -> Config {
     let dimer = Dimer { schedule: Schedule::Every(3), ..fixed_dimer(0.1, 0.5, 1.0) };
-    Config { dimer: Some(dimer), ..Config::default() }
+    Config { dimer: Some(dimer), ..fixed_rate() }
 }
 
 fn spectrum() -> Vec<f32> {

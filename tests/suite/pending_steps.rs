@@ -8,7 +8,7 @@ const LEN: usize = 70;
 
 fn config(schedule: Schedule) -> Config {
     let dimer = Dimer { schedule, correction: Correction::EveryStep, ..fixed_dimer(0.1, 0.5, 1.0) };
-    Config { dimer: Some(dimer), max_consecutive_skips: Some(3), ..Config::default() }
+    Config { dimer: Some(dimer), max_consecutive_skips: Some(3), ..fixed_rate() }
 }
 
 fn make(config: Config) -> Optimizer {
@@ -199,7 +199,7 @@ fn steps_come_in_any_order() {
 fn a_recorded_step_keeps_its_hyperparameters() {
     let rates = |optimizer: &mut Optimizer, rate| optimizer.set_learning_rate(rate).unwrap();
     for recorded_first in [1, 3] {
-        let plain = Config { base: SGD, dimer: None, weight_decay: 0.0, ..Config::default() };
+        let plain = Config { base: SGD, dimer: None, weight_decay: 0.0, ..fixed_rate() };
         let mut optimizer = flat(plain, &[0.0; LEN]);
         let mut objective = Copied::new(&optimizer, 1.0);
         rates(&mut optimizer, 0.5);

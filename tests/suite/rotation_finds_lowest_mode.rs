@@ -15,7 +15,7 @@ fn turner(len: usize, rate: Rate) -> Optimizer {
         schedule: Schedule::Every(1),
         ..Dimer::default()
     };
-    flat(Config { dimer: Some(dimer), ..Config::default() }, &vec![0.0; len])
+    flat(Config { dimer: Some(dimer), ..fixed_rate() }, &vec![0.0; len])
 }
 
 fn rotate(optimizer: &mut Optimizer, matrix: &Matrix, times: usize) -> f64 {
@@ -70,7 +70,7 @@ fn groups_without_dimer_take_no_part() {
         builder.tensor("a", &[20]).tensor_in(frozen, "b", &[20]).tensor("c", &[20]);
         let displacement = Displacement::Absolute(1.0);
         let dimer = Dimer { rotation, displacement, ..Dimer::default() };
-        let config = Config { dimer: Some(dimer), ..Config::default() };
+        let config = Config { dimer: Some(dimer), ..fixed_rate() };
         let mut optimizer =
             Optimizer::new(&gpu(), builder.build().unwrap(), config, &[0.0; 60]).unwrap();
         let mut rng = rng(4);

@@ -32,7 +32,7 @@ fn a_closed_gate_is_the_base_optimizer() {
     let convex = Matrix::new(&mut rng(1), (0..130).map(|i| 0.1 + f64::from(i) / 13.0).collect());
     for base in BASES {
         let theta = |dimer: Option<Dimer>| {
-            let config = Config { base, dimer, ..Config::default() };
+            let config = Config { base, dimer, ..fixed_rate() };
             bits(&run(config, &convex, 130, 20).read_params().unwrap())
         };
         let expected = theta(None);
@@ -67,7 +67,7 @@ fn matches_reference() {
                 base,
                 learning_rate: LearningRate::Fixed(rate),
                 dimer: Some(dimer),
-                ..Config::default()
+                ..fixed_rate()
             };
             let start = vector(&mut rng(6), len as usize, Kind::Plain);
             let mut optimizer = flat(config.clone(), &start);
@@ -123,7 +123,7 @@ fn leaves_an_exact_saddle() {
             learning_rate: LearningRate::Fixed(0.1),
             weight_decay: 0.0,
             dimer,
-            ..Config::default()
+            ..fixed_rate()
         };
         let mut optimizer = flat(config, &[0.0, 0.0]);
         let mut objective = saddle();
@@ -133,7 +133,7 @@ fn leaves_an_exact_saddle() {
         optimizer.read_params().unwrap()
     };
     // A rotation alone moves nothing, and says so.
-    let alone = Config { dimer: Some(dimer.clone()), ..Config::default() };
+    let alone = Config { dimer: Some(dimer.clone()), ..fixed_rate() };
     let mut optimizer = flat(alone, &[0.0, 0.0]);
     for _ in 0..3 {
         optimizer.rotate(&mut saddle()).unwrap();
@@ -159,7 +159,7 @@ fn the_gate_closes_at_once() {
         base: SGD,
         learning_rate: LearningRate::Fixed(1e-3),
         dimer: Some(dimer),
-        ..Config::default()
+        ..fixed_rate()
     };
     let mut optimizer = flat(config, &[0.5]);
     for step in 0..4 {

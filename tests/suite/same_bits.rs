@@ -149,7 +149,7 @@ fn configs() -> Vec<(String, Config)> {
             max_gradient_norm: count.is_multiple_of(3).then_some(20.0),
             storage: storages[n],
             dimer: Some(dimer),
-            ..Config::default()
+            ..fixed_rate()
         };
         if config.validate().is_ok() {
             count += 1;
@@ -166,7 +166,7 @@ fn configs() -> Vec<(String, Config)> {
                 skip_non_finite,
                 dimer: None,
                 learning_rate: LearningRate::Fixed(1e-2),
-                ..Config::default()
+                ..fixed_rate()
             };
             configs.push((format!("base {o} {skip_non_finite}"), config));
         }
@@ -176,7 +176,7 @@ fn configs() -> Vec<(String, Config)> {
             base,
             learning_rate: LearningRate::Fixed(1e-2),
             dimer: Some(plateau),
-            ..Config::default()
+            ..fixed_rate()
         };
         configs.push((format!("plateau {o}"), config));
     }
@@ -194,11 +194,8 @@ fn rates() -> Vec<(String, Config)> {
             burn_in: 9,
             ..CurvatureRate::default()
         };
-        let alone = Config {
-            learning_rate: LearningRate::Curvature(rate),
-            dimer: None,
-            ..Config::default()
-        };
+        let alone =
+            Config { learning_rate: LearningRate::Curvature(rate), dimer: None, ..fixed_rate() };
         for (o, base) in BASES.into_iter().enumerate() {
             let skip_non_finite = !o.is_multiple_of(3);
             let clip = o.is_multiple_of(2).then_some(20.0);

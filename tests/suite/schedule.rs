@@ -30,7 +30,7 @@ fn run(schedule: Schedule, steps: u64) -> (Vec<Telemetry>, Optimizer) {
         learning_rate: LearningRate::Fixed(0.01),
         weight_decay: 0.0,
         dimer: Some(dimer),
-        ..Config::default()
+        ..fixed_rate()
     };
     let mut optimizer = flat(config, &[-2.0, 0.0]);
     let mut objective = landscape();
@@ -68,7 +68,7 @@ fn events_are_the_same_on_every_run() {
     let schedule = Schedule::OnPlateau(OnPlateau { shortest: 3, longest: 40, share: 0.3 });
     let expected = events(&run(schedule, 300).0);
     let busy = std::thread::spawn(|| {
-        let mut other = flat(Config::default(), &vec![0.5; 200_000]);
+        let mut other = flat(fixed_rate(), &vec![0.5; 200_000]);
         let mut objective = quadratic(vec![1.0; 200_000]);
         for _ in 0..40 {
             other.step(&mut objective).unwrap();
@@ -116,7 +116,7 @@ fn ranges_are_checked() {
         ),
     ] {
         let dimer = Some(Dimer { schedule, ..Dimer::default() });
-        let error = Config { dimer, ..Config::default() }.validate().unwrap_err();
+        let error = Config { dimer, ..fixed_rate() }.validate().unwrap_err();
         let matches =
             matches!(&error, dimer::Error::InvalidConfig { field: at, .. } if *at == field);
         assert!(matches, "{error}");

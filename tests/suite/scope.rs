@@ -85,7 +85,7 @@ fn matches_the_reference() {
                 learning_rate: LearningRate::Fixed(1e-3),
                 max_gradient_norm: Some(20.0),
                 dimer: Some(dimer),
-                ..Config::default()
+                ..fixed_rate()
             };
             let mut optimizer =
                 Optimizer::new(&gpu(), layout.clone(), config.clone(), &start).unwrap();
@@ -156,7 +156,7 @@ fn random_signs_are_unbiased_and_a_common_sign_is_not() {
     let rotation = Rotation::Gradient { rate: Rate::Fixed(1e-12) };
     let dimer = Dimer { rotation, schedule: Schedule::Every(1), ..dimer(Scope::PerTensor) };
     let config =
-        Config { learning_rate: LearningRate::Fixed(0.0), dimer: Some(dimer), ..Config::default() };
+        Config { learning_rate: LearningRate::Fixed(0.0), dimer: Some(dimer), ..fixed_rate() };
     let mut optimizer = Optimizer::new(&gpu(), layout, config, &[0.0; 60]).unwrap();
     let n = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
     let mut found = [const { Vec::new() }; 3];
@@ -205,7 +205,7 @@ fn one_region_is_the_global_dimer() {
     let matrix = matrix();
     let start = vector(&mut rng(4), LEN, Kind::Plain);
     let run = |scope| {
-        let config = Config { dimer: Some(dimer(scope)), ..Config::default() };
+        let config = Config { dimer: Some(dimer(scope)), ..fixed_rate() };
         let mut optimizer = flat(config, &start);
         for _ in 0..6 {
             optimizer.step(&mut Quadratic(&matrix)).unwrap();
@@ -238,7 +238,7 @@ fn a_non_finite_region_skips_the_step() {
     let matrix = matrix();
     let start = vector(&mut rng(5), LEN, Kind::Plain);
     for poisoned in [0, 26, 40, 129] {
-        let config = Config { dimer: Some(dimer(Scope::PerTensor)), ..Config::default() };
+        let config = Config { dimer: Some(dimer(Scope::PerTensor)), ..fixed_rate() };
         let mut optimizer = Optimizer::new(&gpu(), layout(), config, &start).unwrap();
         let state = |optimizer: &Optimizer| {
             let n = optimizer.read_orientation().unwrap().unwrap_or_default();
@@ -272,7 +272,7 @@ fn what_a_scope_cannot_have_is_an_error() {
         ),
         (Dimer { translation: Translation::Climb, ..scoped }, "Translation::Climb"),
     ] {
-        let error = Config { dimer: Some(dimer), ..Config::default() }.validate().unwrap_err();
+        let error = Config { dimer: Some(dimer), ..fixed_rate() }.validate().unwrap_err();
         assert!(matches!(error, Error::Unsupported { what, .. } if what == refused), "{error}");
     }
 }

@@ -11,7 +11,7 @@ use dimer::{
 
 fn config(displacement: Displacement) -> Config {
     let dimer = Dimer { displacement, ..Dimer::default() };
-    Config { dimer: Some(dimer), ..Config::default() }
+    Config { dimer: Some(dimer), ..fixed_rate() }
 }
 
 /// Eigenvalues, orthonormal modes and residuals of a block on a spectrum from −4 to 6, for block sizes
@@ -128,9 +128,9 @@ fn what_cannot_be_asked_for() {
     }
     let exact = Dimer { difference: Difference::Exact, ..absolute.dimer.unwrap() };
     for config in [
-        Config { dimer: None, ..Config::default() },
+        Config { dimer: None, ..fixed_rate() },
         config(Displacement::Automatic),
-        Config { dimer: Some(exact), ..Config::default() },
+        Config { dimer: Some(exact), ..fixed_rate() },
     ] {
         let error = refused(config, 1);
         assert!(matches!(error, Error::Unsupported { .. }), "{error}");

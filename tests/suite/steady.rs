@@ -18,7 +18,7 @@ fn configs() -> Vec<Config> {
     let plateau = Dimer { schedule: Schedule::OnPlateau(OnPlateau::default()), ..Dimer::default() };
     let scoped = Dimer { rotation: gradient, scope: Scope::PerTensor, ..events.clone() };
     let dimers = [None, Some(events), Some(plateau), Some(scoped)];
-    let configs = dimers.map(|dimer| Config { dimer, ..Config::default() });
+    let configs = dimers.map(|dimer| Config { dimer, ..fixed_rate() });
     let bf16 = Config { storage: Storage::Bf16, ..configs[1].clone() };
     configs.into_iter().chain([bf16]).collect()
 }
@@ -66,15 +66,15 @@ fn what_does_not_fit_leaves_nothing() {
     let gpu = own_gpu();
     let small = || {
         let layout = Layout::flat(1000).unwrap();
-        let mut optimizer = Optimizer::new(&gpu, layout, Config::default(), &[0.5; 1000]).unwrap();
+        let mut optimizer = Optimizer::new(&gpu, layout, fixed_rate(), &[0.5; 1000]).unwrap();
         optimizer.step(&mut quadratic(vec![1.0; 1000])).unwrap();
     };
     small();
     let before = counted(&gpu);
     let largest = gpu.device().limits().max_buffer_size;
     println!("the largest buffer has {largest} bytes");
-    let alone = Config { dimer: None, ..Config::default() };
-    for config in [Config::default(), alone] {
+    let alone = Config { dimer: None, ..fixed_rate() };
+    for config in [fixed_rate(), alone] {
         let layout = Layout::flat(largest as usize / 4 + 64).unwrap();
         let made = Optimizer::with_buffers(&gpu, layout, config, Default::default());
         match made.map(drop).unwrap_err() {
@@ -142,12 +142,12 @@ fn only_what_is_reached_is_compiled() {
         [after[0] - before[0], after[1] - before[1]]
     };
     // gram and translate.
-    assert_eq!(compiled_for(Config { dimer: None, ..Config::default() }), [2, 2]);
+    assert_eq!(compiled_for(Config { dimer: None, ..fixed_rate() }), [2, 2]);
     let paper = |schedule| {
         let rotation = Rotation::Gradient { rate: Rate::Automatic };
         let displacement = Displacement::Absolute(0.1);
         let dimer = Dimer { rotation, displacement, schedule, ..Dimer::default() };
-        Config { dimer: Some(dimer), ..Config::default() }
+        Config { dimer: Some(dimer), ..fixed_rate() }
     };
     // Where every step is an event: displace, gram and rotate_translate.
     assert_eq!(compiled_for(paper(Schedule::Every(1))), [3, 3]);

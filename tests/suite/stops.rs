@@ -31,7 +31,7 @@ fn config(scheme: Scheme, stop: Option<Stop>) -> Config {
         correction: Correction::EveryStep,
         ..Dimer::default()
     };
-    Config { dimer: Some(dimer), ..Config::default() }
+    Config { dimer: Some(dimer), ..fixed_rate() }
 }
 
 fn optimizer(scheme: Scheme, stop: Option<Stop>) -> Optimizer {

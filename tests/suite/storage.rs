@@ -21,7 +21,7 @@ fn with(rotation: Rotation, base: Base) -> Config {
         displacement: Displacement::Absolute(1e-2),
         ..Dimer::default()
     };
-    Config { base, storage: Storage::Bf16, dimer: Some(dimer), ..Config::default() }
+    Config { base, storage: Storage::Bf16, dimer: Some(dimer), ..fixed_rate() }
 }
 
 /// A bulk of positive curvatures and one that is not.
@@ -78,7 +78,7 @@ fn moments_take_in_what_is_below_their_last_bit() {
         learning_rate: LearningRate::Fixed(0.0),
         weight_decay: 0.0,
         dimer: None,
-        ..Config::default()
+        ..fixed_rate()
     };
     let mut optimizer = flat(config, &[1.0; LEN]);
     let mut objective = quadratic(vec![0.7; LEN]);
@@ -168,7 +168,7 @@ fn memory_is_what_is_documented() {
             };
             let before = used();
             let dimer = rotation.map(|rotation| Dimer { rotation, ..Dimer::default() });
-            let config = Config { storage, dimer, ..Config::default() };
+            let config = Config { storage, dimer, ..fixed_rate() };
             let buffers = Default::default();
             let layout = Layout::flat(len).unwrap();
             let mut optimizer = Optimizer::with_buffers(&gpu, layout, config, buffers).unwrap();
@@ -189,7 +189,7 @@ fn memory_is_what_is_documented() {
 fn a_closed_gate_is_the_base_optimizer_in_bf16() {
     let convex: Vec<f32> = spectrum().iter().map(|h| h.abs()).collect();
     let run = |dimer: Option<Dimer>| {
-        let config = Config { storage: Storage::Bf16, dimer, ..Config::default() };
+        let config = Config { storage: Storage::Bf16, dimer, ..fixed_rate() };
         let mut optimizer = flat(config, &vector(&mut rng(6), LEN, Kind::Plain));
         let mut objective = quadratic(convex.clone());
         for _ in 0..30 {

@@ -99,7 +99,7 @@ fn run(base: Base, dimer: Option<Dimer>) {
         learning_rate: LearningRate::Fixed(RATE),
         weight_decay: 0.01,
         dimer,
-        ..Config::default()
+        ..fixed_rate()
     };
     let mut fused = flat(config.clone(), &problem.start);
     // Sophia has no unfused twin.
@@ -185,7 +185,7 @@ fn every_setting() {
             weight_decay: 0.01,
             max_gradient_norm: Some(5.0),
             dimer: Some(dimer),
-            ..Config::default()
+            ..fixed_rate()
         };
         let mut optimizer =
             Optimizer::new(&gpu(), layout.clone(), config.clone(), &problem.start).unwrap();
@@ -231,7 +231,7 @@ fn automatic_rate() {
         rotation: Rotation::Gradient { rate: Rate::Automatic },
         ..fixed_dimer(ROTATION, DISTANCE, 1.0)
     };
-    let config = Config { dimer: Some(dimer.clone()), ..Config::default() };
+    let config = Config { dimer: Some(dimer.clone()), ..fixed_rate() };
     let mut optimizer = flat(config.clone(), &problem.start);
     let orientation = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
     let start = wide(&problem.start);

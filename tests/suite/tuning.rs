@@ -15,7 +15,7 @@ fn configs() -> [Config; 3] {
     [(gradient, Scope::Global), (stochastic, Scope::Global), (gradient, Scope::PerTensor)].map(
         |(rotation, scope)| Config {
             dimer: Some(Dimer { rotation, scope, ..dimer.clone() }),
-            ..Config::default()
+            ..fixed_rate()
         },
     )
 }
@@ -183,7 +183,7 @@ fn kernels_are_named_after_their_files() {
 /// More steps than the timer keeps: the last ones are there.
 #[test]
 fn times_of_the_last_steps_are_kept() {
-    let mut optimizer = flat(Config { dimer: None, ..Config::default() }, &[0.5; 100]);
+    let mut optimizer = flat(Config { dimer: None, ..fixed_rate() }, &[0.5; 100]);
     if optimizer.time_kernels(true).is_err() {
         return;
     }

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, ParamGroup};
 use burn::tensor::Tensor;
-use dimer::{Base, Config, Dimer, Group, Optimizer, Schedule, Sgd, Telemetry};
+use dimer::{Base, Config, Dimer, Group, LearningRate, Optimizer, Schedule, Sgd, Telemetry};
 
 use crate::binding::Binding;
 use crate::device::DimerDevice;
@@ -76,7 +76,8 @@ impl<M: Module> CurvatureTracker<M> {
             .into());
         }
         let base = Base::Sgd(Sgd { momentum: 0.0, nesterov: false });
-        let config = Config { base, dimer: Some(dimer), ..Config::default() };
+        let learning_rate = LearningRate::Fixed(0.0);
+        let config = Config { base, learning_rate, dimer: Some(dimer), ..Config::default() };
         let (binding, optimizer) = Binding::new(module, device, config, groups)?;
         let probe = binding.probe_of(module);
         Ok(Self { binding, optimizer, probe, schedule, steps: 0 })
