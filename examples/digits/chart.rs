@@ -17,8 +17,11 @@ pub fn draw(path: &Path, runs: &[Curves]) -> Result<(), Box<dyn Error>> {
     let root = SVGBackend::new(path, (800, 800)).into_drawing_area();
     root.fill(&WHITE)?;
     let (above, below) = root.split_vertically(400);
-    panel(&above, "training loss, mean of 20 minibatches", "loss", runs, |run| smooth(&run.loss))?;
-    panel(&below, "learning rate", "rate", runs, |run| run.rate.clone())?;
+    let loss = "training loss, mean of 20 minibatches";
+    panel(&above, loss, runs, |run| smooth(&run.loss), None)?;
+    // Below the rates there is room.
+    let legend = Some(SeriesLabelPosition::LowerRight);
+    panel(&below, "learning rate", runs, |run| run.rate.clone(), legend)?;
     root.present()?;
     Ok(())
 }
@@ -37,9 +40,9 @@ fn smooth(points: &[(f32, f32)]) -> Vec<(f32, f32)> {
 fn panel(
     area: &DrawingArea<SVGBackend<'_>, Shift>,
     title: &str,
-    quantity: &str,
     runs: &[Curves],
     points: impl Fn(&Curves) -> Vec<(f32, f32)>,
+    legend: Option<SeriesLabelPosition>,
 ) -> Result<(), Box<dyn Error>> {
     // A logarithm has no place for what is 0 or not finite.
     let drawn = |run: &Curves| -> Vec<(f32, f32)> {
@@ -54,12 +57,11 @@ fn panel(
         .caption(title, ("sans-serif", 18))
         .margin(10)
         .x_label_area_size(32)
-        .y_label_area_size(64)
+        .y_label_area_size(48)
         .build_cartesian_2d(0.0..last, (0.8 * low..1.25 * high).log_scale())?;
     chart
         .configure_mesh()
         .x_desc("step")
-        .y_desc(quantity)
         .light_line_style(WHITE)
         .x_label_formatter(&|x| format!("{x:.0}"))
         .y_label_formatter(&|y| format!("{y:.0e}"))
@@ -73,11 +75,13 @@ fn panel(
             .label(format!("{name}   "))
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerLeft)
-        .border_style(BLACK.mix(0.3))
-        .background_style(WHITE.mix(0.9))
-        .draw()?;
+    if let Some(position) = legend {
+        chart
+            .configure_series_labels()
+            .position(position)
+            .border_style(BLACK.mix(0.3))
+            .background_style(WHITE.mix(0.9))
+            .draw()?;
+    }
     Ok(())
 }
