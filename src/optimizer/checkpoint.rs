@@ -266,6 +266,7 @@ impl Optimizer {
             let text = text.ok_or_else(|| refuse(path, format!("it has no `{key}`")))?;
             serde_json::from_str(text).map_err(|error| refuse_from(path, format!("`{key}`"), error))
         };
+        // By default there is no dimer, whose own defaults a saved one may lack.
         let defaults = Config { dimer: Some(Dimer::default()), ..Config::default() };
         let saved = with_defaults(entry(CONFIG)?, json(path, &defaults)?);
         let here = json(path, &self.config)?;

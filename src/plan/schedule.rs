@@ -65,8 +65,8 @@ impl Events {
         }
     }
 
-    /// How far the base rate goes to the estimate of step `index`: all the way in the burn-in, whose estimates are
-    /// means, 1/(n + 1) of it to the n-th estimate after, which leaves it at the geometric mean of these and of what the
+    /// How far the base rate goes to the estimate of step `index`: all the way in the burn-in, which has a bound
+    /// of its own, 1/(n + 1) of it to the n-th estimate after, which leaves it at the geometric mean of these and of what the
     /// burn-in ended with (the gain of Robbins and Monro).
     pub(crate) fn rate_gain(&self, index: u64) -> f64 {
         let Some(CurvatureRate { probe, interval, burn_in, .. }) = self.rate else { return 0.0 };

@@ -137,13 +137,13 @@ pub const SOPHIA: Base =
 pub const LION: Base = Base::Lion(Lion { beta1: 0.9, beta2: 0.99 });
 pub const BASES: [Base; 7] = [SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, SOPHIA, LION];
 
-/// A dimer whose every number is fixed: rate, distance, projection.
 /// AdamW at a fixed rate, with a dimer by its defaults.
 pub fn fixed_rate() -> Config {
     let dimer = Some(Dimer::default());
     Config { learning_rate: LearningRate::Fixed(1e-3), dimer, ..Config::default() }
 }
 
+/// A dimer whose every number is fixed: rate, distance, projection.
 pub fn fixed_dimer(rate: f64, distance: f64, alpha: f64) -> Dimer {
     Dimer {
         rotation: Rotation::Gradient { rate: Rate::Fixed(rate) },
