@@ -3,8 +3,10 @@
 
 #[path = "digits/chart.rs"]
 mod chart;
+#[allow(dead_code, reason = "centred images are for edge_of_stability")]
 #[path = "digits/data.rs"]
 mod data;
+#[allow(dead_code, reason = "the squared error is for edge_of_stability")]
 #[path = "digits/network.rs"]
 mod network;
 
@@ -56,7 +58,7 @@ const REPORT: u64 = 50;
 /// One row of the table, and the curves behind it.
 struct Run {
     curves: Curves,
-    gradient_evaluations: u64,
+    gradient_evaluations: f64,
     loss: f32,
     accuracy: f64,
     /// At the height of the schedule.

@@ -97,7 +97,7 @@ struct End {
     curvature: f32,
     /// Directions in which the surface curves down.
     index: usize,
-    gradients: u64,
+    gradients: f64,
     arrived: bool,
 }
 
@@ -203,8 +203,8 @@ fn report(name: &str, ends: &[End]) {
     println!("| ---: | ---: | ---: | ---: | ---: |");
     for found in saddles.values() {
         let End { energy, curvature, index, .. } = found[0];
-        let gradients = found.iter().map(|end| end.gradients).sum::<u64>() / found.len() as u64;
+        let gradients = found.iter().map(|end| end.gradients).sum::<f64>() / found.len() as f64;
         let reached = found.len();
-        println!("| {energy:.4} | {curvature:.2} | {index} | {reached} | {gradients} |");
+        println!("| {energy:.4} | {curvature:.2} | {index} | {reached} | {gradients:.0} |");
     }
 }

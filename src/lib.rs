@@ -36,14 +36,15 @@
 //!   [`Optimizer::begin_step`] needs none.
 //! - [`LearningRate`]: a number, or the curvature along the step.
 //! - [`Layout`]: named tensors, groups with their own learning rate and weight decay.
-//! - [`Telemetry`]: what each step found. [`Spectrum`]: the lowest modes of the loss at a point.
+//! - [`Telemetry`]: what each step found. [`Mode`]: whether a dimer seeks the softest direction of the loss or the
+//!   stiffest, whose curvature is the sharpness; [`Dimer::watching`] only measures. [`Spectrum`]: the lowest modes of the loss at a point.
 //!
 //! # What it costs
 //! An event ([`Schedule`] says which steps are events) costs one gradient more than any other step, or as
 //! many as its [`Rotation`] and [`Difference`] say. Besides the gradients, a step of AdamW moves, per
 //! parameter, 32 bytes alone (28 without [`Config::skip_non_finite`]) and 40 with a correction. An event
-//! moves 64 with the rotation of the paper, its probe included, and 196 with the locally optimal one.
-//! [`Optimizer::plan`] prints these numbers for any configuration, stage by stage.
+//! moves 64 with the rotation of the paper, its probe included, and 212 with the locally optimal one and the saddle-free
+//! step. [`Optimizer::plan`] prints these numbers for any configuration, stage by stage.
 //!
 //! With [`LearningRate::Curvature`] a measurement by a separate gradient moves at most 56 bytes more, and one by two
 //! steps on a minibatch 32 bytes in both together and no gradient.
@@ -109,14 +110,14 @@ pub mod architecture {}
 
 pub use config::{
     Adam, Base, Config, Correction, CurvatureRate, Deterministic, Difference, Dimer, Displacement,
-    LearningRate, Lion, OnPlateau, Project, Rate, RateProbe, Regime, Relative, Rotation,
-    SaddleFree, Saves, Schedule, Scope, Sgd, Sophia, Stop, Storage, Translation,
+    LearningRate, Lion, Metric, Mode, OnPlateau, Project, Rate, RateProbe, Regime, Relative,
+    Rotation, SaddleFree, Saves, Schedule, Scope, Sgd, Sophia, Stop, Storage, Translation,
     cosine_with_warm_up,
 };
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuSlice, KernelTime, Tuning};
 pub use layout::{Group, GroupId, Layout, LayoutBuilder, Tensor};
-pub use objective::{Evaluation, HessianProduct, HostObjective, Objective, Point, StepInfo};
+pub use objective::{Evaluation, HessianProduct, HostObjective, Objective, Part, Point, StepInfo};
 pub use optimizer::{ManualStep, Optimizer, PointBuffers, RegionCurvature, StopReason, Telemetry};
 pub use plan::{Plan, RateMeasurement, StepCost, StepKind};
 pub use spectrum::{Eigenpair, Spectrum};

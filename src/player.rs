@@ -5,7 +5,7 @@ use crate::gpu::{Gpu, GpuSlice, Timer};
 use crate::kernels::bindings::Vector;
 use crate::kernels::gpu_types::{BASIS, STEP_SLOTS, STEP_STRIDE};
 use crate::layout::Layout;
-use crate::objective::{Evaluation, HessianProduct, Objective};
+use crate::objective::{Evaluation, HessianProduct, Objective, Point};
 use crate::plan::Plan;
 use crate::plan::program::{Asks, Cursor, Dispatch, Evaluate, Grid, Place, Program, Stage};
 use crate::state::{BindGroups, State};
@@ -86,6 +86,24 @@ impl<'a> Player<'a> {
         }
     }
 
+    /// Plays up to the last evaluation of `objective`, and says whether one was at the centre.
+    pub(crate) fn play_evaluations(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        objective: &mut (impl Objective + ?Sized),
+    ) -> Result<bool> {
+        let mut has_centre = false;
+        while self.evaluations < self.program.evaluations(None) {
+            let Pause::Evaluate(evaluate) = self.advance(encoder, objective.supplies_loss())?
+            else {
+                break;
+            };
+            has_centre |= evaluate.point == Point::Centre;
+            self.call(evaluate, encoder, objective)?;
+        }
+        Ok(has_centre)
+    }
+
     /// Plays up to the next pause and moves past it.
     pub(crate) fn advance(
         &mut self,
@@ -155,8 +173,8 @@ impl<'a> Player<'a> {
     /// Where an evaluation reads and where it writes.
     pub(crate) fn vectors(&self, evaluate: Evaluate) -> Result<(&'a GpuSlice, &'a GpuSlice)> {
         let at = match evaluate.point {
-            crate::objective::Point::Centre => Vector::Params,
-            crate::objective::Point::Probe => Vector::Probe,
+            Point::Centre => Vector::Params,
+            Point::Probe => Vector::Probe,
         };
         Ok((self.vector(at)?, self.vector(evaluate.into)?))
     }

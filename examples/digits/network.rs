@@ -1,4 +1,4 @@
-//! A 64-64-32-10 tanh network with softmax cross-entropy, forward and backward in WGSL.
+//! A 64-64-32-10 tanh network, forward and backward in WGSL.
 
 use dimer::{Evaluation, Gpu, GpuSlice, Group, Layout, Objective, Optimizer, Point, Tensor};
 use rand::rngs::StdRng;
@@ -38,6 +38,27 @@ pub fn initial_params(seed: u64) -> Vec<f32> {
     params
 }
 
+/// Weights and biases uniform in ±1/√inputs, as PyTorch's `Linear` starts.
+#[allow(dead_code, reason = "not every example needs it")]
+pub fn uniform_params(seed: u64) -> Vec<f32> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let layer = |units: &[usize]| {
+        let bound = (units[0] as f32).sqrt().recip();
+        let count = (units[0] + 1) * units[1];
+        (0..count).map(|_| rng.random_range(-bound..bound)).collect::<Vec<_>>()
+    };
+    UNITS.windows(2).flat_map(layer).collect()
+}
+
+/// What the network's outputs are compared by.
+#[derive(Clone, Copy, Debug)]
+pub enum Loss {
+    /// Softmax cross-entropy.
+    CrossEntropy,
+    /// ½ ‖outputs − the label's unit vector‖².
+    SquaredError,
+}
+
 /// One dispatch of a pass through the network.
 struct Dispatch {
     pipeline: wgpu::ComputePipeline,
@@ -61,7 +82,7 @@ struct Network {
     images: wgpu::Buffer,
     labels: wgpu::Buffer,
     indices: wgpu::Buffer,
-    /// Outputs of each layer, the images first, and the gradients in them, the logits last.
+    /// Outputs of each layer, the images first, and the gradients in them.
     activations: Vec<wgpu::Buffer>,
     deltas: Vec<wgpu::Buffer>,
     losses: wgpu::Buffer,
@@ -96,7 +117,7 @@ impl Network {
         self.gpu.queue().write_buffer(&self.indices, 0, bytemuck::cast_slice(indices));
     }
 
-    /// From the images to the logits.
+    /// From the images to the outputs.
     fn forward(&self, params: &GpuSlice) -> Vec<Dispatch> {
         let buffers = [&self.images, &self.indices, &self.activations[0]];
         let mut pass = vec![self.dispatch(
@@ -118,8 +139,8 @@ impl Network {
         pass
     }
 
-    /// From the logits to the gradient of every tensor.
-    fn backward(&self, params: &GpuSlice, gradient: &GpuSlice) -> Vec<Dispatch> {
+    /// From the outputs to the gradient of every tensor.
+    fn backward(&self, loss: Loss, params: &GpuSlice, gradient: &GpuSlice) -> Vec<Dispatch> {
         let last = UNITS.len() - 2;
         let resources = [
             self.shapes[last].as_entire_binding(),
@@ -129,7 +150,11 @@ impl Network {
             self.deltas[last].as_entire_binding(),
             self.losses.as_entire_binding(),
         ];
-        let mut pass = vec![self.dispatch(include_str!("softmax.wgsl"), &resources, self.batch)];
+        let source = match loss {
+            Loss::CrossEntropy => include_str!("softmax.wgsl"),
+            Loss::SquaredError => include_str!("squared_error.wgsl"),
+        };
+        let mut pass = vec![self.dispatch(source, &resources, self.batch)];
         for layer in (0..=last).rev() {
             let [weight, bias] = self.tensors(layer, gradient);
             let resources = [
@@ -229,10 +254,11 @@ fn buffer(gpu: &Gpu, words: usize) -> wgpu::Buffer {
     })
 }
 
-/// The training loss on minibatches, recorded into the optimizer's encoder.
+/// The training loss, recorded into the optimizer's encoder.
 pub struct Training {
     network: Network,
-    minibatches: Minibatches,
+    /// None where every step takes all images.
+    minibatches: Option<Minibatches>,
     centre: Vec<Dispatch>,
     probe: Vec<Dispatch>,
     /// Made when the optimizer first names its loss buffer.
@@ -240,25 +266,38 @@ pub struct Training {
 }
 
 impl Training {
+    /// Cross-entropy on minibatches.
     pub fn new(optimizer: &Optimizer, images: &Images, batch: usize, seed: u64) -> Self {
+        let minibatches = Minibatches::new(images.len(), seed);
+        let training = Self::with_loss(optimizer, images, batch, Loss::CrossEntropy);
+        Self { minibatches: Some(minibatches), ..training }
+    }
+
+    /// A loss on all images in every step.
+    pub fn on_all(optimizer: &Optimizer, images: &Images, loss: Loss) -> Self {
+        let training = Self::with_loss(optimizer, images, images.len(), loss);
+        training.network.select(&(0..images.len() as u32).collect::<Vec<_>>());
+        training
+    }
+
+    fn with_loss(optimizer: &Optimizer, images: &Images, batch: usize, loss: Loss) -> Self {
         let network = Network::new(optimizer.gpu(), optimizer.layout(), images, batch);
         let both = |params, gradient| {
             let mut pass = network.forward(params);
-            pass.extend(network.backward(params, gradient));
+            pass.extend(network.backward(loss, params, gradient));
             pass
         };
         let centre = both(optimizer.params(), optimizer.gradient());
         let probe = optimizer.probe().zip(optimizer.probe_gradient());
         let probe = probe.map_or(Vec::new(), |(probe, gradient)| both(probe, gradient));
-        let minibatches = Minibatches::new(images.len(), seed);
-        Self { network, minibatches, centre, probe, loss: None }
+        Self { network, minibatches: None, centre, probe, loss: None }
     }
 }
 
 impl Objective for Training {
     fn begin_step(&mut self, step: dimer::StepInfo) -> dimer::Result<()> {
-        if !step.repeats_minibatch {
-            self.network.select(&self.minibatches.draw(self.network.batch));
+        if let Some(minibatches) = self.minibatches.as_mut().filter(|_| !step.repeats_minibatch) {
+            self.network.select(&minibatches.draw(self.network.batch));
         }
         Ok(())
     }

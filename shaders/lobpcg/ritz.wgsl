@@ -1,12 +1,12 @@
-// ritz: the lowest Ritz pair in span{n, u, p}, by one thread.
+// ritz: the lowest Ritz pair in span{n, u, p}, or with STIFFEST the highest, by one thread.
 //
 //   B = orthonormal basis of the span, in coefficients; dependent vectors are dropped
-//   y = lowest eigenvector of B'(S.HS)B,  n' = S B y,  p' = its part outside n, of unit length
+//   y = lowest (highest) eigenvector of B'(S.HS)B,  n' = S B y,  p' = its part outside n, of unit length
 //
 // in:  the partials of basis_gram
 // out: scalars.ritz, and with STOPS whether that was the last rotation that the event needs
 // Knyazev 2001, SIAM J. Sci. Comput. 23, 517: the Rayleigh-Ritz step of LOBPCG.
-// builds on: basis_bindings, basis_sums, partial, reduction, threads, step_bindings, switches
+// builds on: basis_bindings, basis_sums, mode, partial, reduction, threads, step_bindings, switches
 
 // A vector is dropped when less than this share of its square lies outside those before it: the rest
 // would be magnified rounding, 2^-24 of the whole.
@@ -125,12 +125,15 @@ fn main(thread: Thread) {
         let length = norm_of(sums.raw_direction_small, sums.raw_direction_large);
         ritz.inverse_direction = select(0.0, 1.0 / length, length > 0.0);
     }
-    var combination = lowest(hessian, overlap);
+    var combination = lowest(sought(1.0) * hessian, overlap);
     combination *= inverseSqrt(dot(combination, overlap * combination));
     // Of the two unit vectors, the one on the side of n.
     combination *= select(-1.0, 1.0, combination.x >= 0.0);
     ritz.combination = combination;
     ritz.curvature = dot(combination, hessian * combination);
+    if !FORCE {
+        ritz.initial_curvature = ritz.curvature;
+    }
     let product = dot(combination, square * combination);
     ritz.residual = sqrt(max(0.0, fma(-ritz.curvature, ritz.curvature, product)));
     ritz.inverse_residual = select(0.0, 1.0 / ritz.residual, ritz.residual > 0.0);

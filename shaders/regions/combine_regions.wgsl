@@ -1,27 +1,28 @@
 // combine_regions: makes the record of the step from the outcomes of all regions, by one workgroup: whether
-// every region is finite, and the C, F and angle of the softest one.
+// every region is finite, and the C, F and angle of the softest one, or with STIFFEST of the stiffest.
 //
 // in:  regions[].records
 // out: the record
-// builds on: vector_bindings, regions, region_outcome, record, threads, switches
+// builds on: vector_bindings, mode, regions, region_outcome, record, threads, switches
 
-struct Softest {
+struct Found {
+    // Of the matrix whose softest direction is sought.
     curvature: f32,
     region: u32,
     // 0 once a region is not finite.
     valid: u32,
 }
 
-var<workgroup> softest: array<Softest, WORKGROUP_SIZE>;
+var<workgroup> found: array<Found, WORKGROUP_SIZE>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
     let previous = scalars.previous;
     let parity = 1u - previous.parity;
-    var mine = Softest(0.0, step.regions, u32(guard_of_record().valid));
+    var mine = Found(0.0, step.regions, u32(guard_of_record().valid));
     for (var region = thread.lane; region < step.regions; region += WORKGROUP_SIZE) {
         if is_reached(region) {
-            let curvature = regions[region].records[parity].curvature;
+            let curvature = sought(regions[region].records[parity].curvature);
             mine.valid &= u32((regions[region].records[parity].status & SKIPPED) == 0u);
             if mine.region == step.regions || curvature < mine.curvature {
                 mine.curvature = curvature;
@@ -29,13 +30,13 @@ fn main(thread: Thread) {
             }
         }
     }
-    softest[thread.lane] = mine;
+    found[thread.lane] = mine;
     workgroupBarrier();
     if thread.lane != 0u {
         return;
     }
     for (var other = 1u; other < WORKGROUP_SIZE; other += 1u) {
-        let theirs = softest[other];
+        let theirs = found[other];
         mine.valid &= theirs.valid;
         let better = mine.region == step.regions || theirs.curvature < mine.curvature;
         if theirs.region != step.regions && better {
@@ -48,7 +49,7 @@ fn main(thread: Thread) {
     record.updates = previous.updates + u32(MOVES);
     record.skipped = previous.skipped;
     record.rotations = previous.rotations + u32(ROTATION == BY_GRADIENT);
-    record.softest = mine.region;
+    record.region = mine.region;
     record.parity = parity;
     if mine.valid == 0u {
         record = skipped(record, previous);

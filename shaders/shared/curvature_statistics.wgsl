@@ -32,6 +32,7 @@ fn with_ritz(before: Record) -> Record {
     var record = before;
     record.status |= EVENT | (ritz.stopped << STOP_SHIFT);
     record.rotations += ritz.rotations;
+    record.initial_curvature = ritz.initial_curvature;
     record.curvature = ritz.curvature;
     record.residual = ritz.residual;
     record.angle = ritz.angle;

@@ -1,17 +1,17 @@
 // The direction p of a rotation. Where it outlives an event (AIMS), nothing writes it before the last
 // rotation, when it is known that every gradient was finite.
-// builds on: types, scalars, step_bindings, switches, tile_bounds, basis_bindings
+// builds on: mode, types, scalars, step_bindings, switches, tile_bounds, basis_bindings
 
 // Until N has found negative curvature p is the gradient: on a plateau the steps so far have turned it
-// towards such curvature.
-fn seeks() -> bool {
-    return scalars.latest.events == 0u || scalars.latest.curvature >= 0.0;
+// towards such curvature. The stiffest curvature is hardly ever negative, so there that is the first event.
+fn takes_gradient() -> bool {
+    return scalars.latest.events == 0u || sought(scalars.latest.curvature) >= 0.0;
 }
 
 // p before it is normalised.
 fn raw_direction(i: u32) -> vec4f {
     if AIMS {
-        if seeks() {
+        if takes_gradient() {
             let place = place_of(i);
             return select(vec4f(), step.gradient_scale * gradient[i], acts(place));
         }

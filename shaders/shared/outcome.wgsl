@@ -5,7 +5,7 @@
 fn outcome(sums: Partial) -> Outcome {
     let previous = scalars.previous;
     let guard = guard_of(sums);
-    var result = outcome_along(sums, previous, guard, scalars.displacement, step.trust);
+    var result = outcome_along(sums, previous, guard, scalars.displacement, step.trust, 1.0);
     if (result.record.status & SKIPPED) != 0u {
         result.record = skipped(result.record, previous);
     }
@@ -24,13 +24,14 @@ fn unmeasured_outcome() -> Outcome {
 }
 
 // From sums over the elements of one N, with the previous record, the distance by which N was
-// displaced, and the longest saddle-free step per learning rate.
+// displaced, the longest saddle-free step per learning rate, and the share of the update that falls to this N.
 fn outcome_along(
     sums: Partial,
     previous: Record,
     guard: StepGuard,
     distance: f32,
     trust: f32,
+    share: f32,
 ) -> Outcome {
     var result = Outcome();
     // That of a region may be older than the step before.
@@ -56,7 +57,7 @@ fn outcome_along(
     }
     if DIMER {
         if MOVES {
-            translation(projection, previous, trust, sums.plain.w, &result);
+            translation(projection, previous, trust, share, sums.plain.w, &result);
         }
         result.record.projection = projection;
         valid = valid && is_finite(result.correction) && is_finite(result.shift);

@@ -15,9 +15,11 @@ fn guard_of_record() -> StepGuard {
 // With the guard of the step as a whole, and which of the two records is the previous one.
 fn region_outcome(region: u32, guard: StepGuard, parity: u32) -> Outcome {
     let distance = scalars.displacement * step.region_scale;
-    let trust = step.trust * sqrt(f32(regions[region].elements));
-    var result =
-        outcome_along(regions[region].sums, regions[region].records[parity], guard, distance, trust);
+    let root = sqrt(f32(regions[region].elements));
+    let trust = step.trust * root;
+    let share = step.inverse_root_length * root;
+    let previous = regions[region].records[parity];
+    var result = outcome_along(regions[region].sums, previous, guard, distance, trust, share);
     // The sums include the sign, the elements do not.
     result.turn *= sign_of(region);
     return result;

@@ -19,11 +19,15 @@ const NO_ROTATION: u32 = 0u;
 const BY_GRADIENT: u32 = 1u;
 const BY_RAYLEIGH_RITZ: u32 = 2u;
 
+// Whether events seek the stiffest direction: the softest of -H.
+override STIFFEST: bool = false;
+
 // What the step does along N.
 override TRANSLATION: u32 = 0u;
-const PROJECT: u32 = 0u;
-const SADDLE_FREE: u32 = 1u;
-const CLIMB: u32 = 2u;
+const NO_TRANSLATION: u32 = 0u;
+const PROJECT: u32 = 1u;
+const SADDLE_FREE: u32 = 2u;
+const CLIMB: u32 = 3u;
 
 // From which gradients a product is made. CENTRAL: a pair on both sides of the centre, with the minus side in
 // `gradient`. EXACT: `probe_gradient` is the product itself.

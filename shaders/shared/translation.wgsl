@@ -1,12 +1,12 @@
 // What a step does along N.
-// builds on: types, step_bindings, switches
+// builds on: types, scalars, step_bindings, switches
 
-// Bounds of `reach`.
-const LEAST_REACH: f32 = 1e-6;
-const LARGEST_REACH: f32 = 1e3;
-// How much the slope along N may have changed, as a multiple of what the curvature predicts.
-const LEAST_RATIO: f32 = 0.25;
-const LARGEST_RATIO: f32 = 2.0;
+// The least bound of a step along N, as a share of the update, and of the largest bound: at a saddle itself there is no
+// update.
+const LEAST_SHARE: f32 = 0.2;
+const LEAST_REACH: f32 = 0.01;
+// The share of its bound from which on a step counts as bounded.
+const BOUNDED: f32 = 0.99;
 // Below any N.SN, and normal.
 const LEAST_SCALE: f32 = 1e-37;
 
@@ -19,13 +19,19 @@ fn translation(
     projection: f32,
     previous: Record,
     trust: f32,
+    share: f32,
     scale: f32,
     result: ptr<function, Outcome>,
 ) {
     if TRANSLATION == SADDLE_FREE {
+        if ROTATION != NO_ROTATION {
+            // A step moves the parameters by N.SN times its length.
+            (*result).record.update_norm =
+                share * scalars.rate.update_norm / max(scale, LEAST_SCALE);
+        }
         let record = (*result).record;
-        let reach = next_reach(record.status, projection, scale, previous);
-        (*result).shift = saddle_free_shift(projection, reach, trust, scale, record);
+        let reach = next_reach(projection, record, previous, trust);
+        (*result).shift = saddle_free_shift(projection, reach, scale, record);
         (*result).record.reach = reach;
         (*result).record.shift = (*result).shift;
     } else if TRANSLATION == CLIMB {
@@ -33,34 +39,35 @@ fn translation(
         let convex = (*result).record.curvature >= 0.0;
         (*result).correction = (*result).clip * projection * select(2.0, 1.0, convex);
         (*result).clip = select((*result).clip, 0.0, convex);
-    } else {
+    } else if TRANSLATION == PROJECT {
         let applies = step.only_negative_curvature == 0u || (*result).record.curvature < 0.0;
         (*result).correction =
             select(0.0, (*result).clip * step.alpha * projection, applies);
     }
 }
 
-// The saddle-free step along N: Newton's length with |C|, within bounds that `reach` scales.
-fn saddle_free_shift(projection: f32, reach: f32, trust: f32, scale: f32, record: Record) -> f32 {
+// The saddle-free step along N: Newton's length with |C|, at most `reach` per learning rate, and at least a share
+// of that.
+fn saddle_free_shift(projection: f32, reach: f32, scale: f32, record: Record) -> f32 {
     let bound = fma(step.significance, record.curvature_error, record.curvature_mean);
     let is_open = record.events > 0u && max(bound, record.curvature) < 0.0;
-    let longest = trust * record.learning_rate;
+    let longest = reach * record.learning_rate;
     let newton = abs(projection) / max((abs(record.curvature_mean) + step.damping) * scale, LEAST_SCALE);
-    let length = clamp(newton, step.kick * longest * min(1.0, reach), longest * reach);
+    let length = clamp(newton, step.kick * longest, longest);
     return select(0.0, select(length, -length, projection > 0.0), is_open);
 }
 
-// By how much the bounds of that step have grown or shrunk since the last event. The step before
-// moved by `shift` along the same N, and the slope there changed by about C shift N.SN, or else C says
-// nothing about where the parameters are now.
-fn next_reach(status: u32, projection: f32, scale: f32, last: Record) -> f32 {
-    if (status & EVENT) != 0u || last.shift == 0.0 {
-        return 1.0;
+// The longest step along N per learning rate: at first as long as the update of the base optimizer. Twice that after
+// a step that was bounded and after which the slope still leads on along the same N, half of it after one that went too
+// far.
+fn next_reach(projection: f32, record: Record, last: Record, trust: f32) -> f32 {
+    var reach = select(last.reach, record.update_norm, last.reach == 0.0);
+    if (record.status & EVENT) == 0u {
+        let slope = projection * last.shift;
+        let bounded = abs(last.shift) >= BOUNDED * last.reach * last.learning_rate;
+        reach *= select(select(1.0, 0.5, slope > 0.0), 2.0, bounded && slope < 0.0);
     }
-    let ratio = (projection - last.projection) / (last.shift * last.curvature_mean * scale);
-    let as_expected = ratio > LEAST_RATIO && ratio < LARGEST_RATIO;
-    let next = last.reach * select(0.5, 2.0, as_expected);
-    return clamp(next, LEAST_REACH, LARGEST_REACH);
+    return min(max(reach, max(LEAST_SHARE * record.update_norm, LEAST_REACH * trust)), trust);
 }
 
 // g less its part along N. Without a correction the bits of g stay, the sign of a zero included;

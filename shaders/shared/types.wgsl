@@ -63,6 +63,8 @@ struct Step {
     regions: u32,
     // How many of them have several pieces.
     several: u32,
+    // 1 / sqrt(n) for n elements that the dimer reaches.
+    inverse_root_length: f32,
     // The factor by which the objective's gradients are too large, and its inverse; powers of two.
     loss_scale: f32,
     gradient_scale: f32,
@@ -179,13 +181,13 @@ struct Record {
     curvatures: array<f32, CURVATURES>,
     // What the automatic displacement expects C to be off by.
     difference_error: f32,
-    // The saddle-free step along N, and what its bounds are scaled by.
+    // The saddle-free step along N, and its longest length per learning rate.
     shift: f32,
     reach: f32,
     // Where the scope is not global: which of the regions' records is the newest, and which region
-    // is the softest.
+    // has the softest curvature, or the stiffest.
     parity: u32,
-    softest: u32,
+    region: u32,
     // Steps skipped in a row, up to this one.
     streak: u32,
     // The rate of the step, and without the factor of the schedule.
@@ -194,6 +196,10 @@ struct Record {
     // g.u and u.Hu along the update u, of the last measurement.
     update_slope: f32,
     update_curvature: f32,
+    // C of the N that the last event began with.
+    initial_curvature: f32,
+    // |u| / N.SN of the update u of the last event: the step along N, per learning rate, that moves as far.
+    update_norm: f32,
 }
 
 // What ritz found in the basis (n, u, p).
@@ -217,7 +223,8 @@ struct Ritz {
     idle: u32,
     // 1 / |p| before this event, or 0.
     inverse_direction: f32,
-    padding: u32,
+    // C of the n that the event began with.
+    initial_curvature: f32,
 }
 
 // State of the automatic displacement.

@@ -5,6 +5,7 @@
 
 mod base;
 mod learning_rate;
+mod metric;
 mod probe;
 mod rotation;
 mod schedule;
@@ -17,9 +18,10 @@ use crate::error::{Error, Result};
 pub use base::{Adam, Base, Lion, Sgd, Sophia};
 pub use learning_rate::{CurvatureRate, LearningRate, RateProbe};
 pub(crate) use learning_rate::{LARGEST_RATE, LEAST_RATE};
+pub use metric::Metric;
 pub use probe::{Difference, Displacement, Relative};
 pub(crate) use rotation::RayleighRitz;
-pub use rotation::{Deterministic, Rate, Regime, Rotation, Saves, Stop};
+pub use rotation::{Deterministic, Mode, Rate, Regime, Rotation, Saves, Stop};
 pub use schedule::{OnPlateau, Schedule, cosine_with_warm_up};
 pub use scope::Scope;
 pub use storage::Storage;
@@ -124,6 +126,8 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dimer {
+    /// Which direction N turns to; default [`Mode::Softest`].
+    pub seeks: Mode,
     /// How N turns in an event; default [`Rotation::LocallyOptimal`] for minibatches.
     pub rotation: Rotation,
     /// Which steps are events; default one in 50.
@@ -134,6 +138,8 @@ pub struct Dimer {
     pub displacement: Displacement,
     /// Which parameters share one N; default [`Scope::Global`].
     pub scope: Scope,
+    /// In which metric curvature is measured; default [`Metric::Euclidean`].
+    pub metric: Metric,
     /// What happens along N; default [`Translation::SaddleFree`].
     pub translation: Translation,
     /// Which steps are corrected; default [`Correction::EveryStep`].
@@ -145,11 +151,13 @@ pub struct Dimer {
 impl Default for Dimer {
     fn default() -> Self {
         Self {
+            seeks: Mode::Softest,
             rotation: Rotation::LocallyOptimal { regime: Regime::Stochastic },
             schedule: Schedule::Every(50),
             difference: Difference::Forward,
             displacement: Displacement::default(),
             scope: Scope::Global,
+            metric: Metric::Euclidean,
             translation: Translation::SaddleFree(SaddleFree::default()),
             correction: Correction::EveryStep,
             seed: 0,
@@ -181,6 +189,9 @@ impl Config {
         self.base.validate()?;
         if let Some(dimer) = &self.dimer {
             dimer.validate()?;
+            if dimer.metric == Metric::Preconditioner {
+                metric::validate_preconditioner(self.base, dimer)?;
+            }
             let probe = self.learning_rate.probe();
             if probe == Some(RateProbe::RepeatedMinibatch)
                 && dimer.difference == Difference::Central
@@ -205,6 +216,26 @@ impl Config {
         Ok(())
     }
 
+    /// The settings of a second dimer on the same parameters, which takes no steps.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for the metric of moments that it does not have.
+    pub(crate) fn of_second_dimer(&self, dimer: Dimer) -> Result<Self> {
+        if dimer.metric == Metric::Preconditioner {
+            unsupported(
+                "Metric::Preconditioner",
+                "a second dimer, which has no moments",
+                "set `metric` to Euclidean, or take that metric in the optimizer itself",
+            )?;
+        }
+        Ok(Self {
+            base: Base::Sgd(Sgd { momentum: 0.0, nesterov: false }),
+            learning_rate: LearningRate::Fixed(0.0),
+            dimer: Some(dimer.watching()),
+            ..self.clone()
+        })
+    }
+
     /// Whether a step reads its gradient for sums before it moves anything.
     pub(crate) fn measures_gradient(&self, uses_orientation: bool) -> bool {
         let watches = |dimer: &Dimer| matches!(dimer.schedule, Schedule::OnPlateau(_));
@@ -214,6 +245,13 @@ impl Config {
             || self.dimer.as_ref().is_some_and(watches)
     }
 
+    /// Whether an event may use a part of the minibatch: not where minibatches repeat, or where the loss is one.
+    pub(crate) fn cuts_minibatches(&self) -> bool {
+        let regime = self.rayleigh_ritz().map_or(Regime::Stochastic, |ritz| ritz.regime);
+        regime == Regime::Stochastic
+            && self.learning_rate.probe() != Some(RateProbe::RepeatedMinibatch)
+    }
+
     /// What the configured rotation by Rayleigh–Ritz is, if it is one.
     pub(crate) fn rayleigh_ritz(&self) -> Option<RayleighRitz> {
         self.dimer.as_ref()?.rotation.rayleigh_ritz()
@@ -221,6 +259,31 @@ impl Config {
 }
 
 impl Dimer {
+    /// The same dimer without a translation, which measures and moves nothing: [`Translation::None`], or with
+    /// [`Difference::Central`] [`Translation::Project`] with α = 0.
+    ///
+    /// ```
+    /// use dimer::{Dimer, Mode, Translation};
+    ///
+    /// let sharpness = Dimer { seeks: Mode::Stiffest, ..Dimer::default() }.watching();
+    /// assert_eq!(sharpness.translation, Translation::None);
+    /// ```
+    #[must_use]
+    pub fn watching(self) -> Self {
+        let translation = match self.difference {
+            Difference::Central => {
+                Translation::Project(Project { alpha: 0.0, only_negative_curvature: false })
+            }
+            Difference::Forward | Difference::Exact => Translation::None,
+        };
+        Self { translation, ..self }
+    }
+
+    /// Whether an event uses the gradient at θ: a central pair uses its place for one of its own.
+    pub(crate) fn needs_centre(&self) -> bool {
+        self.difference != Difference::Central
+    }
+
     fn validate_bf16(&self) -> Result<()> {
         let Some(ritz) = self.rotation.rayleigh_ritz() else { return Ok(()) };
         if ritz.regime != Regime::Stochastic {
@@ -273,6 +336,22 @@ impl Dimer {
                     "set `dimer.scope` to Global, or take another translation",
                 );
             }
+        }
+        if self.translation == Translation::None && self.difference == Difference::Central {
+            return unsupported(
+                "Translation::None",
+                "Difference::Central, whose events step by the mean of two gradients beside the parameters",
+                "set `dimer.difference` to Forward or Exact, or `dimer.translation` to Project with alpha 0",
+            );
+        }
+        let moves_along =
+            matches!(self.translation, Translation::SaddleFree(_) | Translation::Climb);
+        if self.seeks == Mode::Stiffest && moves_along {
+            return unsupported(
+                "Mode::Stiffest",
+                "a translation that moves along the softest direction",
+                "set `dimer.translation` to None or Project, or `dimer.seeks` to Softest",
+            );
         }
         self.translation.validate(self.correction)
     }

@@ -1,9 +1,25 @@
-//! [`Rotation`]: how N turns, and when it stops.
+//! [`Mode`]: which direction events seek. [`Rotation`]: how N turns to it, and when it stops.
 
 use super::{invalid, not_negative, positive};
 use crate::error::Result;
 
-/// How N turns towards the softest direction of the loss.
+/// Which direction of the loss N turns to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum Mode {
+    /// That of the lowest eigenvalue of the Hessian: the way out of a saddle.
+    #[default]
+    Softest,
+    /// That of the highest eigenvalue, the *sharpness*, which decides how large a step is stable. Minibatches find it
+    /// far better than the softest one. For this mode every rule counts with −H: rotations turn along F and not
+    /// against it, an automatic rate guards against the softest direction, an event by
+    /// [`Rotation::LocallyOptimal`] takes the gradient for P until C is positive, and
+    /// [`Schedule::OnPlateau`](crate::Schedule::OnPlateau) waits longer only after events whose C is not.
+    /// Needs [`Translation::None`](crate::Translation::None) or [`Translation::Project`](crate::Translation::Project).
+    Stiffest,
+}
+
+/// How N turns towards the softest direction of the loss, or the stiffest; see [`Mode`].
 ///
 /// | rotation | gradients per event, θ included | choose it |
 /// | --- | ---: | --- |
@@ -122,6 +138,24 @@ pub(crate) struct RayleighRitz {
     pub regime: Regime,
     /// Whether the basis holds P.
     pub direction: bool,
+}
+
+impl Mode {
+    /// The other end of the spectrum.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Softest => Self::Stiffest,
+            Self::Stiffest => Self::Softest,
+        }
+    }
+
+    /// 1, or −1 where the sought direction is the softest one of −H.
+    pub(crate) const fn sign(self) -> f64 {
+        match self {
+            Self::Softest => 1.0,
+            Self::Stiffest => -1.0,
+        }
+    }
 }
 
 impl RayleighRitz {

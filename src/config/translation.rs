@@ -7,6 +7,10 @@ use crate::error::Result;
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum Translation {
+    /// Nothing: the dimer watches, and the steps are those of the base optimizer, bit for bit. Not with
+    /// [`Difference::Central`](crate::Difference::Central), whose events have no gradient at θ; there take
+    /// [`Translation::Project`] with α = 0.
+    None,
     /// g ← g₁ − α (g₁·N) N, the projection of arXiv 2507.19968 for α = 1.
     ///
     /// At a strict saddle this removes the way out; it is here for fidelity to the paper.
@@ -15,16 +19,19 @@ pub enum Translation {
     /// significantly negative; otherwise bit for bit the base optimizer. This is the one to train with.
     ///
     /// Besides the base optimizer's own step it moves along N by −c/(|C| + damping), with c = g₁·N: downhill,
-    /// and far where the loss is flat. C here is the smoothed curvature. The length is at most R = trust ·
-    /// learning rate · √n (n elements under the dimer) and, where c is tiny, as at the saddle itself, at
-    /// least kick · R. From one event to the next, R doubles with each step after which the slope along N has
-    /// changed as C predicts (by ¼ to 2 times as much), and halves with each after which it has not: a long
-    /// walk out takes a logarithmic number of steps, and ends where the loss curves up again, or down faster,
-    /// so that the base optimizer needs no help.
+    /// and far where the loss is flat. C here is the smoothed curvature. The length is at most R and, where c is
+    /// tiny, as at the saddle itself, at least kick · R. R begins as ‖Δθ‖, what the base optimizer moves in the step of
+    /// an event. It doubles with each step that was R long and after which the loss still leads on along the same N,
+    /// and halves with each that went too far. It is at most trust · learning rate · √n (n elements under the dimer),
+    /// at least 0.2 ‖Δθ‖ of the last event and 1 % of the most, and follows the learning rate. So it suits SGD, whose
+    /// rates are a hundred times those of Adam, and a long walk out takes a logarithmic number of steps.
     ///
-    /// A group moves by its [`learning_rate_scale`](crate::Group::learning_rate_scale) times that. With S for these
-    /// scales, a step of length s changes the slope by C s N·SN where N is an eigenvector, so −c/(|C| + damping) is
-    /// divided by N·SN, and the change that C predicts is multiplied by it.
+    /// An event reads the gradient, the parameters and the moments once more for ‖Δθ‖. With several dimers, each has
+    /// its share of it by the root of its length.
+    ///
+    /// A group moves by its [`learning_rate_scale`](crate::Group::learning_rate_scale) times the step along N. With S
+    /// for these scales, a step of length s changes the slope by C s N·SN where N is an eigenvector, so −c/(|C| +
+    /// damping) is divided by N·SN.
     ///
     /// The gate is open while the smoothed curvature lies `significance` standard errors below zero and the
     /// last measured one lies below zero.
@@ -60,8 +67,7 @@ impl Default for Project {
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SaddleFree {
-    /// Dimensionless, > 0; default 0.2. At 1 the step along N is as long as a whole step of Adam. SGD's rates
-    /// can be a hundred times larger: with many parameters, take less in proportion, or R comes near ‖θ‖.
+    /// Dimensionless, > 0; default 0.2. At 1 the longest step along N is as long as a whole step of Adam.
     pub trust: f64,
     /// Added to |C|, in loss per parameter², > 0; default 10⁻².
     pub damping: f64,
@@ -83,7 +89,7 @@ impl Translation {
             Self::Project(Project { alpha, .. }) if !(alpha as f32).is_finite() => {
                 invalid("dimer.translation.alpha", alpha, "finite in f32")
             }
-            Self::Project(_) => Ok(()),
+            Self::None | Self::Project(_) => Ok(()),
             Self::SaddleFree(SaddleFree { trust, damping, kick, significance }) => {
                 positive("dimer.translation.trust", trust)?;
                 positive("dimer.translation.damping", damping)?;

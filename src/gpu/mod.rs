@@ -275,7 +275,7 @@ fn pipeline_cache(device: &wgpu::Device) -> Option<wgpu::PipelineCache> {
 }
 
 /// A range of bytes of a GPU buffer that holds one padded vector of a [`Layout`](crate::Layout).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GpuSlice {
     /// The buffer; clones share it.
     pub buffer: wgpu::Buffer,

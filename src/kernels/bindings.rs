@@ -64,6 +64,8 @@ pub(crate) enum Bindings {
     Pair,
     /// `repeat_bindings.wgsl`
     Repeat,
+    /// `metric_bindings.wgsl`
+    Metric,
     /// `modes_bindings.wgsl`
     Modes,
 }
@@ -101,7 +103,8 @@ impl Bindings {
             | Self::Basis
             | Self::Update
             | Self::Pair
-            | Self::Repeat => None,
+            | Self::Repeat
+            | Self::Metric => None,
             Self::RegionVectors | Self::RegionProbe => Some(Extra::Regions),
             Self::Modes => Some(Extra::Goal),
         }
@@ -161,6 +164,14 @@ impl Bindings {
                 }
                 entries.extend([vector(Vector::Params, Read), vector(Vector::Probe, Write)]);
             }
+            Self::Metric => entries.extend([
+                blocks,
+                vector(Vector::Gradient, Write),
+                vector(Vector::ProbeGradient, Write),
+                vector(Vector::Params, Read),
+                vector(Vector::Probe, Write),
+                vector(Vector::SecondMoment, Write),
+            ]),
             Self::Probe | Self::RegionProbe => entries.extend([
                 vector(Vector::Orientation, Read),
                 vector(Vector::Params, Read),

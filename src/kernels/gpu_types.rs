@@ -47,9 +47,10 @@ pub(crate) const STEP_STRIDE: u64 = 256;
 /// Bytes of one `Partial`.
 pub(crate) const PARTIAL: u64 = 48;
 
-/// Bytes of `Ritz`, and before its `stopped`.
+/// Bytes of `Ritz`, and before its `stopped`; where it may begin.
 pub(crate) const RITZ: u64 = 64;
 pub(crate) const RITZ_STOPPED: u64 = 48;
+const RITZ_ALIGNMENT: u64 = 16;
 
 /// Bytes of `RateState`, and before its `first_rate`.
 pub(crate) const RATE: u64 = 48;
@@ -66,7 +67,7 @@ pub(crate) const LATEST_OFFSET: u64 = 32;
 pub(crate) const RECORD: u64 = size_of::<Record>() as u64;
 
 /// Bytes of `Scalars` before `ritz`, `rate`, the ring and the partials.
-pub(crate) const RITZ_OFFSET: u64 = LATEST_OFFSET + 2 * RECORD;
+pub(crate) const RITZ_OFFSET: u64 = (LATEST_OFFSET + 2 * RECORD).next_multiple_of(RITZ_ALIGNMENT);
 pub(crate) const RATE_OFFSET: u64 = RITZ_OFFSET + RITZ;
 pub(crate) const RING_OFFSET: u64 = RATE_OFFSET + RATE;
 pub(crate) const PARTIALS_OFFSET: u64 = RING_OFFSET + RING as u64 * RECORD;
@@ -105,6 +106,8 @@ pub(crate) struct Step {
     pub region_scale: f32,
     pub regions: u32,
     pub several: u32,
+    /// 1/√n for n elements that the dimer reaches.
+    pub inverse_root_length: f32,
     /// By what factor the gradients of the objective are too large, and its inverse; both are powers of two.
     pub loss_scale: f32,
     pub gradient_scale: f32,
@@ -170,9 +173,9 @@ pub(crate) struct Record {
     pub difference_error: f32,
     pub shift: f32,
     pub reach: f32,
-    /// Which of the regions' records is the newest, and which region is the softest.
+    /// Which of the regions' records is the newest, and which region has the softest curvature, or the stiffest.
     pub parity: u32,
-    pub softest: u32,
+    pub region: u32,
     /// Steps skipped in a row, up to this one.
     pub streak: u32,
     pub learning_rate: f32,
@@ -181,6 +184,10 @@ pub(crate) struct Record {
     /// g·u and u·Hu, of the last measurement.
     pub update_slope: f32,
     pub update_curvature: f32,
+    /// C of the N that the last event began with.
+    pub initial_curvature: f32,
+    /// ‖u‖ / N·SN of the last event: the step along N, per learning rate, that moves as far as the base optimizer.
+    pub update_norm: f32,
 }
 
 impl Record {

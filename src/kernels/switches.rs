@@ -55,6 +55,7 @@ exclusive! {
 exclusive! {
     /// What a step does along N.
     TranslationRule {
+        None "NO_TRANSLATION",
         Project "PROJECT",
         SaddleFree "SADDLE_FREE",
         Climb "CLIMB",
@@ -87,6 +88,8 @@ pub(crate) const DIFFERENCES: &[&str] = &["FORWARD", "CENTRAL", "EXACT"];
 pub(crate) struct Switches {
     pub base: BaseRule,
     pub rotation: RotationRule,
+    /// Whether events seek the stiffest direction.
+    pub stiffest: bool,
     pub translation: TranslationRule,
     pub difference: Difference,
     pub displacement: DisplacementRule,
@@ -138,6 +141,7 @@ macro_rules! switches {
 switches! {
     Base "BASE" base,
     Rotation "ROTATION" rotation,
+    Stiffest "STIFFEST" stiffest,
     Translation "TRANSLATION" translation,
     Difference "DIFFERENCE" difference,
     Displacement "DISPLACEMENT" displacement,

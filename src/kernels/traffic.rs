@@ -59,6 +59,9 @@ pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f6
         Kernel::PlaceRateProbe => (3, switches.base.moments()),
         Kernel::ProbeProducts => (4, 0),
         Kernel::StepProducts => (3, 0),
+        Kernel::MetricNorm => (1, 1),
+        Kernel::MetricPlaceProbe => (3, 1),
+        Kernel::ScaleProduct => (2 + u32::from(switches.difference != Difference::Exact), 1),
         Kernel::ModePlaceProbe | Kernel::ModeHessianProduct => (3, 0),
         Kernel::ModeGram => (10, 0),
         Kernel::ModeUpdateBasis => (5, 0),
@@ -70,6 +73,7 @@ pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f6
         | Kernel::RegionNorm
         | Kernel::RegionOutcomes
         | Kernel::CombineRegions
+        | Kernel::KeepUpdateNorm
         | Kernel::KeepSlope
         | Kernel::MeasureRate
         | Kernel::ModeRitz => (0, 0),

@@ -2,6 +2,8 @@
 
 mod host;
 
+use std::ops::Range;
+
 pub use host::HostObjective;
 
 use crate::error::{Error, Result};
@@ -18,12 +20,14 @@ use crate::layout::Layout;
 /// [`Evaluation::read_params`], or is written as a closure; see [`HostObjective`].
 ///
 /// Gradient accumulation belongs inside `gradient`: sum over the same micro-batches each time
-/// it is called in a step, at whichever point.
+/// it is called in a step, at whichever point. An objective that can also sum over a part of them says so by
+/// [`Objective::parts`], and events cost no more than other steps.
 ///
 /// [`Optimizer::check_objective`]: crate::Optimizer::check_objective
 pub trait Objective {
     /// Fixes the minibatch, and any randomness, for every evaluation of this step: the next minibatch, or where
-    /// [`StepInfo::repeats_minibatch`] says so the same again, with the same randomness.
+    /// [`StepInfo::repeats_minibatch`] says so the same again, with the same randomness. Of this minibatch, the
+    /// step uses [`StepInfo::part`].
     ///
     /// # Errors
     /// An error from the objective ends the step before anything has changed.
@@ -54,6 +58,18 @@ pub trait Objective {
         ))
     }
 
+    /// Into how many equal parts the minibatch can be cut, such as micro-batches; default 1.
+    ///
+    /// Where it can, all gradients of an event are of one part, chosen at random: one part in as many as the event
+    /// has gradients, or in the next larger number that divides this one, or otherwise in all of them. With 4 parts or
+    /// more, an event of [`Rotation::LocallyOptimal`](crate::Rotation::LocallyOptimal) takes its 4 gradients of a
+    /// quarter each, and costs one gradient of the whole; its step is taken by the gradient of that quarter. Deterministic
+    /// regimes, [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch) and steps by hand always use the
+    /// whole minibatch.
+    fn parts(&self) -> u32 {
+        1
+    }
+
     /// Whether the objective writes its loss into [`Evaluation::loss`]; default false.
     fn supplies_loss(&self) -> bool {
         false
@@ -69,6 +85,34 @@ pub struct StepInfo {
     /// Whether the step uses the minibatch of the step before again; only with
     /// [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch).
     pub repeats_minibatch: bool,
+    /// The part of the minibatch that every evaluation of the step is of; all of it unless [`Objective::parts`] says
+    /// that there are several. The loss and the gradient are means over the part as they are over the whole.
+    pub part: Part,
+}
+
+/// A part of a minibatch: one of several that are equally large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which one, from 0.
+    pub index: u32,
+    /// How many there are, at least 1.
+    pub of: u32,
+}
+
+impl Part {
+    /// All of the minibatch.
+    pub const WHOLE: Self = Self { index: 0, of: 1 };
+
+    /// Which of `len` samples, or micro-batches, belong to it.
+    ///
+    /// ```
+    /// assert_eq!(dimer::Part { index: 3, of: 4 }.range(32), 24..32);
+    /// assert_eq!(dimer::Part::WHOLE.range(32), 0..32);
+    /// ```
+    pub fn range(self, len: usize) -> Range<usize> {
+        let bound = |index: u32| (len as u128 * u128::from(index) / u128::from(self.of)) as usize;
+        bound(self.index)..bound(self.index + 1)
+    }
 }
 
 /// The two points of a dimer.

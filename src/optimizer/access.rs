@@ -2,7 +2,7 @@
 //!
 //! A method with a plain name waits for the GPU; its twin with `_async` yields to other tasks instead.
 
-use super::telemetry::{Losses, RegionCurvature, Telemetry};
+use super::telemetry::{Reading, RegionCurvature, Telemetry};
 use super::{Optimizer, orientation};
 use crate::config::{Config, Storage, not_negative};
 use crate::error::{Error, Result};
@@ -58,9 +58,10 @@ impl Optimizer {
         self.index
     }
 
-    /// Gradients and exact Hessian-vector products that objectives were asked for so far: the cost by which
-    /// to compare optimizers.
-    pub fn gradient_evaluations(&self) -> u64 {
+    /// Gradients and exact Hessian-vector products that objectives were asked for so far, in gradients of a whole
+    /// minibatch: one of a quarter of it counts ¼ (see [`Objective::parts`](crate::Objective::parts)). The cost by
+    /// which to compare optimizers.
+    pub fn gradient_evaluations(&self) -> f64 {
         self.gradient_evaluations
     }
 
@@ -293,6 +294,7 @@ impl Optimizer {
             RegionCurvature {
                 tensors: tensors.iter().map(|&i| self.layout.tensors()[i].name.clone()).collect(),
                 curvature: record.curvature,
+                resolved: self.reading().is_resolved(record),
                 curvature_mean: record.curvature_mean,
                 curvature_error: record.curvature_error,
                 residual: record.residual,
@@ -315,8 +317,8 @@ impl Optimizer {
         if self.pending.first().is_some() {
             self.gpu.poll()?;
         }
-        let (end, losses) = (self.settled(), self.losses());
-        self.telemetry.poll(&self.gpu, &self.state, end, losses)
+        let (end, reading) = (self.settled(), self.reading());
+        self.telemetry.poll(&self.gpu, &self.state, end, reading)
     }
 
     /// The telemetry of all steps so far that has not been returned yet, of at most the last 1024. Steps from
@@ -326,8 +328,8 @@ impl Optimizer {
     /// The same as for [`Optimizer::poll_telemetry`].
     pub fn telemetry(&mut self) -> Result<Vec<Telemetry>> {
         self.pending.settle(&self.gpu, &self.state)?;
-        let (end, losses) = (self.settled(), self.losses());
-        self.telemetry.finish(&self.gpu, &self.state, end, losses)
+        let (end, reading) = (self.settled(), self.reading());
+        self.telemetry.finish(&self.gpu, &self.state, end, reading)
     }
 
     /// The asynchronous twin of [`Optimizer::telemetry`].
@@ -336,8 +338,8 @@ impl Optimizer {
     /// The same as for [`Optimizer::telemetry`].
     pub async fn telemetry_async(&mut self) -> Result<Vec<Telemetry>> {
         self.pending.settle_async(&self.gpu, &self.state).await?;
-        let (end, losses) = (self.settled(), self.losses());
-        self.telemetry.finish_async(&self.gpu, &self.state, end, losses).await
+        let (end, reading) = (self.settled(), self.reading());
+        self.telemetry.finish_async(&self.gpu, &self.state, end, reading).await
     }
 
     /// All steps before this one are submitted, or never will be.
@@ -345,8 +347,12 @@ impl Optimizer {
         self.pending.first().unwrap_or(self.index)
     }
 
-    fn losses(&self) -> Losses {
-        Losses { supplied: self.supplies_loss, in_events: self.plan.events_have_centre() }
+    fn reading(&self) -> Reading {
+        Reading {
+            has_loss: self.supplies_loss,
+            in_events: self.plan.events_have_centre(),
+            seeks: self.plan.events.seeks,
+        }
     }
 
     /// Sets whether the next steps are timed, kernel by kernel, with timestamps of the GPU; at first they are

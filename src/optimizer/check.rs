@@ -6,7 +6,7 @@ use super::access::check_finite;
 use crate::config::{RateProbe, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::GpuSlice;
-use crate::objective::{Objective, StepInfo};
+use crate::objective::{Objective, Part, StepInfo};
 use crate::player::{Compiled, Pause, Player};
 
 /// Largest ‖g − g′‖ / ‖g‖ that two gradients of a sound objective at one point may show: a sum whose order
@@ -40,7 +40,11 @@ fn check_gradients(
 ) -> Result<()> {
     let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, &optimizer.plan.check)?;
     optimizer.prepare()?;
-    let begin = |repeats_minibatch| StepInfo { index: optimizer.index, repeats_minibatch };
+    let begin = |repeats_minibatch| StepInfo {
+        index: optimizer.index,
+        repeats_minibatch,
+        part: Part::WHOLE,
+    };
     let (first_step, repeated_step) = (begin(false), begin(true));
     objective.begin_step(first_step)?;
     let optimizer = &*optimizer;

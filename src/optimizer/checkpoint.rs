@@ -62,7 +62,7 @@ enum Changes {
 #[derive(PartialEq, Serialize, Deserialize)]
 struct Progress {
     index: u64,
-    gradient_evaluations: u64,
+    gradient_evaluations: f64,
     turned: bool,
     supplies_loss: bool,
     /// As bits, since it may be any f32; none from curvature.
@@ -88,7 +88,7 @@ impl Progress {
         let plateau = self.plateau.as_ref();
         [
             ("index", self.index <= MOST),
-            ("gradient_evaluations", self.gradient_evaluations <= MOST),
+            ("gradient_evaluations", (0.0..=MOST as f64).contains(&self.gradient_evaluations)),
             ("learning_rate", rate.is_none_or(|rate| scaled_rate(Some(rate), 1.0).is_ok())),
             ("rate_factor", scaled_rate(rate, factor).is_ok()),
             ("plateau", plateau.is_none_or(|plateau| plateau.is_possible(self.index))),
@@ -440,7 +440,11 @@ impl Optimizer {
         if let Some(timer) = &mut self.timer {
             timer.clear();
         }
-        self.plateau = self.plan.events.on_plateau().map(Plateau::new);
+        self.plateau = self
+            .plan
+            .events
+            .on_plateau()
+            .map(|settings| Plateau::new(settings, self.plan.events.seeks));
     }
 
     /// Waits for the steps so far. Steps that the user has yet to submit would come later, so they are

@@ -3,7 +3,7 @@
 use super::{Optimizer, Recorded};
 use crate::error::{Error, Result};
 use crate::gpu::GpuSlice;
-use crate::objective::Point;
+use crate::objective::{Part, Point};
 use crate::plan::StepForm;
 use crate::plan::program::Cursor;
 use crate::player::Pause;
@@ -144,7 +144,7 @@ impl<'a> ManualStep<'a> {
         optimizer.finish(&mut encoder);
         optimizer.gpu.submit("a step", encoder)?;
         optimizer.supplies_loss = false;
-        optimizer.advance_submitted(Recorded { form, evaluations });
+        optimizer.advance_submitted(Recorded { form, evaluations, part: Part::WHOLE });
         Ok(())
     }
 }

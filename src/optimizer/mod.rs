@@ -1,6 +1,7 @@
 //! [`Optimizer`]: the public face of the crate.
 
 mod access;
+mod both_ends;
 mod check;
 mod checkpoint;
 mod checkpoint_file;
@@ -20,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Timer};
 use crate::kernels::gpu_types::{STEP_SLOTS, STEP_STRIDE, Step};
 use crate::layout::Layout;
-use crate::objective::{Objective, StepInfo};
+use crate::objective::{Objective, Part, StepInfo};
 use crate::plan::{Plan, RateMeasurement, StepForm, StepKind};
 use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, Buffers, State, Workspace, orientation};
@@ -59,7 +60,8 @@ pub struct Optimizer {
     /// The hyperparameters of the next step.
     hyperparameters: Step,
     pub(crate) index: u64,
-    pub(crate) gradient_evaluations: u64,
+    /// In gradients of a whole minibatch.
+    pub(crate) gradient_evaluations: f64,
     /// The learning rate before the factor; none from curvature.
     fixed_rate: Option<f32>,
     rate_factor: f64,
@@ -118,7 +120,10 @@ impl Optimizer {
         let skips = plan.max_consecutive_skips.map(|limit| Skips::new(gpu, limit)).transpose()?;
         let mut optimizer = Self {
             gpu: gpu.clone(),
-            plateau: plan.events.on_plateau().map(Plateau::new),
+            plateau: plan
+                .events
+                .on_plateau()
+                .map(|settings| Plateau::new(settings, plan.events.seeks)),
             hyperparameters: plan.hyperparameters,
             fixed_rate: plan.fixed_rate,
             layout,
@@ -128,7 +133,7 @@ impl Optimizer {
             groups,
             compiled: Default::default(),
             index: 0,
-            gradient_evaluations: 0,
+            gradient_evaluations: 0.0,
             rate_factor: 1.0,
             in_pair: false,
             supplies_loss: false,
@@ -321,16 +326,23 @@ impl Optimizer {
         objective: &mut (impl Objective + ?Sized),
         form: StepForm,
     ) -> Result<Recorded> {
-        self.compile(form)?;
-        self.prepare()?;
-        let repeats_minibatch = self.plan.repeats_minibatch(form);
-        objective.begin_step(StepInfo { index: self.index, repeats_minibatch })?;
+        let part = self.begin(objective, form)?;
         let mut player = self.player(form)?;
         player.play(encoder, objective)?;
         let evaluations = player.evaluations;
         self.finish(encoder);
         self.supplies_loss = objective.supplies_loss();
-        Ok(Recorded { form, evaluations })
+        Ok(Recorded { form, evaluations, part })
+    }
+
+    /// Prepares a step of `form`, and has the objective fix its minibatch.
+    fn begin(&mut self, objective: &mut (impl Objective + ?Sized), form: StepForm) -> Result<Part> {
+        self.compile(form)?;
+        self.prepare()?;
+        let repeats_minibatch = self.plan.repeats_minibatch(form);
+        let part = self.plan.part(form, self.index, objective.parts());
+        objective.begin_step(StepInfo { index: self.index, repeats_minibatch, part })?;
+        Ok(part)
     }
 
     /// What the next step does.
@@ -386,7 +398,8 @@ impl Optimizer {
 
     fn advance(&mut self, recorded: Recorded) {
         self.index += 1;
-        self.gradient_evaluations += u64::from(recorded.evaluations);
+        let Recorded { evaluations, part, .. } = recorded;
+        self.gradient_evaluations += f64::from(evaluations) / f64::from(part.of);
         self.in_pair = recorded.form.rate == RateMeasurement::FirstHalf;
     }
 
@@ -407,9 +420,10 @@ impl Optimizer {
     }
 }
 
-/// What a recorded step was, and how many evaluations it has.
+/// What a recorded step was, and how many evaluations of which part of the minibatch it has.
 #[derive(Clone, Copy)]
 struct Recorded {
     form: StepForm,
     evaluations: u32,
+    part: Part,
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::OnPlateau;
+use crate::config::{Mode, OnPlateau};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, PendingRead};
 use crate::kernels::gpu_types::Record;
@@ -15,6 +15,7 @@ use super::pending::PendingSteps;
 /// Decides step by step, from records that were asked for one look earlier.
 #[derive(Debug)]
 pub(super) struct Plateau {
+    seeks: Mode,
     shortest: u64,
     longest: u64,
     share: f64,
@@ -72,9 +73,10 @@ impl Saved {
 }
 
 impl Plateau {
-    pub(crate) fn new(settings: OnPlateau) -> Self {
+    pub(crate) fn new(settings: OnPlateau, seeks: Mode) -> Self {
         let OnPlateau { shortest, longest, share } = settings;
         Self {
+            seeks,
             shortest: shortest.into(),
             longest: longest.into(),
             share,
@@ -126,7 +128,8 @@ impl Plateau {
             // Steps whose encoder was dropped have left older records there.
             let first = index.saturating_sub(2 * self.shortest);
             records.retain(|record| record.belongs_to(first..first + self.shortest));
-            self.looks.take_in(&records, self.share, supplies_loss, self.longest / self.shortest);
+            let ratio = self.longest / self.shortest;
+            self.looks.take_in(&records, self.share, self.seeks, supplies_loss, ratio);
         }
         self.pending = Some(Window::Asked(next));
         let wait = self.looks.wait(self.shortest, self.longest);

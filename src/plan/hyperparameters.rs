@@ -84,10 +84,11 @@ fn set_dimer(step: &mut Step, dimer: &Dimer, layout: &Layout) {
             };
             step.trust = (saddle_free.trust * (elements as f64).sqrt()) as f32;
             step.damping = saddle_free.damping as f32;
+            step.inverse_root_length = (layout.dimer_len() as f64).sqrt().recip() as f32;
             step.kick = saddle_free.kick as f32;
             step.significance = saddle_free.significance as f32;
         }
-        Translation::Climb => {}
+        Translation::None | Translation::Climb => {}
     }
     (step.displacement, step.displacement_factor) = match dimer.displacement {
         // A product is already per unit of distance.

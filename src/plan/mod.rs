@@ -5,6 +5,7 @@
 
 mod hyperparameters;
 pub(crate) mod program;
+pub(crate) mod random;
 mod regions;
 pub(crate) mod schedule;
 pub(crate) mod spectrum;
@@ -28,9 +29,10 @@ use crate::kernels::gpu_types::{
 use crate::kernels::switches::{BaseRule, DisplacementRule};
 use crate::kernels::traffic::SLOT_P;
 use crate::layout::Layout;
-use crate::objective::Point;
+use crate::objective::{Part, Point};
 
 use program::Program;
+use random::SplitMix;
 pub(crate) use regions::{Regions, check_workgroups, workgroups};
 pub(crate) use schedule::Events;
 
@@ -130,6 +132,8 @@ pub struct Plan {
     pub(crate) dimer: Option<DimerPlan>,
     /// Of a learning rate from curvature.
     pub(crate) rate_probe: Option<RateProbe>,
+    /// Whether an event may use a part of the minibatch.
+    cuts_minibatches: bool,
     /// The learning rate as set, until the user sets another; none from curvature.
     pub(crate) fixed_rate: Option<f32>,
     pub(crate) max_consecutive_skips: Option<u32>,
@@ -213,6 +217,7 @@ impl Plan {
             regions,
             dimer,
             rate_probe: config.learning_rate.probe(),
+            cuts_minibatches: config.cuts_minibatches(),
             fixed_rate: match config.learning_rate {
                 LearningRate::Fixed(rate) => Some(rate as f32),
                 LearningRate::Curvature(_) => None,
@@ -243,6 +248,19 @@ impl Plan {
     pub(crate) fn repeats_minibatch(&self, form: StepForm) -> bool {
         let repeats = self.rate_probe == Some(RateProbe::RepeatedMinibatch);
         repeats && form.rate == RateMeasurement::Complete
+    }
+
+    /// The part of the minibatch that step `index` uses, if the objective can cut it into `parts`.
+    pub(crate) fn part(&self, form: StepForm, index: u64, parts: u32) -> Part {
+        let Some(program) = self.program(form) else { return Part::WHOLE };
+        if !(self.cuts_minibatches && form.kind.turns() && parts > 1) {
+            return Part::WHOLE;
+        }
+        let evaluations = program.evaluations(None);
+        let of = (evaluations..parts).find(|&of| parts.is_multiple_of(of)).unwrap_or(parts);
+        // An interval that shares a factor with the number of parts would use some of them only.
+        let index = SplitMix::new(index).below(of);
+        Part { index, of }
     }
 
     /// What the kernels of all programs bind.

@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{RateMeasurement, StepForm, StepKind};
-use crate::config::{Config, Correction, CurvatureRate, OnPlateau, RateProbe, Schedule};
+use crate::config::{
+    Config, Correction, CurvatureRate, Mode, OnPlateau, RateProbe, Schedule, Translation,
+};
 use crate::kernels::gpu_types::{Record, SKIPPED};
 
 /// Which steps are events, and which are corrected.
@@ -13,6 +15,7 @@ pub(crate) struct Events {
     /// `None` without a dimer.
     schedule: Option<Schedule>,
     correction: Correction,
+    pub(crate) seeks: Mode,
     /// `None` with a fixed learning rate.
     rate: Option<CurvatureRate>,
 }
@@ -22,7 +25,10 @@ impl Events {
         let dimer = config.dimer.as_ref();
         Self {
             schedule: dimer.map(|dimer| dimer.schedule),
-            correction: dimer.map_or(Correction::EventsOnly, |dimer| dimer.correction),
+            correction: dimer
+                .filter(|dimer| dimer.translation != Translation::None)
+                .map_or(Correction::EventsOnly, |dimer| dimer.correction),
+            seeks: dimer.map_or(Mode::Softest, |dimer| dimer.seeks),
             rate: config.learning_rate.curvature(),
         }
     }
@@ -141,6 +147,7 @@ impl Looks {
         &mut self,
         records: &[Record],
         share: f64,
+        seeks: Mode,
         supplies_loss: bool,
         ratio: u64,
     ) {
@@ -169,8 +176,9 @@ impl Looks {
         if !self.flat {
             self.doublings = self.doublings.saturating_sub(1);
         } else if last.events != self.events {
-            let negative = last.curvature_mean + 2.0 * last.curvature_error < 0.0;
-            self.doublings = if negative { 0 } else { self.doublings + 1 };
+            let curvature = seeks.sign() * f64::from(last.curvature_mean);
+            let found = curvature + 2.0 * f64::from(last.curvature_error) < 0.0;
+            self.doublings = if found { 0 } else { self.doublings + 1 };
             self.doublings = self.doublings.min(ratio.ilog2() + 1);
         }
         self.events = last.events;
@@ -225,7 +233,7 @@ mod tests {
     fn waits_longer_where_events_find_nothing() {
         let mut looks = Looks::default();
         let mut look = |loss, norm, curvature, events| {
-            looks.take_in(&records(loss, norm, curvature, events), 0.1, true, 20);
+            looks.take_in(&records(loss, norm, curvature, events), 0.1, Mode::Softest, true, 20);
             looks.wait(10, 200)
         };
         assert_eq!(look(5.0, 1.0, 0.0, 1), 200);
@@ -251,7 +259,7 @@ mod tests {
             let [record, mut skipped] = records(0.0, norm, 0.5, 1);
             skipped.status = SKIPPED;
             skipped.gradient_norm = f32::NAN;
-            looks.take_in(&[record, skipped], 0.1, false, 20);
+            looks.take_in(&[record, skipped], 0.1, Mode::Softest, false, 20);
             looks.flat
         };
         assert!(!look(1.0));

@@ -4,8 +4,8 @@
 use super::program::{Asks, Block, Cursor, Dispatch, Evaluate, Grid, Place, Program, Stage};
 use super::{RateMeasurement, StepForm, StepKind, base_rule, displacement_rule};
 use crate::config::{
-    Config, Deterministic, Difference, Dimer, Displacement, RateProbe, RayleighRitz, Regime, Saves,
-    Scope, Translation,
+    Config, Deterministic, Difference, Dimer, Displacement, Metric, Mode, RateProbe, RayleighRitz,
+    Regime, Saves, Scope, Translation,
 };
 use crate::kernels::bindings::Vector;
 use crate::kernels::catalogue::Kernel;
@@ -56,8 +56,7 @@ fn centre(writer: &mut Writer, config: &Config, form: StepForm) {
         writer.dispatch(Kernel::StepProducts, Grid::Tiles, Switches::default());
     } else {
         if config.max_gradient_norm.is_some() {
-            let sums = Switches { dimer: false, ..update_switches(config, form) };
-            writer.dispatch(Kernel::Gram, Grid::Tiles, sums);
+            clip_sums(writer, config, form);
         }
         place_rate_probe(writer, config);
         writer.evaluate(Point::Probe, Vector::ProbeGradient);
@@ -66,13 +65,25 @@ fn centre(writer: &mut Writer, config: &Config, form: StepForm) {
     writer.dispatch(Kernel::MeasureRate, Grid::Once, Switches { repeated, ..Switches::default() });
 }
 
+/// The sums of the gradient from which its clip follows.
+fn clip_sums(writer: &mut Writer, config: &Config, form: StepForm) {
+    let switches = Switches { dimer: false, ..update_switches(config, form) };
+    writer.dispatch(Kernel::Gram, Grid::Tiles, switches);
+}
+
 /// Places the probe along the update.
 fn place_rate_probe(writer: &mut Writer, config: &Config) {
+    let switches = update_norm(writer, config);
+    writer.dispatch(Kernel::PlaceRateProbe, Grid::Tiles, switches);
+}
+
+/// The norm of the update; where the gradient is clipped, after its sums.
+fn update_norm(writer: &mut Writer, config: &Config) -> Switches {
     // Only a clip needs sums of the gradient.
     let unguarded = config.max_gradient_norm.is_none();
     let switches = Switches { base: base_rule(config.base), unguarded, ..Switches::default() };
     writer.dispatch(Kernel::UpdateNorm, Grid::Tiles, switches);
-    writer.dispatch(Kernel::PlaceRateProbe, Grid::Tiles, switches);
+    switches
 }
 
 /// The dispatches that move the parameters; the first of two steps on one minibatch keeps where they were, and
@@ -101,7 +112,9 @@ pub(super) fn check(config: &Config) -> Program {
     if probe == Some(RateProbe::RepeatedMinibatch) {
         writer.evaluate(Point::Centre, Vector::Gradient);
     }
-    let dimer = config.dimer.as_ref().filter(|dimer| dimer.difference != Difference::Exact);
+    let euclidean = |dimer: &Dimer| Dimer { metric: Metric::Euclidean, ..dimer.clone() };
+    let dimer = config.dimer.as_ref().map(euclidean);
+    let dimer = dimer.as_ref().filter(|dimer| dimer.difference != Difference::Exact);
     if dimer.is_some() || probe == Some(RateProbe::SeparateGradient) {
         let to = Place::Vector(Vector::Probe);
         writer.stages.push(Stage::Copy { from: Vector::Params, to });
@@ -123,7 +136,8 @@ pub(super) fn check(config: &Config) -> Program {
 /// The distance of the probes of a block of modes, which is that of an event's first probe.
 pub(super) fn set_displacement(dimer: &Dimer) -> Vec<Stage> {
     let mut writer = Writer::default();
-    displace(&mut writer, &Dimer { scope: Scope::Global, ..dimer.clone() });
+    let (scope, metric) = (Scope::Global, Metric::Euclidean);
+    displace(&mut writer, &Dimer { scope, metric, ..dimer.clone() });
     writer.stages
 }
 
@@ -198,24 +212,48 @@ fn event(writer: &mut Writer, config: &Config, dimer: &Dimer, form: StepForm) {
             }
         }
     }
+    if matches!(dimer.translation, Translation::SaddleFree(_)) && form.kind == StepKind::Event {
+        if config.max_gradient_norm.is_some() {
+            clip_sums(writer, config, form);
+        }
+        update_norm(writer, config);
+        writer.dispatch(Kernel::KeepUpdateNorm, Grid::Once, Switches::default());
+    }
     move_params(writer, form, |writer| update(writer, config, dimer, form));
+}
+
+/// How the kernels of a rotation get a product: those of the preconditioner's metric take a direction and leave a
+/// product, as an objective does that has exact ones.
+fn difference_of(dimer: &Dimer) -> Difference {
+    match dimer.metric {
+        Metric::Euclidean => dimer.difference,
+        Metric::Preconditioner => Difference::Exact,
+    }
 }
 
 /// The evaluations along one direction, whose probe has been placed: into `probe_gradient`, or with central
 /// differences also from the other side. For a direction other than N, where the gradient at the centre is
 /// not wanted, the first of the pair is kept in `slot` of the workspace.
 fn measure_along(writer: &mut Writer, dimer: &Dimer, slot: Option<u32>) {
-    let stages = &mut writer.stages;
+    let in_metric = dimer.metric == Metric::Preconditioner;
+    let switches = Switches { difference: dimer.difference, ..Switches::default() };
+    if in_metric {
+        writer.dispatch(Kernel::MetricNorm, Grid::Tiles, switches);
+        writer.dispatch(Kernel::MetricPlaceProbe, Grid::Tiles, switches);
+    }
     let asks = match dimer.difference {
         Difference::Exact => Asks::HessianProduct,
         Difference::Forward | Difference::Central => Asks::Gradient,
     };
     let evaluate = |into| Stage::Evaluate(Evaluate { point: Point::Probe, asks, into });
-    stages.push(evaluate(Vector::ProbeGradient));
+    writer.stages.push(evaluate(Vector::ProbeGradient));
+    if in_metric {
+        writer.dispatch(Kernel::ScaleProduct, Grid::Tiles, switches);
+    }
     if dimer.difference == Difference::Central {
         if let Some(slot) = slot {
             let to = Place::Workspace(slot);
-            stages.push(Stage::Copy { from: Vector::ProbeGradient, to });
+            writer.stages.push(Stage::Copy { from: Vector::ProbeGradient, to });
         }
         writer.dispatch(Kernel::Opposite, Grid::Tiles, Switches::default());
         let into = if slot.is_some() { Vector::ProbeGradient } else { Vector::Gradient };
@@ -258,7 +296,8 @@ fn rayleigh_ritz(writer: &mut Writer, dimer: &Dimer, ritz: RayleighRitz) {
     let stop = ritz.stop();
     let switches = Switches {
         rotation: RotationRule::RayleighRitz,
-        difference: dimer.difference,
+        stiffest: dimer.seeks == Mode::Stiffest,
+        difference: difference_of(dimer),
         aims: ritz.aims(),
         stops: stop.is_some(),
         ..Switches::default()
@@ -346,15 +385,17 @@ fn update(writer: &mut Writer, config: &Config, dimer: &Dimer, form: StepForm) {
         dimer: true,
         moves,
         rotation,
+        stiffest: dimer.seeks == Mode::Stiffest,
         // A rotation by Rayleigh–Ritz has taken its product already, and the mean of a central pair is in
         // place.
         difference: if rotation == RotationRule::Gradient {
-            dimer.difference
+            difference_of(dimer)
         } else {
             Difference::Forward
         },
         translation: match dimer.translation {
             _ if !moves => TranslationRule::default(),
+            Translation::None => TranslationRule::None,
             Translation::Project { .. } => TranslationRule::Project,
             Translation::SaddleFree { .. } => TranslationRule::SaddleFree,
             Translation::Climb => TranslationRule::Climb,
@@ -397,7 +438,7 @@ fn update_switches(config: &Config, form: StepForm) -> Switches {
 
 fn probe_switches(dimer: &Dimer) -> Switches {
     Switches {
-        difference: dimer.difference,
+        difference: difference_of(dimer),
         displacement: displacement_rule(dimer),
         ..Switches::default()
     }

@@ -127,7 +127,7 @@ impl Reference {
     }
 
     /// What a step at a learning rate of 1 adds to θ, without decoupled weight decay.
-    fn update(&self, g1: &[f64]) -> Vec<f64> {
+    pub(super) fn update(&self, g1: &[f64]) -> Vec<f64> {
         let clip = clip_factor(self.config.max_gradient_norm, norm(g1));
         let clipped: Vec<f64> = g1.iter().map(|g| clip * g).collect();
         let mut stepped = self.clone();

@@ -10,8 +10,8 @@ mod scope;
 mod translation;
 
 use crate::config::{
-    Config, Correction, Difference, Dimer, Displacement, LearningRate, Rate, Relative, Rotation,
-    Schedule,
+    Base, Config, Correction, Difference, Dimer, Displacement, LearningRate, Metric, Mode, Rate,
+    Relative, Rotation, Schedule, Translation,
 };
 use crate::layout::{Group, Layout};
 
@@ -67,6 +67,8 @@ pub struct Reference {
     pub curvature_mean: f64,
     /// The standard error of that mean.
     pub curvature_error: f64,
+    /// C of the N that the last event began with.
+    pub initial_curvature: f64,
     /// ‖F‖ of the last event.
     pub residual: f64,
     /// κ, the largest curvature seen recently; see [`Rate::Automatic`].
@@ -87,8 +89,10 @@ pub struct Reference {
     pub projection: f64,
     /// The last step's length along N, in addition to that of the base optimizer.
     pub shift: f64,
-    /// The factor on the bounds of that length.
+    /// The longest such length, per learning rate.
     pub reach: f64,
+    /// ‖u‖ / N·SN of the update u of the base optimizer in the last event, per learning rate.
+    pub update_norm: f64,
     first_half: Option<learning_rate::FirstHalf>,
     /// Logarithms of the rates that were estimated in the burn-in.
     burn_in_estimates: Vec<f64>,
@@ -129,6 +133,7 @@ impl Reference {
             curvature_mean: 0.0,
             curvatures: Vec::new(),
             curvature_error: 0.0,
+            initial_curvature: 0.0,
             residual: 0.0,
             curvature_scale: 0.0,
             rate: 0.0,
@@ -139,7 +144,8 @@ impl Reference {
             direction: vec![0.0; params.len()],
             projection: 0.0,
             shift: 0.0,
-            reach: 1.0,
+            reach: 0.0,
+            update_norm: 0.0,
             groups: groups.collect(),
             config,
         };
@@ -168,11 +174,13 @@ impl Reference {
             let centre = gradient(&self.params);
             is_finite &= self.measure_rate(&centre, &mut gradient);
         }
+        let mut opposite = None;
         let g1 = match &dimer {
             Some(dimer) if event && dimer.difference == Difference::Central => {
                 let distance = self.distance(dimer);
                 let pair =
                     [distance, -distance].map(|distance| gradient(&self.displaced(distance)));
+                opposite = dimer.rotation.rayleigh_ritz().is_none().then(|| pair[1].clone());
                 pair[0].iter().zip(&pair[1]).map(|(a, b)| 0.5 * (a + b)).collect()
             }
             _ => gradient(&self.params),
@@ -194,13 +202,20 @@ impl Reference {
             }
             return;
         }
+        if event {
+            // The gradient that lies there: a rotation by gradient takes the mean of a central pair as it goes.
+            let update = before.update(opposite.as_ref().unwrap_or(&g1));
+            self.update_norm = norm(&update);
+        }
         self.index += 1;
         self.updates += 1;
         (self.projection, self.shift) = (0.0, 0.0);
         let clip = clip_factor(self.config.max_gradient_norm, norm(&g1));
         let corrected = match &dimer {
             Some(dimer)
-                if event || (dimer.correction == Correction::EveryStep && self.has_turned()) =>
+                if dimer.translation != Translation::None
+                    && (event
+                        || (dimer.correction == Correction::EveryStep && self.has_turned())) =>
             {
                 if self.regions.is_empty() {
                     self.translate(dimer, &g1, event, &before)
@@ -256,39 +271,69 @@ impl Reference {
         match dimer.rotation.rayleigh_ritz() {
             Some(ritz) => {
                 let product = |reference: &Self, direction: &[f64]| {
-                    reference.measured(dimer.difference, distance, direction, g1, gradient)
+                    reference.measured(dimer, distance, direction, g1, gradient)
                 };
-                self.rotate_by_rayleigh_ritz(ritz, g1, product);
+                self.rotate_by_rayleigh_ritz(dimer.seeks, ritz, g1, product);
             }
             None => {
                 let Rotation::Gradient { rate } = dimer.rotation else { unreachable!() };
                 let direction = self.orientation.clone();
-                let product = self.measured(dimer.difference, distance, &direction, g1, gradient);
-                self.rotate_along(rate, &product);
+                let product = self.measured(dimer, distance, &direction, g1, gradient);
+                self.rotate_along(dimer.seeks, rate, &product);
             }
         }
         self.smooth_curvature();
     }
 
-    /// Hd along `direction`. An exact product is taken as a central difference.
+    /// Hd along `direction`, in the metric of the dimer. An exact product is taken as a central difference.
     fn measured(
         &self,
-        difference: Difference,
+        dimer: &Dimer,
         distance: f64,
         direction: &[f64],
         g1: &[f64],
         gradient: &mut impl FnMut(&[f64]) -> Vec<f64>,
     ) -> Vec<f64> {
+        if dimer.metric == Metric::Preconditioner {
+            let root = self.inverse_root_of_preconditioner();
+            let scaled = multiplied(&root, direction);
+            let length = norm(&scaled);
+            if length == 0.0 {
+                return scaled;
+            }
+            let unit: Vec<f64> = scaled.iter().map(|x| x / length).collect();
+            let euclidean = Dimer { metric: Metric::Euclidean, ..dimer.clone() };
+            let product = self.measured(&euclidean, distance, &unit, g1, gradient);
+            return multiplied(&root, &product).iter().map(|x| length * x).collect();
+        }
         let mut at = |distance: f64| {
             let point = self.params.iter().zip(direction).map(|(x, d)| x + distance * d);
             gradient(&point.collect::<Vec<f64>>())
         };
-        match difference {
+        match dimer.difference {
             Difference::Forward => self.product(distance, g1, &at(distance)),
             Difference::Central | Difference::Exact => {
                 self.product(2.0 * distance, &at(-distance), &at(distance))
             }
         }
+    }
+
+    /// P^(−½) of [`Metric::Preconditioner`].
+    fn inverse_root_of_preconditioner(&self) -> Vec<f64> {
+        let (Base::Adam(adam) | Base::AdamW(adam)) = self.config.base else {
+            panic!("only Adam and AdamW have a preconditioner");
+        };
+        let correction = bias_correction(adam.beta2, self.updates);
+        let divisor = |v: f64| match self.updates {
+            0 => 1.0,
+            _ => (v / correction).sqrt() + adam.epsilon,
+        };
+        let scales = self.groups.iter().map(|group| group.learning_rate_scale);
+        self.second_moment
+            .iter()
+            .zip(scales)
+            .map(|(&v, scale)| (scale / divisor(v)).sqrt())
+            .collect()
     }
 
     /// The automatic displacement: C at two distances against what f32 rounding can explain.
@@ -335,21 +380,22 @@ impl Reference {
     /// no part: its elements of HN count as zero.
     pub fn rotate_by_gradient(&mut self, rate: Rate, distance: f64, g1: &[f64], g2: &[f64]) {
         let product = self.product(distance, g1, g2);
-        self.rotate_along(rate, &product);
+        self.rotate_along(Mode::Softest, rate, &product);
     }
 
-    /// The same from HN, for the current N, of any length.
-    fn rotate_along(&mut self, rate: Rate, product: &[f64]) {
+    /// The same from HN, for the current N, of any length; to the stiffest direction with −HN.
+    fn rotate_along(&mut self, seeks: Mode, rate: Rate, product: &[f64]) {
         let length = norm(&self.orientation);
         let unit: Vec<f64> = self.orientation.iter().map(|n| n / length).collect();
-        let product: Vec<f64> = product.iter().map(|product| product / length).collect();
+        let sign = seeks.sign();
+        let product: Vec<f64> = product.iter().map(|product| sign * product / length).collect();
         let curvature = dot(&unit, &product);
         self.curvature_scale = (0.99 * self.curvature_scale)
             .max(norm(&product))
-            .max(self.curvature_along_force(curvature));
-        self.curvature = curvature;
-        let force: Vec<f64> =
-            product.iter().zip(&unit).map(|(hn, n)| hn - self.curvature * n).collect();
+            .max(self.curvature_along_force(sign * self.curvature, curvature));
+        self.curvature = sign * curvature;
+        self.initial_curvature = self.curvature;
+        let force: Vec<f64> = product.iter().zip(&unit).map(|(hn, n)| hn - curvature * n).collect();
         self.residual = norm(&force);
         self.rate = match rate {
             Rate::Fixed(rate) => rate,
@@ -366,13 +412,13 @@ impl Reference {
     ///
     /// With t = η‖F‖ the turn was N′ = (N − t f)/√(1 + t²), so that
     /// C′ (1 + t²) = C − 2 t ‖F‖ + t² f·Hf.
-    fn curvature_along_force(&self, curvature: f64) -> f64 {
+    fn curvature_along_force(&self, before: f64, curvature: f64) -> f64 {
         let turn = self.rate * self.residual;
         if turn * turn <= 1e-3 {
             return 0.0;
         }
-        let change = curvature * (1.0 + turn * turn) - self.curvature + 2.0 * turn * self.residual;
-        change / (turn * turn) - self.curvature
+        let change = curvature * (1.0 + turn * turn) - before + 2.0 * turn * self.residual;
+        change / (turn * turn) - before
     }
 }
 
@@ -384,4 +430,9 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 /// ‖a‖.
 pub fn norm(a: &[f64]) -> f64 {
     dot(a, a).sqrt()
+}
+
+/// The products of the elements.
+fn multiplied(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a * b).collect()
 }

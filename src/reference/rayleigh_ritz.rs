@@ -1,7 +1,7 @@
 //! Rayleigh–Ritz rotations in span{N, F} and span{N, F, P}, with explicit vectors.
 
 use super::{Reference, dot, norm};
-use crate::config::{Deterministic, RayleighRitz, Regime};
+use crate::config::{Deterministic, Mode, RayleighRitz, Regime};
 
 /// A direction and the Hessian along it.
 #[derive(Clone, Debug)]
@@ -42,6 +42,7 @@ impl Reference {
     /// `product` gives Hd along a direction, each at one gradient.
     pub(super) fn rotate_by_rayleigh_ritz(
         &mut self,
+        seeks: Mode,
         ritz: RayleighRitz,
         g1: &[f64],
         mut product: impl FnMut(&Self, &[f64]) -> Vec<f64>,
@@ -52,6 +53,7 @@ impl Reference {
         };
         let start = measure(self, &self.orientation.clone());
         let mut n = start.scaled(1.0 / norm(&start.vector));
+        self.initial_curvature = dot(&n.vector, &n.product);
         let mut p = None;
         let most = match ritz.regime {
             Regime::Stochastic => 1,
@@ -69,15 +71,17 @@ impl Reference {
             let force = measure(self, &force);
             if ritz.aims() {
                 // Until N has found negative curvature, the gradient is the better guess.
-                let seeks = self.curvatures.is_empty() || self.curvature >= 0.0;
-                let direction = if seeks { self.masked(g1) } else { self.direction.clone() };
+                let sought = seeks.sign() * self.curvature;
+                let takes_gradient = self.curvatures.is_empty() || sought >= 0.0;
+                let direction =
+                    if takes_gradient { self.masked(g1) } else { self.direction.clone() };
                 let length = norm(&direction);
                 let inverse = if length > 0.0 { 1.0 / length } else { 0.0 };
                 let unit: Vec<f64> = direction.iter().map(|p| inverse * p).collect();
                 p = Some(measure(self, &unit));
             }
             let basis: Vec<Pair> = [n.clone(), force].into_iter().chain(p).collect();
-            let (turned, direction) = lowest_ritz_pair(&basis);
+            let (turned, direction) = extreme_ritz_pair(seeks, &basis);
             angle = dot(&n.vector, &turned.vector).clamp(-1.0, 1.0).acos();
             n = turned;
             p = Some(direction).filter(|_| ritz.direction);
@@ -91,9 +95,9 @@ impl Reference {
     }
 }
 
-/// The lowest Ritz pair in the span of `basis`, whose first vector is N, and the direction P in
+/// The lowest Ritz pair in the span of `basis`, or the highest, whose first vector is N, and the direction P in
 /// which it left N: its part along the other vectors.
-fn lowest_ritz_pair(basis: &[Pair]) -> (Pair, Pair) {
+fn extreme_ritz_pair(seeks: Mode, basis: &[Pair]) -> (Pair, Pair) {
     // Orthonormal vectors with, for each, its coefficients in the basis.
     let mut kept: Vec<(Pair, Vec<f64>)> = Vec::new();
     for (i, pair) in basis.iter().enumerate() {
@@ -112,8 +116,9 @@ fn lowest_ritz_pair(basis: &[Pair]) -> (Pair, Pair) {
             kept.push((rest.scaled(1.0 / left), coefficients));
         }
     }
+    let half = 0.5 * seeks.sign();
     let entry =
-        |a: &Pair, b: &Pair| 0.5 * (dot(&a.vector, &b.product) + dot(&b.vector, &a.product));
+        |a: &Pair, b: &Pair| half * (dot(&a.vector, &b.product) + dot(&b.vector, &a.product));
     let matrix: Vec<Vec<f64>> =
         kept.iter().map(|(a, _)| kept.iter().map(|(b, _)| entry(a, b)).collect()).collect();
     let y = lowest_eigenvector(matrix);

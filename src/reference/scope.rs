@@ -77,12 +77,12 @@ impl Reference {
             let parts = direction.iter_mut().zip(&region.orientation);
             parts.for_each(|(d, n)| *d += sign * scale * n);
         }
-        let product = self.measured(dimer.difference, distance, &direction, g1, gradient);
+        let product = self.measured(dimer, distance, &direction, g1, gradient);
         for (region, sign) in self.regions.iter_mut().zip(&signs) {
             if region.is_reached() {
                 let own = region.masked(&product);
                 let own: Vec<f64> = own.iter().map(|product| sign / scale * product).collect();
-                region.rotate_along(rate, &own);
+                region.rotate_along(dimer.seeks, rate, &own);
                 region.smooth_curvature();
             }
         }
@@ -92,11 +92,13 @@ impl Reference {
             parts.for_each(|(sum, n)| *sum += n);
         }
         let reached = || self.regions.iter().filter(|region| region.is_reached());
-        let softest = reached().min_by(|a, b| a.curvature.total_cmp(&b.curvature));
-        if let Some(softest) = softest.cloned() {
-            self.curvature = softest.curvature;
-            self.residual = softest.residual;
-            self.curvatures = softest.curvatures;
+        let sought = |region: &Self| dimer.seeks.sign() * region.curvature;
+        let found = reached().min_by(|a, b| sought(a).total_cmp(&sought(b)));
+        if let Some(found) = found.cloned() {
+            self.curvature = found.curvature;
+            self.initial_curvature = found.initial_curvature;
+            self.residual = found.residual;
+            self.curvatures = found.curvatures;
         }
     }
 
@@ -110,11 +112,14 @@ impl Reference {
     ) -> Vec<f64> {
         let mut corrected = g1.to_vec();
         let theta = self.params.clone();
+        let reached = self.reached() as f64;
         let regions = self.regions.iter_mut().zip(&before.regions);
         for (region, before) in regions.filter(|(region, _)| region.is_reached()) {
             region.shift = 0.0;
             region.params.clone_from(&theta);
             region.learning_rate = self.learning_rate;
+            let share = region.reached() as f64 / reached;
+            region.update_norm = self.update_norm * share.sqrt();
             let own = region.translate(dimer, g1, event, before);
             for i in 0..theta.len() {
                 corrected[i] += own[i] - g1[i];

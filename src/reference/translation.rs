@@ -25,6 +25,7 @@ impl Reference {
     ) -> Vec<f64> {
         self.projection = dot(g1, &self.orientation);
         match dimer.translation {
+            Translation::None => g1.to_vec(),
             Translation::Project(Project { alpha, only_negative_curvature }) => {
                 if only_negative_curvature && self.curvature >= 0.0 {
                     return g1.to_vec();
@@ -34,24 +35,30 @@ impl Reference {
             Translation::SaddleFree(SaddleFree { trust, damping, kick, significance }) => {
                 let bound = self.curvature_mean + significance * self.curvature_error;
                 let scale = self.scale_along(dimer, event, before);
-                let expected = before.shift * self.curvature_mean * scale;
-                let ratio = (self.projection - before.projection) / expected;
-                self.reach = if event || before.shift == 0.0 {
-                    1.0
-                } else if ratio > 0.25 && ratio < 2.0 {
-                    (2.0 * self.reach).min(1e3)
-                } else {
-                    (0.5 * self.reach).max(1e-6)
-                };
+                if event {
+                    self.update_norm /= scale.max(1e-37);
+                }
+                if self.reach == 0.0 {
+                    self.reach = self.update_norm;
+                }
+                if !event {
+                    let slope = self.projection * before.shift;
+                    let bound = 0.99 * before.reach * before.learning_rate;
+                    if slope > 0.0 {
+                        self.reach *= 0.5;
+                    } else if slope < 0.0 && before.shift.abs() >= bound {
+                        self.reach *= 2.0;
+                    }
+                }
+                let most = trust * (self.reached() as f64).sqrt();
+                self.reach = self.reach.max(0.2 * self.update_norm).max(0.01 * most).min(most);
                 if self.curvatures.is_empty() || bound.max(self.curvature) >= 0.0 {
                     return g1.to_vec();
                 }
-                let elements = self.groups.iter().filter(|group| group.is_reached()).count();
-                let longest = trust * self.learning_rate * (elements as f64).sqrt();
+                let longest = self.reach * self.learning_rate;
                 let newton =
                     self.projection.abs() / ((self.curvature_mean.abs() + damping) * scale);
-                let length =
-                    newton.clamp(kick * longest * self.reach.min(1.0), longest * self.reach);
+                let length = newton.clamp(kick * longest, longest);
                 self.shift = if self.projection > 0.0 { -length } else { length };
                 let moved = self.params.iter_mut().zip(&self.orientation).zip(&self.groups);
                 moved.for_each(|((x, n), group)| *x += self.shift * group.learning_rate_scale * n);
@@ -60,6 +67,11 @@ impl Reference {
             Translation::Climb if self.curvature < 0.0 => self.without_mode(g1, 2.0),
             Translation::Climb => self.orientation.iter().map(|n| -self.projection * n).collect(),
         }
+    }
+
+    /// Elements under the dimer.
+    pub(super) fn reached(&self) -> usize {
+        self.groups.iter().filter(|group| group.is_reached()).count()
     }
 
     /// N·SN for the learning rate scales S of the groups; of the N before an event that turns it in the pass of

@@ -122,6 +122,7 @@ impl<'a> Spectrum<'a> {
         objective.begin_step(crate::objective::StepInfo {
             index: optimizer.index,
             repeats_minibatch: false,
+            part: crate::objective::Part::WHOLE,
         })?;
         let mut encoder = optimizer.gpu.encoder("modes");
         let context = Context {
@@ -141,7 +142,7 @@ impl<'a> Spectrum<'a> {
             timer.end(optimizer.gpu.queue(), &mut encoder, optimizer.index);
         }
         optimizer.gpu.submit("a rotation of modes", encoder)?;
-        optimizer.gradient_evaluations += u64::from(evaluations);
+        optimizer.gradient_evaluations += f64::from(evaluations);
         Ok(())
     }
 

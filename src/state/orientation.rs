@@ -1,11 +1,12 @@
 //! N before its first rotation; with regions, one N in each.
 
 use crate::layout::{Layout, Tensor};
+use crate::plan::random::SplitMix;
 
 /// A padded vector that is a unit vector in each of `regions`, uniform on the sphere of its elements
 /// on which the dimer acts.
 pub(crate) fn random(layout: &Layout, regions: &[Vec<usize>], seed: u64) -> Vec<f32> {
-    let mut random = SplitMix(seed);
+    let mut random = SplitMix::new(seed);
     let mut orientation = vec![0.0_f32; layout.padded_len()];
     for tensor in layout.tensors().iter().filter(|tensor| layout.group(tensor).is_reached()) {
         orientation[slot(tensor)].fill_with(|| random.normal() as f32);
@@ -46,27 +47,4 @@ pub(crate) fn reaches_beyond(layout: &Layout, padded: &[f32]) -> bool {
 
 fn slot(tensor: &Tensor) -> std::ops::Range<usize> {
     tensor.offset..tensor.offset + tensor.len
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): good enough for a start direction, and the same everywhere.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Uniform in (0, 1].
-    fn uniform(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 * (0.5_f64).powi(53)
-    }
-
-    /// Standard normal (Box, Muller 1958).
-    fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * self.uniform().ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
-    }
 }

@@ -8,8 +8,8 @@ mod traffic;
 
 use crate::{
     Base, Config, Correction, CurvatureRate, Deterministic, Difference, Dimer, Displacement, Gpu,
-    LearningRate, Lion, OnPlateau, Project, Rate, RateProbe, Regime, Rotation, SaddleFree, Saves,
-    Schedule, Scope, Sgd, Sophia, Stop, Storage, Translation,
+    LearningRate, Lion, Metric, Mode, OnPlateau, Project, Rate, RateProbe, Regime, Rotation,
+    SaddleFree, Saves, Schedule, Scope, Sgd, Sophia, Stop, Storage, Translation,
 };
 
 /// One device for all of these tests. Without an adapter a test fails and says what to install.
@@ -141,6 +141,24 @@ fn configurations() -> Vec<(&'static str, Config)> {
         (
             "on_plateaus",
             with(Dimer { schedule: Schedule::OnPlateau(OnPlateau::default()), ..paper() }),
+        ),
+        (
+            "metric_stiffest",
+            with(Dimer {
+                seeks: Mode::Stiffest,
+                translation: Translation::None,
+                metric: Metric::Preconditioner,
+                ..locally_optimal(Regime::Stochastic)
+            }),
+        ),
+        (
+            "metric_exact",
+            with(Dimer {
+                difference: Difference::Exact,
+                translation: Translation::None,
+                metric: Metric::Preconditioner,
+                ..paper()
+            }),
         ),
         ("per_tensor", with(Dimer { scope: Scope::PerTensor, ..paper() })),
         (

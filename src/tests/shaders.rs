@@ -41,7 +41,7 @@ fn settings(source: &Source, choices: Choices) -> Vec<PipelineConstants> {
                 .collect(),
             (Switch::Slot, _) => vec![2],
             // One after the other, below.
-            (Switch::LearningRate, _) => vec![0],
+            (Switch::LearningRate | Switch::Stiffest, _) => vec![0],
             (Switch::Rotation | Switch::Translation | Switch::Dimer, _) if !choices.dimer => {
                 vec![0]
             }
@@ -55,11 +55,12 @@ fn settings(source: &Source, choices: Choices) -> Vec<PipelineConstants> {
         };
         all = all.iter().flat_map(|it| values.iter().map(move |&value| with(it, value))).collect();
     }
-    // Where the rate comes from touches no other switch, so each of the others' settings has one of its values.
-    if source.switches().contains(&Switch::LearningRate) {
-        let rates = RateRule::ALL.iter().cycle();
-        for (constants, &rate) in all.iter_mut().zip(rates) {
-            constants.insert(Switch::LearningRate.name().to_owned(), f64::from(rate as u32));
+    // These touch no other switch, so each of the others' settings has one of their values.
+    for (switch, values) in [(Switch::LearningRate, RateRule::ALL.len()), (Switch::Stiffest, 2)] {
+        if source.switches().contains(&switch) {
+            for (constants, value) in all.iter_mut().zip((0..values).cycle()) {
+                constants.insert(switch.name().to_owned(), value as f64);
+            }
         }
     }
     all
@@ -163,7 +164,7 @@ fn unfused_shaders_are_valid() {
 /// A shader that the catalogue does not know is a shader that no test validates.
 #[test]
 fn every_shader_is_known() {
-    let folders = ["step", "probe", "lobpcg", "regions", "modes", "rate"];
+    let folders = ["step", "probe", "lobpcg", "regions", "modes", "rate", "metric"];
     let within = |folder: &str| {
         let folder = folder.to_owned();
         names(&folder).into_iter().map(move |name| format!("{folder}/{name}"))

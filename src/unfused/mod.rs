@@ -12,13 +12,13 @@ mod operations;
 mod tests;
 
 use crate::config::{
-    Adam, Base, Config, CurvatureRate, Difference, Displacement, LearningRate, Lion, Project, Rate,
-    RateProbe, Rotation, Schedule, Scope, Sgd, Translation,
+    Adam, Base, Config, CurvatureRate, Difference, Displacement, LearningRate, Lion, Metric,
+    Project, Rate, RateProbe, Rotation, Schedule, Scope, Sgd, Translation,
 };
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::layout::{Group, Layout};
-use crate::objective::{Evaluation, Objective, Point, StepInfo};
+use crate::objective::{Evaluation, Objective, Part, Point, StepInfo};
 use crate::plan::{Events, RateMeasurement, StepKind};
 use crate::reference::bias_correction;
 use crate::state::orientation;
@@ -286,7 +286,11 @@ impl UnfusedOptimizer {
         queue.write_buffer(&self.slots, 0, bytemuck::cast_slice(fixed));
         queue.write_buffer(&self.slots, rule_offset, bytemuck::cast_slice(&rule[2..]));
         let mut encoder = self.gpu.encoder("unfused step");
-        objective.begin_step(StepInfo { index: self.index, repeats_minibatch: self.in_pair })?;
+        objective.begin_step(StepInfo {
+            index: self.index,
+            repeats_minibatch: self.in_pair,
+            part: Part::WHOLE,
+        })?;
         objective.gradient(self.evaluation(&mut encoder, Point::Centre))?;
         if let Some(rate) = &self.rate {
             let before_probe = rate.before_probe(measurement);
@@ -372,7 +376,7 @@ impl UnfusedOptimizer {
             if let Rotation::Gradient { rate: Rate::Fixed(rate) } = dimer.rotation
                 && let Displacement::Absolute(distance) = dimer.displacement
             {
-                set(Slot::MinusRate, -rate);
+                set(Slot::MinusRate, dimer.seeks.sign() * -rate);
                 set(Slot::Distance, distance);
                 set(Slot::InverseDistance, distance.recip());
             }
@@ -408,6 +412,9 @@ fn check_supported(layout: &Layout, config: &Config) -> Result<()> {
     if dimer.scope != Scope::Global {
         return unsupported("a scope of more than one dimer", "set `dimer.scope` to Global");
     }
+    if dimer.metric != Metric::Euclidean {
+        return unsupported("this metric", "set `dimer.metric` to Euclidean");
+    }
     if dimer.difference != Difference::Forward {
         return unsupported("this difference", "set `dimer.difference` to Forward");
     }
@@ -416,11 +423,11 @@ fn check_supported(layout: &Layout, config: &Config) -> Result<()> {
     }
     if !matches!(
         dimer.translation,
-        Translation::Project(Project { only_negative_curvature: false, .. })
+        Translation::None | Translation::Project(Project { only_negative_curvature: false, .. })
     ) {
         return unsupported(
             "this translation",
-            "set `dimer.translation` to Project, with or without negative curvature",
+            "set `dimer.translation` to None, or to Project with or without negative curvature",
         );
     }
     Ok(())

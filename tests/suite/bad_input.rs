@@ -239,7 +239,7 @@ fn objective_that_fails_midway() {
         assert!(matches!(error, Error::Objective(_)), "{error}");
         assert!(error.to_string().contains("the data loader gave up"));
         assert_eq!(state(&optimizer), before);
-        assert_eq!((optimizer.steps(), optimizer.gradient_evaluations()), (0, 0));
+        assert_eq!((optimizer.steps(), optimizer.gradient_evaluations()), (0, 0.0));
         for optimizer in [&mut optimizer, &mut untouched] {
             for _ in 0..15 {
                 optimizer.step(&mut Failing { at: None }).unwrap();

@@ -136,7 +136,7 @@ fn files_of_format_1_stay_readable() {
     let mut optimizer = flat(config.clone(), &[9.0; 3]);
     optimizer.load(&path).unwrap();
     assert_eq!(optimizer.read_params().unwrap(), [0.5, -1.25, 3.0]);
-    assert_eq!((optimizer.steps(), optimizer.gradient_evaluations()), (7, 7));
+    assert_eq!((optimizer.steps(), optimizer.gradient_evaluations()), (7, 7.0));
     optimizer.step(&mut quadratic(vec![1.0, 2.0, 4.0])).unwrap();
     let record = *optimizer.telemetry().unwrap().last().unwrap();
     assert_eq!((record.step, record.updates, record.skipped_steps), (7, 7, 1));

@@ -134,7 +134,7 @@ fn follow(case: &Case, steps: u64) {
         assert_all_within("θ", &found, &reference.params, |_| 8.0 * bound + 64.0 * UNIT);
     }
     assert!(measured > 5, "{measured}");
-    assert_eq!(optimizer.gradient_evaluations() as usize, objective.points.len());
+    assert_eq!(optimizer.gradient_evaluations(), objective.points.len() as f64);
 }
 
 fn layouts() -> [Layout; 2] {

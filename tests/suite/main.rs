@@ -21,8 +21,11 @@ mod suite;
 #[allow(dead_code, reason = "the example uses all of it")]
 #[path = "../../examples/surfaces/mod.rs"]
 mod surfaces;
+#[path = "../../examples/edge_of_stability/training.rs"]
+mod training;
 
 mod bad_input;
+mod both_ends;
 mod checkpoint_files;
 mod climbs_to_saddles;
 mod contract;
@@ -31,6 +34,7 @@ mod deterministic;
 mod device_limits;
 mod differences;
 mod digits_mlp;
+mod edge_of_stability;
 mod escapes_saddles;
 mod fresh_after_load;
 mod group_scales;
@@ -43,8 +47,11 @@ mod locally_optimal;
 mod long_run;
 mod matches_torch;
 mod matrix;
+mod metric;
 mod objectives;
+mod parts;
 mod pending_steps;
+mod resolved;
 mod rotation_finds_lowest_mode;
 mod saddle_free;
 mod same_bits;
@@ -52,6 +59,7 @@ mod schedule;
 mod scope;
 mod spectrum;
 mod steady;
+mod stiffest;
 mod stops;
 mod storage;
 mod trajectories;

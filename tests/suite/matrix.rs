@@ -1,6 +1,6 @@
 //! Symmetric matrices with a known spectrum.
 
-use dimer::{HostObjective, Objective};
+use dimer::{Evaluation, HessianProduct, HostObjective, Objective};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -19,6 +19,10 @@ impl Matrix {
             .map(|_| eigenvalues.iter().map(|_| rng.random_range(-1.0..1.0)).collect())
             .collect();
         Self { eigenvalues, turn: Reflections::new(normals) }
+    }
+
+    pub fn len(&self) -> usize {
+        self.eigenvalues.len()
     }
 
     pub fn product(&self, x: &[f32]) -> Vec<f64> {
@@ -40,5 +44,32 @@ impl Matrix {
             gradient.iter_mut().zip(&product).for_each(|(g, h)| *g = (scale * h) as f32);
             (0.5 * scale * dimer::reference::dot(&wide(params), &product)) as f32
         })
+    }
+}
+
+/// A quadratic with a cubic term, times ±1, with its products: no two evaluations are alike.
+pub struct Signed<'a> {
+    pub matrix: &'a Matrix,
+    pub sign: f32,
+}
+
+impl Signed<'_> {
+    /// The gradient is Hθ + θ²/10, and so the product Hd + θd/5.
+    fn along(&self, theta: &[f32], direction: &[f32], cubic: f32) -> Vec<f32> {
+        let product = self.matrix.product(direction);
+        let elements = product.iter().zip(direction).zip(theta);
+        elements.map(|((h, d), x)| self.sign * (*h as f32 + cubic * x * d)).collect()
+    }
+}
+
+impl Objective for Signed<'_> {
+    fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+        let theta = at.read_params()?;
+        at.write_gradient(&self.along(&theta, &theta, 0.1))
+    }
+
+    fn hessian_product(&mut self, mut at: HessianProduct<'_>) -> dimer::Result<()> {
+        let (theta, direction) = at.read()?;
+        at.write(&self.along(&theta, &direction, 0.2))
     }
 }

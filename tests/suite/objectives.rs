@@ -125,7 +125,7 @@ fn recording_and_host_objectives_agree() {
         [(0, Point::Centre), (1, Point::Centre), (2, Point::Centre), (2, Point::Probe)]
     );
     assert_eq!(objective.evaluations.len(), 26);
-    assert_eq!(optimizer.gradient_evaluations(), 26);
+    assert_eq!(optimizer.gradient_evaluations(), 26.0);
 }
 
 #[test]

@@ -11,9 +11,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::common::*;
 use dimer::{
     Config, Correction, CurvatureRate, Deterministic, Difference, Dimer, Displacement, Evaluation,
-    Gpu, Group, HessianProduct, Layout, LearningRate, Objective, OnPlateau, Optimizer, Point,
-    Project, Rate, RateProbe, Regime, Relative, Rotation, SaddleFree, Saves, Schedule, Scope, Stop,
-    Storage, Translation,
+    Gpu, Group, HessianProduct, Layout, LearningRate, Metric, Mode, Objective, OnPlateau,
+    Optimizer, Point, Project, Rate, RateProbe, Regime, Relative, Rotation, SaddleFree, Saves,
+    Schedule, Scope, Stop, Storage, Translation,
 };
 
 /// More than one shard of [`small_gpu`] takes.
@@ -133,12 +133,16 @@ fn configs() -> Vec<(String, Config)> {
         }
         let [i, j, k, l, m, n, o] = digits;
         let (translation, correction) = translations[l];
+        let watches = matches!(translation, Translation::Project(_));
+        let seeks = if watches && o % 2 == 1 { Mode::Stiffest } else { Mode::Softest };
         let dimer = Dimer {
+            seeks,
             rotation: rotations[i],
             schedule: Schedule::Every(3),
             difference: differences[j],
             displacement: displacements[k],
             scope: scopes[m],
+            metric: Metric::Euclidean,
             translation,
             correction,
             seed: 11,
@@ -179,6 +183,26 @@ fn configs() -> Vec<(String, Config)> {
             ..fixed_rate()
         };
         configs.push((format!("plateau {o}"), config));
+    }
+    for (i, &rotation) in rotations.iter().enumerate() {
+        let dimer = Dimer {
+            seeks: if i % 2 == 1 { Mode::Stiffest } else { Mode::Softest },
+            rotation,
+            schedule: Schedule::Every(3),
+            difference: if i % 4 == 0 { Difference::Exact } else { Difference::Forward },
+            displacement: Displacement::Absolute(0.01),
+            metric: Metric::Preconditioner,
+            translation: Translation::None,
+            ..Dimer::default()
+        };
+        let config = Config {
+            base: [ADAM, ADAMW][i % 2],
+            learning_rate: LearningRate::Fixed(1e-2),
+            storage: if i == 4 { Storage::Bf16 } else { Storage::F32 },
+            dimer: Some(dimer),
+            ..fixed_rate()
+        };
+        configs.push((format!("metric {i}"), config));
     }
     configs
 }

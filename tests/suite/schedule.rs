@@ -59,7 +59,7 @@ fn events_come_often_on_the_plateau() {
     assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]), "{waits:?}");
     assert!(waits[0] <= 30 && waits.iter().all(|wait| (10..=100).contains(wait)), "{waits:?}");
     assert_eq!(*waits.last().unwrap(), 100);
-    assert_eq!(optimizer.gradient_evaluations(), 600 + events.len() as u64);
+    assert_eq!(optimizer.gradient_evaluations(), 600.0 + events.len() as f64);
 }
 
 /// Readbacks arrive at any time; what is decided must not depend on when.

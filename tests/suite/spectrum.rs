@@ -46,7 +46,7 @@ fn finds_the_lowest_eigenpairs() {
                 assert_within("xᵢ·xⱼ", dot(&vectors[i], other), expected, 1e-4);
             }
         }
-        assert_eq!(optimizer.gradient_evaluations(), 1 + 41 * count as u64);
+        assert_eq!(optimizer.gradient_evaluations(), (1 + 41 * count) as f64);
         assert_eq!(bits(&optimizer.read_params().unwrap()), theta);
     }
 }

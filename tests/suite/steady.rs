@@ -3,8 +3,8 @@
 
 use crate::common::*;
 use dimer::{
-    Config, Dimer, Displacement, Error, Gpu, Layout, OnPlateau, Optimizer, Rate, Rotation,
-    Schedule, Scope, Storage,
+    Config, Dimer, Displacement, Error, Gpu, Layout, OnPlateau, Optimizer, Project, Rate, Rotation,
+    Schedule, Scope, Storage, Translation,
 };
 
 /// A device that no other test uses.
@@ -146,7 +146,8 @@ fn only_what_is_reached_is_compiled() {
     let paper = |schedule| {
         let rotation = Rotation::Gradient { rate: Rate::Automatic };
         let displacement = Displacement::Absolute(0.1);
-        let dimer = Dimer { rotation, displacement, schedule, ..Dimer::default() };
+        let translation = Translation::Project(Project::default());
+        let dimer = Dimer { rotation, displacement, schedule, translation, ..Dimer::default() };
         Config { dimer: Some(dimer), ..fixed_rate() }
     };
     // Where every step is an event: displace, gram and rotate_translate.

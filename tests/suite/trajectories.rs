@@ -5,7 +5,7 @@ use dimer::reference::{self, Reference};
 use dimer::unfused::UnfusedOptimizer;
 use dimer::{
     Base, Config, Correction, Dimer, Displacement, Group, HostObjective, Layout, LearningRate,
-    Optimizer, Rate, Relative, Rotation, Schedule, Sgd,
+    Mode, Optimizer, Rate, Relative, Rotation, Schedule, Sgd, Translation,
 };
 
 const STEPS: u32 = 200;
@@ -152,7 +152,12 @@ fn without_dimer() {
 fn with_dimer() {
     for base in BASES {
         let dimer = fixed_dimer(ROTATION, DISTANCE, 1.0);
-        run(base, Some(Dimer { schedule: Schedule::Every(INTERVAL), ..dimer }));
+        for seeks in [Mode::Softest, Mode::Stiffest] {
+            for translation in [dimer.translation, Translation::None] {
+                let schedule = Schedule::Every(INTERVAL);
+                run(base, Some(Dimer { seeks, schedule, translation, ..dimer.clone() }));
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, ParamGroup};
 use burn::tensor::Tensor;
-use dimer::{Base, Config, Dimer, Group, LearningRate, Optimizer, Schedule, Sgd, Telemetry};
+use dimer::{Base, Config, Dimer, Group, LearningRate, Mode, Optimizer, Schedule, Sgd, Telemetry};
 
 use crate::binding::Binding;
 use crate::device::DimerDevice;
@@ -10,16 +10,22 @@ use crate::error::Result;
 use crate::objective::ModuleObjective;
 use crate::parameters::Parameters;
 
-/// Follows the softest mode of the loss while another optimizer trains.
+/// Follows an end of the spectrum of the Hessian while another optimizer trains, or both: the stiffest direction, whose
+/// curvature is the *sharpness*, and the softest.
+///
+/// An event costs 4 gradients with [`Rotation::LocallyOptimal`](dimer::Rotation::LocallyOptimal), and 7 for both ends.
+/// Minibatches tell the stiffest direction far better than the softest; [`Telemetry::resolved`] says whether a curvature
+/// is an eigenvalue.
 ///
 /// ```
 /// use burn::nn::LinearConfig;
 /// use burn::tensor::{Distribution, Tensor};
-/// use dimer_burn::{CurvatureTracker, DimerDevice, dimer};
+/// use dimer_burn::{CurvatureTracker, DimerDevice};
+/// use dimer_burn::dimer::{Dimer, Mode, Schedule};
 ///
 /// let device = DimerDevice::new()?;
 /// let module = LinearConfig::new(4, 1).init(&device.burn());
-/// let dimer = dimer::Dimer { schedule: dimer::Schedule::Every(2), ..dimer::Dimer::default() };
+/// let dimer = Dimer { seeks: Mode::Stiffest, schedule: Schedule::Every(2), ..Dimer::default() };
 /// let mut tracker = CurvatureTracker::new(&module, &device, dimer)?;
 /// let batch = Tensor::<2>::random([8, 4], Distribution::Default, &device.burn());
 /// for _ in 0..4 {
@@ -34,6 +40,8 @@ use crate::parameters::Parameters;
 pub struct CurvatureTracker<M: Module> {
     binding: Binding,
     optimizer: Optimizer,
+    /// The dimer at the other end, if it is followed too.
+    other: Option<Optimizer>,
     probe: M,
     schedule: Schedule,
     steps: u64,
@@ -46,8 +54,7 @@ impl<M: Module> std::fmt::Debug for CurvatureTracker<M> {
 }
 
 impl<M: Module> CurvatureTracker<M> {
-    /// Prepares to follow modules like `module`, which is not changed. Of `dimer`, only the rotation,
-    /// the schedule, the differences and the displacement count.
+    /// Prepares to follow modules like `module`, which is not changed. The translation of `dimer` does not count.
     ///
     /// # Errors
     /// As [`DimerOptimizer::new`](crate::DimerOptimizer::new); [`dimer::Error::Unsupported`] if
@@ -77,10 +84,24 @@ impl<M: Module> CurvatureTracker<M> {
         }
         let base = Base::Sgd(Sgd { momentum: 0.0, nesterov: false });
         let learning_rate = LearningRate::Fixed(0.0);
-        let config = Config { base, learning_rate, dimer: Some(dimer), ..Config::default() };
+        let dimer = Some(dimer.watching());
+        let config = Config { base, learning_rate, dimer, ..Config::default() };
         let (binding, optimizer) = Binding::new(module, device, config, groups)?;
         let probe = binding.probe_of(module);
-        Ok(Self { binding, optimizer, probe, schedule, steps: 0 })
+        Ok(Self { binding, optimizer, other: None, probe, schedule, steps: 0 })
+    }
+
+    /// Follows the other end of the spectrum too, on the same minibatches. With forward differences, both ends use one
+    /// gradient at θ.
+    ///
+    /// # Errors
+    /// As [`dimer::Optimizer::second_dimer`].
+    pub fn with_other_end(mut self) -> Result<Self> {
+        if let Some(dimer) = &self.optimizer.config().dimer {
+            let other = Dimer { seeks: dimer.seeks.other(), ..dimer.clone() };
+            self.other = Some(self.optimizer.second_dimer(other)?);
+        }
+        Ok(self)
     }
 
     /// Call this after each step of the training; every K-th call turns the dimer at the
@@ -99,32 +120,51 @@ impl<M: Module> CurvatureTracker<M> {
             self.binding.parameters.check_same(&parameters)?;
             self.binding.write(module, &self.optimizer)?;
             let mut objective = ModuleObjective::new(&self.binding, module, &mut self.probe, loss);
-            self.optimizer.rotate(&mut objective)?;
+            match &mut self.other {
+                Some(other) => self.optimizer.rotate_both(other, &mut objective)?,
+                None => self.optimizer.rotate(&mut objective)?,
+            }
         }
         self.steps += 1;
         Ok(event)
     }
 
-    /// What the dimer found, one record per event, as far as it has arrived: the curvature, its
-    /// smoothed mean and error, the residual.
+    /// What each dimer found, one record per event and end, as far as it has arrived: the curvature before and after
+    /// the rotation, whether it is an eigenvalue, its smoothed mean and error, the residual. The earliest event comes
+    /// first; [`Telemetry::seeks`] says which end it is.
     ///
     /// # Errors
     /// As [`dimer::Optimizer::telemetry`].
     pub fn poll_telemetry(&mut self) -> Result<Vec<Telemetry>> {
-        Ok(self.optimizer.poll_telemetry()?)
+        self.records(Optimizer::poll_telemetry)
     }
 
-    /// What the dimer found in all events so far, waiting for it.
+    /// What each dimer found in all events so far, waiting for it.
     ///
     /// # Errors
     /// As [`dimer::Optimizer::telemetry`].
     pub fn telemetry(&mut self) -> Result<Vec<Telemetry>> {
-        Ok(self.optimizer.telemetry()?)
+        self.records(Optimizer::telemetry)
     }
 
-    /// The optimizer of the core, for everything that reads it: the softest mode is its
-    /// [orientation](dimer::Optimizer::read_orientation).
-    pub fn optimizer(&self) -> &Optimizer {
-        &self.optimizer
+    fn records(
+        &mut self,
+        read: impl Fn(&mut Optimizer) -> dimer::Result<Vec<Telemetry>>,
+    ) -> Result<Vec<Telemetry>> {
+        let mut records = read(&mut self.optimizer)?;
+        if let Some(other) = &mut self.other {
+            records.extend(read(other)?);
+            records.sort_by_key(|record| record.step);
+        }
+        Ok(records)
+    }
+
+    /// The optimizer of the core whose dimer follows this end, for everything that reads it, such as the direction
+    /// ([`dimer::Optimizer::read_orientation`]); `None` for an end that is not followed.
+    pub fn end(&self, mode: Mode) -> Option<&Optimizer> {
+        let seeks = |optimizer: &&Optimizer| {
+            optimizer.config().dimer.as_ref().is_some_and(|dimer| dimer.seeks == mode)
+        };
+        [Some(&self.optimizer), self.other.as_ref()].into_iter().flatten().find(seeks)
     }
 }

@@ -5,10 +5,12 @@
 //! interrupted goes on where it was.
 
 mod data;
+mod lanczos;
 mod method;
 mod model;
 mod report;
 mod train;
+mod watch;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -59,6 +61,14 @@ struct Arguments {
     /// Steps from one validation loss to the next.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     evaluate_every: u64,
+    /// Follow the sharpness and the softest direction, whatever the optimizer, on 7 gradients of a minibatch in every
+    /// interval, which are not counted. Both start anew when a run is taken up again.
+    #[arg(long)]
+    watch: bool,
+    /// Steps after which both ends are compared with Lanczos over 16 minibatches, in NAME.ends.csv; each takes 1300
+    /// gradients.
+    #[arg(long, value_delimiter = ',', requires = "watch")]
+    lanczos: Vec<u64>,
     /// Where gradients are computed.
     #[arg(long, value_enum, default_value = "auto")]
     device: Place,
@@ -93,11 +103,21 @@ impl Arguments {
     /// share it.
     fn claim_folder(&self) -> Result<(), Box<dyn Error>> {
         let Self {
-            text, modulus, size, steps, batch, interval, learning_rate, evaluate_every, ..
+            text,
+            modulus,
+            size,
+            steps,
+            batch,
+            interval,
+            learning_rate,
+            evaluate_every,
+            watch,
+            ..
         } = self;
         let settings = format!(
             "text {text:?}, modulus {modulus}, size {size:?}, steps {steps}, batch {batch}, \
-             interval {interval}, learning rate {learning_rate}, evaluated every {evaluate_every}\n"
+             interval {interval}, learning rate {learning_rate}, evaluated every {evaluate_every}, \
+             watched {watch}\n"
         );
         std::fs::create_dir_all(&self.out)?;
         let path = self.out.join("settings.txt");
@@ -132,6 +152,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         interval: arguments.interval,
         learning_rate: arguments.learning_rate,
         evaluation_interval: arguments.evaluate_every,
+        watch: arguments.watch,
+        lanczos: &arguments.lanczos,
         folder: &arguments.out,
     };
     let mut runs = Vec::new();

@@ -6,7 +6,7 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use crate::method::Method;
-use crate::train::Run;
+use crate::train::{Row, Run};
 
 /// The runs of one optimizer.
 struct Line<'a> {
@@ -40,6 +40,10 @@ fn mean_and_spread(values: impl Iterator<Item = f64>) -> String {
     format!("{mean:.3} ± {:.3}", (high - low) / 2.0)
 }
 
+fn most_gradients<'a>(rows: impl Iterator<Item = &'a Row>) -> f64 {
+    rows.map(|row| row.gradients).fold(0.0, f64::max)
+}
+
 /// From the lowest to the highest.
 fn rates(values: impl Iterator<Item = f32>) -> String {
     let range = values.map(|rate| (rate, rate)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
@@ -50,15 +54,15 @@ fn rates(values: impl Iterator<Item = f32>) -> String {
 pub fn table(runs: &[Run], gradients: u64) -> String {
     let mut table = format!(
         "| optimizer | seeds | gradients | train loss | validation loss | the same at {gradients} \
-         gradients | learning rate | curvature | s per step |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+         gradients | learning rate | curvature along N | s per step |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     );
     for Line { method, runs } in lines(runs) {
         let last = || runs.iter().filter_map(|run| run.rows.last());
-        let equal = runs.iter().filter_map(|run| run.at_gradients(gradients));
+        let equal = runs.iter().filter_map(|run| run.at_gradients(gradients as f64));
         let cells = [
             method.to_string(),
             runs.len().to_string(),
-            last().map(|row| row.gradients).max().unwrap_or(0).to_string(),
+            most_gradients(last()).to_string(),
             mean_and_spread(last().map(|row| row.train_loss.into())),
             mean_and_spread(last().map(|row| row.validation_loss.into())),
             mean_and_spread(equal.map(|row| row.validation_loss.into())),
@@ -76,14 +80,14 @@ pub fn chart(runs: &[Run], path: &Path) -> Result<(), Box<dyn Error>> {
     let rows = || runs.iter().flat_map(|run| &run.rows);
     let losses = rows().map(|row| row.validation_loss).filter(|loss| loss.is_finite());
     let (low, high) = losses.fold((f32::MAX, f32::MIN), |(a, b), loss| (a.min(loss), b.max(loss)));
-    let most = rows().map(|row| row.gradients).max().unwrap_or(1);
+    let most = most_gradients(rows()).max(1.0);
     let root = SVGBackend::new(path, (860, 480)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(52)
-        .build_cartesian_2d(0..most, low - 0.05..high + 0.05)?;
+        .build_cartesian_2d(0.0..most, low - 0.05..high + 0.05)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)

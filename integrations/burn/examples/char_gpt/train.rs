@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Data, Minibatch};
 use crate::method::Method;
 use crate::model::{Gpt, Size};
+use crate::watch::Watch;
 
 /// Steps of the linear warm-up.
 const WARM_UP: u64 = 100;
@@ -29,6 +30,10 @@ pub struct Experiment<'a> {
     pub learning_rate: f64,
     /// Steps from one validation loss to the next.
     pub evaluation_interval: u64,
+    /// Whether both ends of the spectrum are followed.
+    pub watch: bool,
+    /// The steps after which they are compared with Lanczos.
+    pub lanczos: &'a [u64],
     /// Where logs and checkpoints are kept.
     pub folder: &'a Path,
 }
@@ -38,7 +43,7 @@ pub struct Experiment<'a> {
 pub struct Row {
     pub step: u64,
     /// Gradients evaluated so far, probes included.
-    pub gradients: u64,
+    pub gradients: f64,
     /// Loss of the last minibatch, in nats per character.
     pub train_loss: f32,
     pub validation_loss: f32,
@@ -48,6 +53,12 @@ pub struct Row {
     pub curvature: Option<f32>,
     /// ‖F‖, how far N is from an eigenvector.
     pub residual: Option<f32>,
+    /// The curvature along the stiffest and the softest direction of earlier minibatches, if they are watched.
+    pub sharpness: Option<f32>,
+    pub softest: Option<f32>,
+    /// Whether they are eigenvalues.
+    pub sharpness_resolved: Option<bool>,
+    pub softest_resolved: Option<bool>,
     pub seconds: f64,
 }
 
@@ -59,7 +70,7 @@ pub struct Run {
 
 impl Run {
     /// The last row that cost at most `gradients`.
-    pub fn at_gradients(&self, gradients: u64) -> Option<&Row> {
+    pub fn at_gradients(&self, gradients: f64) -> Option<&Row> {
         self.rows.iter().rev().find(|row| row.gradients <= gradients)
     }
 }
@@ -67,6 +78,7 @@ impl Run {
 struct Files {
     log: PathBuf,
     checkpoint: PathBuf,
+    ends: PathBuf,
 }
 
 impl Experiment<'_> {
@@ -76,6 +88,7 @@ impl Experiment<'_> {
         let files = Files {
             log: self.folder.join(format!("{name}.csv")),
             checkpoint: self.folder.join(format!("{name}.safetensors")),
+            ends: self.folder.join(format!("{name}.ends.csv")),
         };
         let burn = self.device.burn();
         burn.seed(seed);
@@ -84,6 +97,8 @@ impl Experiment<'_> {
         let groups = Method::groups();
         let mut optimizer = DimerOptimizer::with_groups(module, self.device, config, &groups)?;
         let mut rows = self.resume(&mut optimizer, &files)?;
+        let watch = || Watch::new(optimizer.module()?, self.device, self.interval);
+        let mut watch = self.watch.then(watch).transpose()?;
         let validation = self.data.validation(&burn.clone().inner());
         let bar = progress_bar(self.steps, &name);
         let first = optimizer.optimizer().steps();
@@ -96,6 +111,13 @@ impl Experiment<'_> {
             let (x, y) = self.data.minibatch(seed, minibatch, &burn);
             let loss = optimizer.step(|module| module.loss(x.clone(), y.clone()))?;
             let done = step + 1;
+            if let Some(watch) = &mut watch {
+                let module = optimizer.module()?;
+                watch.after_step(module, |module| module.loss(x.clone(), y.clone()))?;
+                if self.lanczos.contains(&done) {
+                    watch.compare(done, module, self.data, &files.ends)?;
+                }
+            }
             if done.is_multiple_of(self.evaluation_interval) || done == self.steps {
                 let validation_loss = validation_loss(optimizer.module()?, &validation);
                 let train_loss = loss.into_scalar::<f32>();
@@ -105,6 +127,7 @@ impl Experiment<'_> {
                 let event = records.iter().rev().find(|record| record.event);
                 let known = rows.last().and_then(|row| row.curvature.zip(row.residual));
                 let found = event.map(|event| (event.curvature, event.residual)).or(known);
+                let [softest, stiffest] = watch.as_ref().map_or([None; 2], Watch::last);
                 rows.push(Row {
                     step: done,
                     gradients: optimizer.optimizer().gradient_evaluations(),
@@ -113,12 +136,23 @@ impl Experiment<'_> {
                     learning_rate: method.finds_rate().then_some(rate).flatten(),
                     curvature: found.map(|found| found.0),
                     residual: found.map(|found| found.1),
+                    sharpness: stiffest.map(|record| record.initial_curvature),
+                    softest: softest.map(|record| record.initial_curvature),
+                    sharpness_resolved: stiffest.map(|record| record.resolved),
+                    softest_resolved: softest.map(|record| record.resolved),
                     seconds: before + started.elapsed().as_secs_f64(),
                 });
                 // In this order a log is never behind its checkpoint.
                 write_log(&files.log, &rows)?;
                 optimizer.save(&files.checkpoint)?;
-                bar.set_message(format!("loss {train_loss:.3}, validation {validation_loss:.3}"));
+                let sharpness = stiffest.map(|record| {
+                    let mark = if record.resolved { "" } else { " (not resolved)" };
+                    format!(", sharpness {:.1}{mark}", record.initial_curvature)
+                });
+                bar.set_message(format!(
+                    "loss {train_loss:.3}, validation {validation_loss:.3}{}",
+                    sharpness.unwrap_or_default()
+                ));
             }
         }
         bar.finish();
