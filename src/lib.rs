@@ -43,7 +43,7 @@
 //! An event ([`Schedule`] says which steps are events) costs one gradient more than any other step, or as
 //! many as its [`Rotation`] and [`Difference`] say. Besides the gradients, a step of AdamW moves, per
 //! parameter, 32 bytes alone (28 without [`Config::skip_non_finite`]) and 40 with a correction. An event
-//! moves 64 with the rotation of the paper, its probe included, and 212 with the locally optimal one and the saddle-free
+//! moves 64 with the rotation and the projection of the paper, its probe included, and 212 with the locally optimal one and the saddle-free
 //! step. [`Optimizer::plan`] prints these numbers for any configuration, stage by stage.
 //!
 //! With [`LearningRate::Curvature`] a measurement by a separate gradient moves at most 56 bytes more, and one by two

@@ -4,13 +4,13 @@
 // in:  g1, N, params, moments, regions[].applied and the record of combine_regions, and with a rotation also g2
 // out: params, moments, and with a rotation also N
 // Bytes per element: those of ../step/translate.wgsl with DIMER, or of ../step/rotate_translate.wgsl.
-// builds on: region_pass, vector_bindings, regions, gradients, translation, update, switches
+// builds on: region_pass, vector_bindings, regions, gradients, translation, turn, update, switches
 
 fn element(i: u32, place: Place, applied: Applied) {
     let g1 = load_gradient(i, place);
     var n = orientation_at(i);
     if ROTATION == BY_GRADIENT {
-        n = fma(vec4f(applied.turn), load_difference(i, place, g1), applied.keep * n);
+        n = turned(n, load_difference(i, place, g1), applied);
         store_orientation(i, n);
     }
     var theta = params[i];

@@ -10,6 +10,11 @@ struct StepGuard {
     valid: bool,
 }
 
+// Whether the step only watches: what a probe finds, finite or not, must change nothing in it.
+fn watches() -> bool {
+    return MOVES & (TRANSLATION == NO_TRANSLATION);
+}
+
 // From sums over all elements.
 fn guard_of(sums: Partial) -> StepGuard {
     let gradient_norm = norm_of(sums.small.x, sums.large.x);
@@ -18,7 +23,8 @@ fn guard_of(sums: Partial) -> StepGuard {
         guard.clip = min(1.0, step.max_gradient_norm / (gradient_norm + CLIP_EPSILON));
     }
     // A NaN or an infinity in either gradient survives in these two sums of squares.
-    guard.valid = is_finite(sums.large.x) && is_finite(sums.large.y) && scalars.broken == 0u;
+    let all_finite = is_finite(sums.large.x) && (watches() || is_finite(sums.large.y));
+    guard.valid = all_finite && scalars.broken == 0u;
     if (BASE == ADAM) | (BASE == ADAMW) | (BASE == SOPHIA) {
         let clipped = guard.clip * gradient_norm;
         guard.valid = guard.valid && is_finite(clipped * clipped);

@@ -44,17 +44,26 @@ fn outcome_along(
     result.clip = guard.clip;
     result.keep = 1.0;
 
-    var valid = guard.valid && has_rate();
+    let unturned = result;
+    var measured = true;
     var projection = sums.plain.z;
     if ROTATION == BY_GRADIENT {
         projection = rotation(sums, distance, &result);
         result.record = smoothed(result.record);
-        valid = valid && is_finite(result.keep) && is_finite(result.turn);
+        measured =
+            is_finite(sums.large.y) && is_finite(result.keep) && is_finite(result.turn);
     }
     if ROTATION == BY_RAYLEIGH_RITZ {
         result.record = smoothed(with_ritz(result.record));
-        valid = valid && (scalars.ritz.valid != 0u);
+        measured = scalars.ritz.valid != 0u;
     }
+    if watches() & !measured {
+        // N stays, and so does what was known of it.
+        result = unturned;
+        result.record.status |= EVENT;
+        projection = sums.plain.z;
+    }
+    var valid = guard.valid && has_rate() && (measured || watches());
     if DIMER {
         if MOVES {
             translation(projection, previous, trust, share, sums.plain.w, &result);

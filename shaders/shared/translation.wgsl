@@ -25,7 +25,7 @@ fn translation(
 ) {
     if TRANSLATION == SADDLE_FREE {
         if ROTATION != NO_ROTATION {
-            // A step moves the parameters by N.SN times its length.
+            // A step moves the parameters along N by N.SN times its length.
             (*result).record.update_norm =
                 share * scalars.rate.update_norm / max(scale, LEAST_SCALE);
         }
@@ -57,11 +57,11 @@ fn saddle_free_shift(projection: f32, reach: f32, scale: f32, record: Record) ->
     return select(0.0, select(length, -length, projection > 0.0), is_open);
 }
 
-// The longest step along N per learning rate: at first as long as the update of the base optimizer. Twice that after
-// a step that was bounded and after which the slope still leads on along the same N, half of it after one that went too
-// far.
+// The longest step along N per learning rate: from the first event that knows one as long as the update of the base
+// optimizer. Twice that after a step that was bounded and after which the slope still leads on along the same N, half
+// of it after one that went too far.
 fn next_reach(projection: f32, record: Record, last: Record, trust: f32) -> f32 {
-    var reach = select(last.reach, record.update_norm, last.reach == 0.0);
+    var reach = select(last.reach, max(last.reach, record.update_norm), last.update_norm == 0.0);
     if (record.status & EVENT) == 0u {
         let slope = projection * last.shift;
         let bounded = abs(last.shift) >= BOUNDED * last.reach * last.learning_rate;

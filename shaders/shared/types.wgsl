@@ -198,7 +198,7 @@ struct Record {
     update_curvature: f32,
     // C of the N that the last event began with.
     initial_curvature: f32,
-    // |u| / N.SN of the update u of the last event: the step along N, per learning rate, that moves as far.
+    // |u| / N.SN of the update u of the last event: the step, per learning rate, that moves as far along N.
     update_norm: f32,
 }
 

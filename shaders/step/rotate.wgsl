@@ -5,12 +5,11 @@
 // in:  g1, g2, N and the partials of gram
 // out: N, the record
 // 16 bytes per element.
-// builds on: vector_bindings, broadcast_update, gradients, tile_bounds, streams, switches
+// builds on: vector_bindings, broadcast_update, gradients, tile_bounds, streams, turn, switches
 
 fn rotate(i: u32, place: Place, applied: Applied) {
     let d = load_difference(i, place, load_gradient(i, place));
-    let n = fma(vec4f(applied.turn), d, applied.keep * orientation_at(i));
-    store_orientation(i, n);
+    store_orientation(i, turned(orientation_at(i), d, applied));
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

@@ -8,12 +8,12 @@
 // in:  g1, g2, N, params, moments and the partials of gram
 // out: N, params, moments, the record
 // Bytes per element: 24 (SGD), 32 (momentum), 40 (Adam).
-// builds on: vector_bindings, element_pass, gradients, translation, update, switches
+// builds on: vector_bindings, element_pass, gradients, translation, turn, update, switches
 
 fn element(i: u32, place: Place, applied: Applied) {
     let g1 = load_gradient(i, place);
     let d = load_difference(i, place, g1);
-    let n = fma(vec4f(applied.turn), d, applied.keep * orientation_at(i));
+    let n = turned(orientation_at(i), d, applied);
     store_orientation(i, n);
     var theta = params[i];
     if TRANSLATION == SADDLE_FREE {

@@ -14,8 +14,8 @@ pub enum Metric {
     /// last step had it, and 1 / learning_rate_scale before the first: the dimer measures P^(−½) H P^(−½), and N and
     /// ‖F‖ belong to the coordinates P^(½) θ.
     ///
-    /// A step of Adam is one of gradient descent in these coordinates, with momentum. C is in loss per learning rate,
-    /// and its highest value is the sharpness that decides whether Adam is stable: not beyond 38 / learning rate with
+    /// A step of Adam is one of gradient descent in these coordinates, with momentum. C is in 1 / learning rate, and
+    /// its highest value is the sharpness that decides whether Adam is stable: not beyond 38 / learning rate with
     /// β₁ = 0.9, in general (2 + 2β₁) / (1 − β₁) / learning rate (Cohen et al. 2022, arXiv 2207.14484).
     ///
     /// It costs no gradient, and 40 bytes per parameter for each probe. Needs [`Translation::None`],

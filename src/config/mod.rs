@@ -353,6 +353,17 @@ impl Dimer {
                 "set `dimer.translation` to None or Project, or `dimer.seeks` to Softest",
             );
         }
+        if let (
+            Mode::Stiffest,
+            Translation::Project(Project { only_negative_curvature: true, .. }),
+        ) = (self.seeks, self.translation)
+        {
+            return unsupported(
+                "Mode::Stiffest",
+                "a projection of negative curvature only, which the stiffest direction hardly ever has",
+                "set `only_negative_curvature` to false, or `dimer.seeks` to Softest",
+            );
+        }
         self.translation.validate(self.correction)
     }
 }

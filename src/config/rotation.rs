@@ -11,11 +11,12 @@ pub enum Mode {
     #[default]
     Softest,
     /// That of the highest eigenvalue, the *sharpness*, which decides how large a step is stable. Minibatches find it
-    /// far better than the softest one. For this mode every rule counts with −H: rotations turn along F and not
-    /// against it, an automatic rate guards against the softest direction, an event by
+    /// far better than the softest one. For this mode the rules of rotations and schedules count with −H: N turns along
+    /// F and not against it, an automatic rate guards against the softest direction, an event by
     /// [`Rotation::LocallyOptimal`] takes the gradient for P until C is positive, and
     /// [`Schedule::OnPlateau`](crate::Schedule::OnPlateau) waits longer only after events whose C is not.
-    /// Needs [`Translation::None`](crate::Translation::None) or [`Translation::Project`](crate::Translation::Project).
+    /// Needs [`Translation::None`](crate::Translation::None), or [`Translation::Project`](crate::Translation::Project)
+    /// without `only_negative_curvature`.
     Stiffest,
 }
 

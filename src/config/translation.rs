@@ -7,8 +7,11 @@ use crate::error::Result;
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum Translation {
-    /// Nothing: the dimer watches, and the steps are those of the base optimizer, bit for bit. Not with
-    /// [`Difference::Central`](crate::Difference::Central), whose events have no gradient at θ; there take
+    /// Nothing: the dimer watches, and the steps are those of the base optimizer, bit for bit. An event whose probes
+    /// give no finite product leaves N and what is known of it, and its step is taken. Only where the objective offers
+    /// [parts](crate::Objective::parts) is an event's step by the gradient of a part.
+    ///
+    /// Not with [`Difference::Central`](crate::Difference::Central), whose events have no gradient at θ; there take
     /// [`Translation::Project`] with α = 0.
     None,
     /// g ← g₁ − α (g₁·N) N, the projection of arXiv 2507.19968 for α = 1.
@@ -27,11 +30,11 @@ pub enum Translation {
     /// rates are a hundred times those of Adam, and a long walk out takes a logarithmic number of steps.
     ///
     /// An event reads the gradient, the parameters and the moments once more for ‖Δθ‖. With several dimers, each has
-    /// its share of it by the root of its length.
+    /// its share of it by the root of its length. Until the first event that takes a step, R begins at its least value.
     ///
     /// A group moves by its [`learning_rate_scale`](crate::Group::learning_rate_scale) times the step along N. With S
-    /// for these scales, a step of length s changes the slope by C s N·SN where N is an eigenvector, so −c/(|C| +
-    /// damping) is divided by N·SN.
+    /// for these scales, a step of length s goes s N·SN along N and changes the slope by C s N·SN where N is an
+    /// eigenvector, so −c/(|C| + damping) and ‖Δθ‖ are divided by N·SN.
     ///
     /// The gate is open while the smoothed curvature lies `significance` standard errors below zero and the
     /// last measured one lies below zero.

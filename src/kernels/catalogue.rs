@@ -140,6 +140,7 @@ shared! {
     "tile_bounds",
     "tile_sums",
     "translation",
+    "turn",
     "types",
     "update",
     "update_bindings",

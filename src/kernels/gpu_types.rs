@@ -186,11 +186,37 @@ pub(crate) struct Record {
     pub update_curvature: f32,
     /// C of the N that the last event began with.
     pub initial_curvature: f32,
-    /// ‖u‖ / N·SN of the last event: the step along N, per learning rate, that moves as far as the base optimizer.
+    /// ‖u‖ / N·SN of the last event: the step, per learning rate, that moves as far along N as the base optimizer
+    /// moves at all. 0 before the first saddle-free event.
     pub update_norm: f32,
 }
 
 impl Record {
+    /// The counters and the learning rate alone, without what events have found.
+    pub(crate) fn without_events(&self) -> Self {
+        let Self { index, updates, skipped, rotations, status, loss, gradient_norm, clip, .. } =
+            *self;
+        let Self { parity, streak, learning_rate, base_learning_rate, .. } = *self;
+        let Self { update_slope, update_curvature, .. } = *self;
+        Self {
+            index,
+            updates,
+            skipped,
+            rotations,
+            status,
+            loss,
+            gradient_norm,
+            clip,
+            parity,
+            streak,
+            learning_rate,
+            base_learning_rate,
+            update_slope,
+            update_curvature,
+            ..Self::zeroed()
+        }
+    }
+
     /// Whether it was written, and by one of these steps.
     pub(crate) fn belongs_to(&self, steps: std::ops::Range<u64>) -> bool {
         let since = self.index.wrapping_sub(steps.start as u32);

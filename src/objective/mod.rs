@@ -21,7 +21,7 @@ use crate::layout::Layout;
 ///
 /// Gradient accumulation belongs inside `gradient`: sum over the same micro-batches each time
 /// it is called in a step, at whichever point. An objective that can also sum over a part of them says so by
-/// [`Objective::parts`], and events cost no more than other steps.
+/// [`Objective::parts`], and with enough of them events cost no more than other steps.
 ///
 /// [`Optimizer::check_objective`]: crate::Optimizer::check_objective
 pub trait Objective {
@@ -60,12 +60,16 @@ pub trait Objective {
 
     /// Into how many equal parts the minibatch can be cut, such as micro-batches; default 1.
     ///
-    /// Where it can, all gradients of an event are of one part, chosen at random: one part in as many as the event
-    /// has gradients, or in the next larger number that divides this one, or otherwise in all of them. With 4 parts or
-    /// more, an event of [`Rotation::LocallyOptimal`](crate::Rotation::LocallyOptimal) takes its 4 gradients of a
-    /// quarter each, and costs one gradient of the whole; its step is taken by the gradient of that quarter. Deterministic
-    /// regimes, [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch) and steps by hand always use the
-    /// whole minibatch.
+    /// Where it can, all gradients of an event are of one part, chosen at random, and its step is taken by the gradient
+    /// of that part. It is one of as many parts as the event has gradients, or of the next larger number that divides
+    /// this one: the event then costs at most one gradient of the whole. With fewer parts than gradients it is one of
+    /// all parts, and the event costs less than it would without, but more than another step. An event of
+    /// [`Rotation::LocallyOptimal`](crate::Rotation::LocallyOptimal) has 4 gradients, one more if it measures the
+    /// learning rate or has [`Displacement::Automatic`](crate::Displacement::Automatic), and 6 with
+    /// [`Difference::Central`](crate::Difference::Central).
+    ///
+    /// Deterministic regimes, [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch) and steps by hand
+    /// always use the whole minibatch.
     fn parts(&self) -> u32 {
         1
     }

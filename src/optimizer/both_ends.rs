@@ -11,7 +11,8 @@ impl Optimizer {
     /// A second dimer on the parameters of this optimizer, which takes no steps: to follow the other end of the
     /// spectrum with [`Optimizer::rotate_both`]. Its translation does not count; see [`Dimer::watching`]. It shares the
     /// parameters and the probe, and without central differences the gradient at θ. Its N, its gradient at the probe and
-    /// its workspace are its own.
+    /// its workspace are its own. Turn it by `rotate_both` alone: a rotation of its own would overwrite the probe, in
+    /// which a pair of steps on one minibatch keeps its parameters.
     ///
     /// ```
     /// use dimer::{Config, Dimer, Gpu, HostObjective, Layout, Mode, Optimizer};
@@ -51,12 +52,15 @@ impl Optimizer {
             gradient: shares_gradient.then(|| self.state.gradient.clone()),
             probe_gradient: None,
         };
-        Self::with_buffers(&self.gpu, self.layout.clone(), config, buffers)
+        let mut second = Self::with_buffers(&self.gpu, self.layout.clone(), config, buffers)?;
+        second.set_loss_scale(self.hyperparameters.loss_scale.into())?;
+        Ok(second)
     }
 
     /// Turns this optimizer's dimer and `second`, made by [`Optimizer::second_dimer`], at the current parameters and
     /// on one minibatch, and moves nothing else. With forward differences both use one gradient at θ: two locally
-    /// optimal rotations cost 7 gradients, where apart they would cost 8.
+    /// optimal rotations cost 7 gradients, where apart they would cost 8. The loss scale is that of this optimizer, and
+    /// a part of the minibatch ([`Objective::parts`]) is one for the gradients of both.
     ///
     /// # Errors
     /// [`Error::Foreign`] if `second` belongs to another optimizer; otherwise the same as for
@@ -74,9 +78,13 @@ impl Optimizer {
             return Err(Error::Foreign { what, owner: "optimizer" });
         }
         let mut encoder = self.gpu.encoder("two rotations");
+        second.set_loss_scale(self.hyperparameters.loss_scale.into())?;
         second.compile(ROTATION)?;
         second.prepare()?;
-        let part = self.begin(objective, ROTATION)?;
+        let gradients = [&*self, &*second].map(|it| it.plan.gradients_of_a_part(ROTATION));
+        let gradients = gradients[0].zip(gradients[1]);
+        let gradients = gradients.map(|(one, other)| one + other - u32::from(share_gradient));
+        let part = self.begin(objective, ROTATION, gradients)?;
         let mut first = self.player(ROTATION)?;
         let mut other = second.player(ROTATION)?;
         // What objectives submit in between must not turn one dimer before the other has its gradients.

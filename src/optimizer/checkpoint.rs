@@ -219,7 +219,8 @@ impl Optimizer {
     /// [`Optimizer::set_learning_rate`] has set, or that curvature has found, stays, unless
     /// [`Config::learning_rate`] changed. Where the file has
     /// no N, it is random; where the dimer's reach changed, N is cut to it; another
-    /// [`Schedule`](crate::Schedule) begins anew.
+    /// [`Schedule`](crate::Schedule) begins anew. A dimer that seeks another end of the spectrum, or in another metric,
+    /// begins anew, with a random N.
     ///
     /// ```
     /// # use dimer::{Config, Gpu, HostObjective, Layout, Optimizer};
@@ -284,7 +285,10 @@ impl Optimizer {
             return Err(refuse(path, reason));
         }
         let is_changed = !changes.is_empty();
-        let same_schedule = saved["dimer"]["schedule"] == here["dimer"]["schedule"];
+        let same = |setting: &str| saved["dimer"][setting] == here["dimer"][setting];
+        // What events have found at one end of the spectrum, or in one metric, says nothing of another.
+        let same_end = same("seeks") && same("metric");
+        let same_schedule = same_end && same("schedule");
         let progress: Progress = serde_json::from_value(entry(PROGRESS)?)
             .map_err(|error| refuse_from(path, format!("`{PROGRESS}`"), error))?;
         if let Some(field) = progress.impossible() {
@@ -307,7 +311,8 @@ impl Optimizer {
         let in_pair = progress.in_pair && same_rate;
         for vector in self.vectors(in_pair) {
             let first = format!("{}/{}", vector.name, self.layout.tensors()[0].name);
-            if is_changed && vector.is_of_dimer() && !checkpoint.tensors.contains_key(&first) {
+            let is_lost = is_changed && !checkpoint.tensors.contains_key(&first);
+            if vector.is_of_dimer() && (is_lost || !same_end) {
                 has_orientation &= vector.name != ORIENTATION;
                 vectors.push((self.first_values(&vector), vector));
                 continue;
@@ -329,7 +334,14 @@ impl Optimizer {
         let records = |name: &str, count: usize| -> Result<&[u8]> {
             words(name, &[count * size_of::<Record>() / 4], false)
         };
-        let record = records(RECORD, 1)?;
+        let find_anew = |records: &[u8]| -> Vec<u8> {
+            let mut records: Vec<Record> = bytemuck::pod_collect_to_vec(records);
+            if !same_end {
+                records.iter_mut().for_each(|record| *record = record.without_events());
+            }
+            bytemuck::cast_slice(&records).to_vec()
+        };
+        let record = find_anew(records(RECORD, 1)?);
         let calibration = words(CALIBRATION, &[4], true)?;
         let rate = match self.plan.rate_probe {
             Some(_) if !is_changed || checkpoint.tensors.contains_key(RATE) => {
@@ -345,7 +357,7 @@ impl Optimizer {
             Some(regions) => {
                 let mut regions = regions.entries.clone();
                 let records: Vec<[Record; 2]> =
-                    bytemuck::pod_collect_to_vec(records(REGIONS, 2 * regions.len())?);
+                    bytemuck::pod_collect_to_vec(&find_anew(records(REGIONS, 2 * regions.len())?));
                 regions.iter_mut().zip(records).for_each(|(region, saved)| region.records = saved);
                 names += 1;
                 Some(regions)
@@ -398,7 +410,7 @@ impl Optimizer {
             queue.write_buffer(&slice.buffer, slice.offset, bytes);
         }
         let latest = self.state.latest();
-        queue.write_buffer(&latest.buffer, latest.offset, record);
+        queue.write_buffer(&latest.buffer, latest.offset, &record);
         let slice = self.state.calibration();
         queue.write_buffer(&slice.buffer, slice.offset, calibration);
         if let Some(rate) = rate {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::kernels::gpu_types::Record;
 
 /// Version of the format, and the keys of its metadata.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const VERSION_KEY: &str = "dimer_format";
 const CHECKSUM_KEY: &str = "crc32";
 
@@ -19,8 +19,12 @@ pub(super) const RECORD: &str = "record";
 pub(super) const REGIONS: &str = "regions";
 pub(super) const RECENT: &str = "recent_records";
 
-/// Bytes of a record in version 1, which ends before the learning rate.
-const FIRST_RECORD: usize = 4 * 28;
+/// Bytes of a record in versions 1, which ends before the learning rate, and 2, before the curvature that an event
+/// began with.
+const OLD_RECORDS: [usize; 2] = [4 * 28, 4 * 32];
+
+/// Where in an old record the longest saddle-free step is, which was another number there.
+const OLD_REACH: std::ops::Range<usize> = 4 * 24..4 * 25;
 
 /// Most bytes of the header of a safetensors file.
 const MAX_HEADER: u64 = 100_000_000;
@@ -117,22 +121,23 @@ impl Checkpoint {
             return Err("it is damaged: its checksum does not match".to_owned());
         }
         checkpoint.metadata.remove(VERSION_KEY);
-        if version == 1 {
-            checkpoint.widen_records();
+        if let Some(&bytes) = OLD_RECORDS.get(version as usize - 1) {
+            checkpoint.widen_records(bytes);
         }
         Ok(checkpoint)
     }
 
-    /// Adds to the records of version 1 what has come since, as zeros.
-    fn widen_records(&mut self) {
+    /// Adds to records of this size what has come since, as zeros.
+    fn widen_records(&mut self, bytes: usize) {
         let widen = |record: &[u8]| {
             let mut record = record.to_vec();
             record.resize(size_of::<Record>(), 0);
+            record[OLD_REACH].fill(0);
             record
         };
         for name in [RECORD, REGIONS, RECENT] {
             let Some(words) = self.tensors.get_mut(name) else { continue };
-            words.bytes = words.bytes.chunks(FIRST_RECORD).flat_map(widen).collect();
+            words.bytes = words.bytes.chunks(bytes).flat_map(widen).collect();
             words.shape = vec![words.bytes.len() / 4];
         }
     }

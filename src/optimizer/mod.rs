@@ -22,7 +22,7 @@ use crate::gpu::{Gpu, Timer};
 use crate::kernels::gpu_types::{STEP_SLOTS, STEP_STRIDE, Step};
 use crate::layout::Layout;
 use crate::objective::{Objective, Part, StepInfo};
-use crate::plan::{Plan, RateMeasurement, StepForm, StepKind};
+use crate::plan::{Plan, RateMeasurement, StepForm, StepKind, part_of_event};
 use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, Buffers, State, Workspace, orientation};
 
@@ -326,7 +326,8 @@ impl Optimizer {
         objective: &mut (impl Objective + ?Sized),
         form: StepForm,
     ) -> Result<Recorded> {
-        let part = self.begin(objective, form)?;
+        let gradients = self.plan.gradients_of_a_part(form);
+        let part = self.begin(objective, form, gradients)?;
         let mut player = self.player(form)?;
         player.play(encoder, objective)?;
         let evaluations = player.evaluations;
@@ -335,12 +336,19 @@ impl Optimizer {
         Ok(Recorded { form, evaluations, part })
     }
 
-    /// Prepares a step of `form`, and has the objective fix its minibatch.
-    fn begin(&mut self, objective: &mut (impl Objective + ?Sized), form: StepForm) -> Result<Part> {
+    /// Prepares a step of `form`, and has the objective fix its minibatch, or a part of it for so many gradients.
+    fn begin(
+        &mut self,
+        objective: &mut (impl Objective + ?Sized),
+        form: StepForm,
+        gradients: Option<u32>,
+    ) -> Result<Part> {
         self.compile(form)?;
         self.prepare()?;
         let repeats_minibatch = self.plan.repeats_minibatch(form);
-        let part = self.plan.part(form, self.index, objective.parts());
+        let part = gradients.map_or(Part::WHOLE, |gradients| {
+            part_of_event(self.index, gradients, objective.parts())
+        });
         objective.begin_step(StepInfo { index: self.index, repeats_minibatch, part })?;
         Ok(part)
     }

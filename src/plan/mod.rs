@@ -150,6 +150,17 @@ pub(crate) struct DimerPlan {
     pub displacement: Displacement,
 }
 
+/// The part of the minibatch that all `gradients` of step `index` are of, if it can be cut into `parts`: one of so many
+/// that they cost no more than one gradient of the whole, where there are as many.
+pub(crate) fn part_of_event(index: u64, gradients: u32, parts: u32) -> Part {
+    if parts <= 1 {
+        return Part::WHOLE;
+    }
+    let of = (gradients..parts).find(|&of| parts.is_multiple_of(of)).unwrap_or(parts);
+    // An interval that shares a factor with the number of parts would use some of them only.
+    Part { index: SplitMix::new(index).below(of), of }
+}
+
 /// What one kind of step costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
@@ -250,17 +261,10 @@ impl Plan {
         repeats && form.rate == RateMeasurement::Complete
     }
 
-    /// The part of the minibatch that step `index` uses, if the objective can cut it into `parts`.
-    pub(crate) fn part(&self, form: StepForm, index: u64, parts: u32) -> Part {
-        let Some(program) = self.program(form) else { return Part::WHOLE };
-        if !(self.cuts_minibatches && form.kind.turns() && parts > 1) {
-            return Part::WHOLE;
-        }
-        let evaluations = program.evaluations(None);
-        let of = (evaluations..parts).find(|&of| parts.is_multiple_of(of)).unwrap_or(parts);
-        // An interval that shares a factor with the number of parts would use some of them only.
-        let index = SplitMix::new(index).below(of);
-        Part { index, of }
+    /// Of how many gradients a step is that may be of one part of the minibatch; none if it must be of all.
+    pub(crate) fn gradients_of_a_part(&self, form: StepForm) -> Option<u32> {
+        let program = self.program(form).filter(|_| self.cuts_minibatches && form.kind.turns());
+        program.map(|program| program.evaluations(None))
     }
 
     /// What the kernels of all programs bind.

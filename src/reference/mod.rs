@@ -189,10 +189,15 @@ impl Reference {
             is_finite &= self.measure_rate(&g1, &mut gradient);
         }
         self.set_rate();
-        if let Some(dimer) = dimer.as_ref().filter(|_| event) {
-            self.rotate(dimer, &g1, &mut gradient);
-        }
         let finite = |v: &[f64]| v.iter().all(|x| x.is_finite());
+        if let Some(dimer) = dimer.as_ref().filter(|_| event) {
+            let unturned = self.clone();
+            self.rotate(dimer, &g1, &mut gradient);
+            // What only watches does not hold up the step.
+            if dimer.translation == Translation::None && !finite(&self.orientation) {
+                *self = unturned;
+            }
+        }
         if !is_finite || !finite(&g1) || !finite(&self.orientation) {
             let (index, skipped) = (before.index + 1, before.skipped + 1);
             *self = Self { index, skipped, projection: 0.0, shift: 0.0, ..before };

@@ -118,8 +118,10 @@ impl Reference {
             region.shift = 0.0;
             region.params.clone_from(&theta);
             region.learning_rate = self.learning_rate;
-            let share = region.reached() as f64 / reached;
-            region.update_norm = self.update_norm * share.sqrt();
+            if event {
+                let share = region.reached() as f64 / reached;
+                region.update_norm = self.update_norm * share.sqrt();
+            }
             let own = region.translate(dimer, g1, event, before);
             for i in 0..theta.len() {
                 corrected[i] += own[i] - g1[i];

@@ -38,8 +38,8 @@ impl Reference {
                 if event {
                     self.update_norm /= scale.max(1e-37);
                 }
-                if self.reach == 0.0 {
-                    self.reach = self.update_norm;
+                if before.update_norm == 0.0 {
+                    self.reach = self.reach.max(self.update_norm);
                 }
                 if !event {
                     let slope = self.projection * before.shift;

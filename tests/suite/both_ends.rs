@@ -6,8 +6,8 @@ use crate::matrix::{Matrix, Signed};
 use crate::stiffest::rotations;
 use dimer::{
     Base, Buffers, Config, Difference, Dimer, Displacement, Error, Evaluation, HessianProduct,
-    Layout, Metric, Mode, Objective, Optimizer, Relative, Result, Scope, StepInfo, Telemetry,
-    Translation,
+    Layout, Metric, Mode, Objective, Optimizer, Regime, Relative, Result, Rotation, Scope,
+    StepInfo, Telemetry, Translation,
 };
 use rand::RngExt;
 
@@ -185,6 +185,52 @@ fn a_failure_turns_neither() {
     for fails in 0..7 {
         assert_eq!(both(Some(fails)), undisturbed, "{fails}");
     }
+}
+
+/// A scaled loss and an objective that offers parts: the scale of the first dimer is that of both, and all 7 gradients
+/// are of one part in 8, or of all where one of the dimers needs the whole minibatch.
+#[test]
+fn scale_and_parts_are_those_of_both() {
+    struct Offers<'a>(Counted<'a>, f32);
+    impl Objective for Offers<'_> {
+        fn begin_step(&mut self, step: StepInfo) -> Result<()> {
+            self.0.begin_step(step)
+        }
+
+        fn gradient(&mut self, mut at: Evaluation<'_>) -> Result<()> {
+            self.0.count()?;
+            let theta = at.read_params()?;
+            let product = self.0.inner.matrix.product(&theta);
+            let scaled: Vec<f32> = product.iter().map(|x| self.1 * *x as f32).collect();
+            at.write_gradient(&scaled)
+        }
+
+        fn parts(&self) -> u32 {
+            24
+        }
+    }
+    let matrix = matrix(8);
+    let params = vector(&mut rng(9), LEN, Kind::Plain);
+    let run = |scale: f32, stiffest: &Dimer| {
+        let mut first = optimizer(dimer(Mode::Softest, &Dimer::default()), &params);
+        let mut second = first.second_dimer(dimer(Mode::Stiffest, stiffest)).unwrap();
+        first.set_loss_scale(scale.into()).unwrap();
+        let mut objective = Offers(Counted::new(&matrix), scale);
+        for _ in 0..4 {
+            first.rotate_both(&mut second, &mut objective).unwrap();
+        }
+        let cost = first.gradient_evaluations() + second.gradient_evaluations();
+        let parts: Vec<u32> = objective.0.begun.iter().map(|step| step.part.of).collect();
+        let records = [first.telemetry().unwrap(), second.telemetry().unwrap()].map(found);
+        (records, parts, cost)
+    };
+    let (plain, parts, cost) = run(1.0, &Dimer::default());
+    assert_eq!(parts, [8; 4]);
+    assert_within("gradients", cost, 4.0 * 7.0 / 8.0, 1e-9);
+    assert_eq!(run(1024.0, &Dimer::default()).0, plain);
+    let regime = Regime::rotations(3);
+    let whole = Dimer { rotation: Rotation::LocallyOptimal { regime }, ..Dimer::default() };
+    assert_eq!(run(1.0, &whole).1, [1; 4]);
 }
 
 /// Both ends of a spectrum, and where the training does not need its dimer for them: the steps of the base optimizer

@@ -7,7 +7,8 @@ use std::path::Path;
 use crate::common::checkpoints::*;
 use crate::common::*;
 use dimer::{
-    Adam, Base, Config, Dimer, Error, Group, Layout, LearningRate, OnPlateau, Optimizer, Schedule,
+    Adam, Base, Config, Dimer, Displacement, Error, Group, Layout, LearningRate, OnPlateau,
+    Optimizer, Schedule,
 };
 use rand::RngExt;
 
@@ -151,6 +152,47 @@ fn files_of_format_1_stay_readable() {
     assert!(found.contains("config.skip_non_finite"), "{found}");
 }
 
+/// A file of format 2, whose records end before the curvature that an event began with, and hold another number where
+/// the longest step along N is now: `tests/oracles/checkpoint_v2.rs` wrote it. Training goes on, towards −2.
+#[test]
+fn files_of_format_2_stay_readable() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracles/checkpoint_v2.safetensors");
+    let mut builder = Layout::builder();
+    builder.tensor("a", &[2, 2]).tensor("b", &[3]);
+    let dimer = Dimer {
+        schedule: Schedule::Every(2),
+        displacement: Displacement::Absolute(0.01),
+        ..Dimer::default()
+    };
+    let config = Config {
+        base: ADAM,
+        learning_rate: LearningRate::Fixed(0.01),
+        dimer: Some(dimer),
+        ..Config::default()
+    };
+    let layout = builder.build().unwrap();
+    let mut optimizer = Optimizer::new(&gpu(), layout, config, &[9.0; 7]).unwrap();
+    optimizer.load(&path).unwrap();
+    let expected =
+        [0.19935915, 0.2595565, 0.104339406, 0.16155457, 0.21068907, 0.26069826, 0.3108256];
+    assert_eq!(optimizer.read_params().unwrap(), expected);
+    assert_eq!((optimizer.steps(), optimizer.gradient_evaluations()), (9, 21.0));
+    let curvature = optimizer.read_curvature().unwrap();
+    assert_eq!(curvature, -1.9683304);
+    let mut objective = quadratic((-2..5).map(|h| h as f32).collect());
+    for _ in 0..3 {
+        optimizer.step(&mut objective).unwrap();
+    }
+    let records = optimizer.telemetry().unwrap();
+    assert!(records.iter().all(|record| !record.skipped));
+    // An event that knew nothing of what the one before began with, and one step of at most 0.2 · 0.01 · √7 each.
+    assert!((records[0].curvature + 2.0).abs() < 0.05 && records[0].initial_curvature < -1.9);
+    let most = 0.2 * 0.01 * 7.0_f32.sqrt();
+    assert!(records.iter().all(|record| record.shift.abs() <= 1.0001 * most), "{records:?}");
+    assert!(records.iter().all(|record| record.shift != 0.0));
+}
+
 /// The bytes of a checkpoint with `from` in its metadata changed to `to`, and the right checksum.
 fn forged(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     let (_, header) = safetensors::SafeTensors::read_metadata(bytes).unwrap();
@@ -230,13 +272,13 @@ fn newer_versions_are_named() {
     let mut optimizer = make(&fixed_rate(), 0.3);
     optimizer.save(scratch.file()).unwrap();
     let bytes = std::fs::read(scratch.file()).unwrap();
-    let old = br#""dimer_format":"2""#;
+    let old = br#""dimer_format":"3""#;
     let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
     let mut newer = bytes.clone();
-    newer[at + old.len() - 2] = b'3';
+    newer[at + old.len() - 2] = b'4';
     std::fs::write(scratch.file(), newer).unwrap();
     let found = reason(optimizer.load(scratch.file()));
-    assert!(found.contains("version 3"), "{found}");
+    assert!(found.contains("version 4"), "{found}");
 }
 
 /// An error keeps what caused it.

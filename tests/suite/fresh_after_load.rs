@@ -4,8 +4,8 @@
 use crate::common::checkpoints::*;
 use crate::common::*;
 use dimer::{
-    Base, Config, Correction, Dimer, Error, Group, HostObjective, Layout, LearningRate, Objective,
-    OnPlateau, Optimizer, Rate, Rotation, Schedule, Scope, Sgd, Storage,
+    Base, Config, Correction, Dimer, Error, Group, HostObjective, Layout, LearningRate, Metric,
+    Mode, Objective, OnPlateau, Optimizer, Rate, Rotation, Schedule, Scope, Sgd, Storage,
 };
 
 fn dimer() -> Dimer {
@@ -353,6 +353,48 @@ fn settings_can_change() {
         let refused = reason(refused);
         assert!(refused.contains(expected), "{refused}");
         assert_eq!(optimizer.read_params().unwrap(), [-1.0; LEN]);
+    }
+}
+
+/// A dimer that seeks the other end, or in another metric, begins anew: what events found of one end is never told of
+/// the other.
+#[test]
+fn another_end_begins_anew() {
+    let scratch = Scratch::new();
+    let ends = |seeks, metric, scope| {
+        let rotation = match scope {
+            Scope::Global => Dimer::default().rotation,
+            _ => Rotation::Gradient { rate: Rate::Automatic },
+        };
+        let dimer = Dimer { seeks, metric, scope, rotation, ..dimer() }.watching();
+        Config { base: ADAM, ..with(dimer) }
+    };
+    let h: Vec<f32> = (0..LEN).map(|i| 0.1 * (1.0 + i as f32)).collect();
+    for scope in [Scope::Global, Scope::PerTensor] {
+        let config = ends(Mode::Stiffest, Metric::Euclidean, scope);
+        let mut first = make(&config, 0.3);
+        (0..40).for_each(|_| first.step(&mut quadratic(h.clone())).unwrap());
+        let last = first.telemetry().unwrap().pop().unwrap();
+        assert!(last.curvature > 0.0, "{last:?}");
+        assert!(last.resolved || scope != Scope::Global, "{last:?}");
+        first.save(scratch.file()).unwrap();
+        let mut others = vec![ends(Mode::Softest, Metric::Euclidean, scope)];
+        if scope == Scope::Global {
+            others.push(ends(Mode::Stiffest, Metric::Preconditioner, scope));
+        }
+        for config in others {
+            let mut second = make(&config, -1.0);
+            let random = bits(&second.read_orientation().unwrap().unwrap());
+            let changes = second.load_with_changes(scratch.file()).unwrap();
+            println!("{changes:?}");
+            assert_eq!(changes.len(), 1);
+            assert_eq!(bits(&second.read_orientation().unwrap().unwrap()), random);
+            second.step(&mut quadratic(h.clone())).unwrap();
+            let record = second.telemetry().unwrap().pop().unwrap();
+            assert_eq!((record.step, record.updates, record.event), (40, 41, false));
+            let found = [record.curvature, record.curvature_mean, record.residual];
+            assert!(found == [0.0; 3] && !record.resolved, "{record:?}");
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use crate::common::*;
 use crate::matrix::{Matrix, Signed};
 use dimer::reference::{self, Reference};
 use dimer::{
-    Config, CurvatureRate, Deterministic, Difference, Dimer, Displacement, Error, Layout,
-    LearningRate, Mode, OnPlateau, Optimizer, Project, Rate, RateProbe, Regime, Relative, Rotation,
-    Saves, Schedule, Scope, Stop, Storage, Telemetry, Translation,
+    Config, CurvatureRate, Deterministic, Difference, Dimer, Displacement, Error, Evaluation,
+    Layout, LearningRate, Mode, Objective, OnPlateau, Optimizer, Point, Project, Rate, RateProbe,
+    Regime, Relative, Rotation, Saves, Schedule, Scope, Stop, Storage, Telemetry, Translation,
 };
 use rand::RngExt;
 
@@ -302,6 +302,77 @@ fn watching_changes_no_bit() {
     assert_eq!(seen, 7 * 2 * 8);
 }
 
+/// Probes that are not finite do not hold up a training that is only watched, nor change what is known of N.
+#[test]
+fn a_probe_that_is_not_finite_changes_nothing() {
+    struct Bad<'a>(Signed<'a>, Option<f32>);
+    impl Objective for Bad<'_> {
+        fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+            match self.1 {
+                Some(bad) if at.point == Point::Probe => {
+                    // In one element of each tensor, since each may have a dimer of its own.
+                    let mut gradient = vec![1.0; LEN];
+                    (gradient[3], gradient[LEN / 2]) = (bad, bad);
+                    at.write_gradient(&gradient)
+                }
+                _ => self.0.gradient(at),
+            }
+        }
+    }
+    let matrix = matrix(9);
+    let params = vector(&mut rng(10), LEN, Kind::Plain);
+    let mut seen = 0;
+    for (dimer, storage) in dimers() {
+        if dimer.difference != Difference::Forward {
+            continue;
+        }
+        let dimer = Dimer { translation: Translation::None, ..dimer };
+        let config = Config {
+            base: ADAMW,
+            learning_rate: LearningRate::Fixed(1e-2),
+            storage,
+            dimer: Some(dimer.clone()),
+            ..fixed_rate()
+        };
+        println!("{config:?}");
+        let alone = Config { dimer: None, ..config.clone() };
+        let [mut watching, mut alone] = [config, alone]
+            .map(|config| Optimizer::new(&quick_gpu(), layout(), config, &params).unwrap());
+        let mut objective = Bad(Signed { matrix: &matrix, sign: 1.0 }, None);
+        let step = |watching: &mut Optimizer, alone: &mut Optimizer, objective: &mut Bad<'_>| {
+            watching.step(objective).unwrap();
+            alone.step(objective).unwrap();
+            let params = [&*watching, &*alone].map(|it| bits(&it.read_params().unwrap()));
+            assert_eq!(params[0], params[1]);
+        };
+        for bad in [None, Some(f32::NAN), Some(f32::INFINITY), None] {
+            step(&mut watching, &mut alone, &mut objective);
+            let before = watching.read_orientation().unwrap().unwrap();
+            let known = watching.telemetry().unwrap().pop().unwrap();
+            objective.1 = bad;
+            step(&mut watching, &mut alone, &mut objective);
+            let record = watching.telemetry().unwrap().pop().unwrap();
+            assert!(record.event && !record.skipped);
+            assert_eq!(u64::from(record.updates), record.step + 1);
+            let found = |record: &Telemetry| {
+                let Telemetry { curvature, curvature_mean, initial_curvature, residual, .. } =
+                    *record;
+                [curvature, curvature_mean, initial_curvature, residual].map(f32::to_bits)
+            };
+            if bad.is_some() {
+                let after = watching.read_orientation().unwrap().unwrap();
+                assert_eq!(bits(&before), bits(&after));
+                assert_eq!(found(&known), found(&record));
+            } else {
+                assert_ne!(found(&known), found(&record));
+            }
+            objective.1 = None;
+        }
+        seen += 1;
+    }
+    assert!(seen > 20, "{seen}");
+}
+
 /// On a plateau, events that find the loss curving up come as often as they may.
 #[test]
 fn plateaus_are_watched_at_the_shortest_interval() {
@@ -342,7 +413,12 @@ fn settings_are_checked() {
         Dimer { seeks: Mode::Stiffest, translation: Translation::None, ..Dimer::default() };
     let validate = |dimer: Dimer| Config { dimer: Some(dimer), ..fixed_rate() }.validate();
     assert!(validate(watching.clone()).is_ok());
-    let along = [Translation::SaddleFree(Default::default()), Translation::Climb];
+    let negative = Project { only_negative_curvature: true, ..Project::default() };
+    let along = [
+        Translation::SaddleFree(Default::default()),
+        Translation::Climb,
+        Translation::Project(negative),
+    ];
     for translation in along {
         let error = validate(Dimer { translation, ..watching.clone() }).unwrap_err();
         assert!(matches!(error, Error::Unsupported { what: "Mode::Stiffest", .. }), "{error}");

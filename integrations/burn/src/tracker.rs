@@ -2,7 +2,9 @@
 
 use burn::module::{Module, ParamGroup};
 use burn::tensor::Tensor;
-use dimer::{Base, Config, Dimer, Group, LearningRate, Mode, Optimizer, Schedule, Sgd, Telemetry};
+use dimer::{
+    Base, Config, Dimer, Group, LearningRate, Metric, Mode, Optimizer, Schedule, Sgd, Telemetry,
+};
 
 use crate::binding::Binding;
 use crate::device::DimerDevice;
@@ -58,7 +60,7 @@ impl<M: Module> CurvatureTracker<M> {
     ///
     /// # Errors
     /// As [`DimerOptimizer::new`](crate::DimerOptimizer::new); [`dimer::Error::Unsupported`] if
-    /// the schedule is not [`Schedule::Every`].
+    /// the schedule is not [`Schedule::Every`], or the metric not [`Metric::Euclidean`].
     pub fn new(module: &M, device: &DimerDevice, dimer: Dimer) -> Result<Self> {
         Self::with_groups(module, device, dimer, &[])
     }
@@ -82,6 +84,14 @@ impl<M: Module> CurvatureTracker<M> {
             }
             .into());
         }
+        if dimer.metric != Metric::Euclidean {
+            return Err(dimer::Error::Unsupported {
+                what: "Metric::Preconditioner",
+                with: "a tracker, which has no moments",
+                instead: "set `dimer.metric` to Euclidean",
+            }
+            .into());
+        }
         let base = Base::Sgd(Sgd { momentum: 0.0, nesterov: false });
         let learning_rate = LearningRate::Fixed(0.0);
         let dimer = Some(dimer.watching());
@@ -95,8 +105,16 @@ impl<M: Module> CurvatureTracker<M> {
     /// gradient at θ.
     ///
     /// # Errors
-    /// As [`dimer::Optimizer::second_dimer`].
+    /// [`dimer::Error::Unsupported`] after a step; otherwise as [`dimer::Optimizer::second_dimer`].
     pub fn with_other_end(mut self) -> Result<Self> {
+        if self.steps > 0 {
+            return Err(dimer::Error::Unsupported {
+                what: "a second end",
+                with: "a tracker that has followed steps already",
+                instead: "call `with_other_end` before the first `after_step`",
+            }
+            .into());
+        }
         if let Some(dimer) = &self.optimizer.config().dimer {
             let other = Dimer { seeks: dimer.seeks.other(), ..dimer.clone() };
             self.other = Some(self.optimizer.second_dimer(other)?);
@@ -106,7 +124,7 @@ impl<M: Module> CurvatureTracker<M> {
 
     /// Call this after each step of the training; every K-th call turns the dimer at the
     /// parameters of `module` and returns true. Such a call evaluates `loss` as often as an event of
-    /// [`DimerOptimizer`](crate::DimerOptimizer) does, all of it on one minibatch.
+    /// [`DimerOptimizer`](crate::DimerOptimizer) does, for both ends twice less one, all of it on one minibatch.
     ///
     /// # Errors
     /// [`Error::ModuleChanged`](crate::Error::ModuleChanged) if the parameters of `module` have other

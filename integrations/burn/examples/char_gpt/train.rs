@@ -97,7 +97,10 @@ impl Experiment<'_> {
         let groups = Method::groups();
         let mut optimizer = DimerOptimizer::with_groups(module, self.device, config, &groups)?;
         let mut rows = self.resume(&mut optimizer, &files)?;
-        let watch = || Watch::new(optimizer.module()?, self.device, self.interval);
+        let watch = || {
+            let step = optimizer.optimizer().steps();
+            Watch::new(optimizer.module()?, self.device, self.interval, &files.ends, step)
+        };
         let mut watch = self.watch.then(watch).transpose()?;
         let validation = self.data.validation(&burn.clone().inner());
         let bar = progress_bar(self.steps, &name);

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use dimer::{Dimer, Mode, Schedule, Telemetry};
 use dimer_burn::{CurvatureTracker, DimerDevice};
 use nalgebra::DVector;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data::Data;
 use crate::lanczos::Hessian;
@@ -19,10 +19,10 @@ const MINIBATCHES: u64 = 16;
 const PRODUCTS: usize = 40;
 
 /// One end, as single minibatches and as many of them show it.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Row {
     step: u64,
-    end: &'static str,
+    end: String,
     /// C of the dimer's N on one minibatch, before the event turns N to it and after.
     before: f32,
     after: f32,
@@ -44,11 +44,23 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// With an event every `interval` steps.
-    pub fn new(module: &Gpt, device: &DimerDevice, interval: u32) -> Result<Self, Box<dyn Error>> {
+    /// With an event every `interval` steps; goes on with the comparisons that an earlier run has left in `path` up to
+    /// `step`.
+    pub fn new(
+        module: &Gpt,
+        device: &DimerDevice,
+        interval: u32,
+        path: &Path,
+        step: u64,
+    ) -> Result<Self, Box<dyn Error>> {
         let dimer = Dimer { schedule: Schedule::Every(interval), ..Dimer::default() };
         let tracker = CurvatureTracker::new(module, device, dimer)?.with_other_end()?;
-        Ok(Self { tracker, softest: None, stiffest: None, rows: Vec::new() })
+        let mut rows: Vec<Row> = Vec::new();
+        if path.exists() {
+            rows = csv::Reader::from_path(path)?.into_deserialize().collect::<Result<_, _>>()?;
+        }
+        rows.retain(|row| row.step <= step);
+        Ok(Self { tracker, softest: None, stiffest: None, rows })
     }
 
     /// Call this after every step, with the loss of its minibatch.
@@ -99,7 +111,7 @@ impl Watch {
             let n = DVector::from_iterator(n.len(), n.into_iter().map(f64::from));
             self.rows.push(Row {
                 step,
-                end,
+                end: end.into(),
                 before: record.initial_curvature,
                 after: record.curvature,
                 resolved: record.resolved,
