@@ -1,11 +1,9 @@
 // Which vec4 of a shard one thread walks: from `first` below `end` in steps of STREAM_WIDTH.
 // builds on: scalars, switches, threads
 
-// Threads that walk one stream of consecutive vec4 together; a workgroup walks several streams, so
-// that each reads memory in order, whether the hardware runs them side by side or one by one.
-// 8 vec4 are 128 bytes: a cache line of GPUs, and what a quarter of a warp loads at once.
-const STREAM_WIDTH: u32 = 8u;
-
+// A workgroup walks WORKGROUP_SIZE / STREAM_WIDTH streams, one behind the other in memory. A GPU runs all threads side
+// by side and wants one stream, which the whole workgroup reads in order. A software renderer runs them one by one, and
+// there each should read memory in order for itself: 8 vec4 are 128 bytes, two cache lines.
 struct Walk {
     first: u32,
     end: u32,

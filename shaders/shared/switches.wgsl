@@ -3,6 +3,9 @@
 // Threads of one workgroup; a multiple of RADIX in threads.wgsl.
 override WORKGROUP_SIZE: u32 = 256u;
 
+// Threads that walk one stream of consecutive vec4 together; a power of two, at most WORKGROUP_SIZE.
+override STREAM_WIDTH: u32 = 8u;
+
 // The base optimizer.
 override BASE: u32 = 0u;
 const SGD: u32 = 0u;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Gpu;
+use super::{Gpu, Tuning};
 use crate::error::Result;
 use crate::kernels::bindings::{Access, Bindings, Entry, STEP_GROUP, numbered};
 use crate::kernels::catalogue::{Kernel, Source};
@@ -32,6 +32,7 @@ struct Key {
     source: Source,
     entries: Vec<Entry>,
     workgroup_size: u32,
+    stream_width: u32,
     /// The values of the switches that the source uses.
     values: Vec<u32>,
 }
@@ -73,15 +74,16 @@ impl Gpu {
             })
         })?;
         let values = module.switches.iter().map(|switch| switch.value(switches)).collect();
-        let workgroup_size = self.tuning.workgroup_size;
+        let Tuning { workgroup_size, stream_width, .. } = self.tuning;
         let entries = kernel.bindings().entries(choices);
-        let key = Key { source, entries, workgroup_size, values };
+        let key = Key { source, entries, workgroup_size, stream_width, values };
         shared(&self.pipelines.pipelines, key, |key| {
             let layout = self.pipeline_layout(kernel.bindings(), &key.entries)?;
             let set = module.switches.iter().zip(&key.values);
             let mut constants: Vec<_> =
                 set.map(|(switch, value)| (switch.name(), f64::from(*value))).collect();
             constants.push(("WORKGROUP_SIZE", f64::from(workgroup_size)));
+            constants.push(("STREAM_WIDTH", f64::from(stream_width)));
             self.validated(kernel.name(), || {
                 self.compile(kernel.name(), &layout, &module.module, &constants)
             })

@@ -13,6 +13,12 @@ pub(crate) const WORKGROUPS: u32 = 256;
 /// The same on a software renderer, where each workgroup with a barrier costs about ten microseconds.
 const WORKGROUPS_CPU: u32 = 32;
 
+/// Threads of one stream on a software renderer.
+const STREAM_WIDTH_CPU: u32 = 8;
+
+/// Fewest threads of one stream: less than a cache line is loaded at once.
+const MIN_STREAM_WIDTH: u32 = 4;
+
 /// Fewest threads of one workgroup: what the smallest reduction and the block of modes need.
 const MIN_WORKGROUP_SIZE: u32 = 32;
 
@@ -28,21 +34,52 @@ pub struct Tuning {
     /// Most workgroups of one dispatch, from 1 to 2048; default 256, or 32 on a software renderer. Each takes
     /// at least 4096 elements.
     pub workgroups: u32,
+    /// Threads that walk consecutive memory together: a power of two, from 4 to `workgroup_size`; default the whole
+    /// workgroup, or 8 on a software renderer. Dimers for each tensor or group have streams of 4 threads, whatever this
+    /// is.
+    #[serde(default = "width_of_old_files")]
+    pub stream_width: u32,
     /// Whether sums use the subgroups of the hardware; needs [`wgpu::Features::SUBGROUP`]; default false.
     pub subgroups: bool,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { workgroup_size: WORKGROUP_SIZE, workgroups: WORKGROUPS, subgroups: false }
+        Self {
+            workgroup_size: WORKGROUP_SIZE,
+            workgroups: WORKGROUPS,
+            stream_width: WORKGROUP_SIZE,
+            subgroups: false,
+        }
     }
+}
+
+/// That of all tunings before it was a setting.
+fn width_of_old_files() -> u32 {
+    8
 }
 
 impl Tuning {
     /// The tuning of a new device, before anything is measured.
     pub(super) fn of(kind: wgpu::DeviceType) -> Self {
-        let workgroups = if kind == wgpu::DeviceType::Cpu { WORKGROUPS_CPU } else { WORKGROUPS };
-        Self { workgroups, ..Self::default() }
+        let gpu = Self::default();
+        match kind {
+            wgpu::DeviceType::Cpu => {
+                Self { workgroups: WORKGROUPS_CPU, stream_width: STREAM_WIDTH_CPU, ..gpu }
+            }
+            _ => gpu,
+        }
+    }
+
+    /// The same with other workgroups: a stream of the whole workgroup stays one, and none has more threads.
+    #[must_use]
+    pub fn with_workgroup_size(self, workgroup_size: u32) -> Self {
+        let stream_width = if self.stream_width == self.workgroup_size {
+            workgroup_size
+        } else {
+            self.stream_width.min(workgroup_size)
+        };
+        Self { workgroup_size, stream_width, ..self }
     }
 
     pub(super) fn check(self, device: &wgpu::Device) -> Result<()> {
@@ -56,6 +93,11 @@ impl Tuning {
         if !(1..=MAX_WORKGROUPS).contains(&self.workgroups) {
             let expected = "from 1 to 2048";
             return invalid("tuning.workgroups", self.workgroups.to_string(), expected);
+        }
+        let width = self.stream_width;
+        if !width.is_power_of_two() || !(MIN_STREAM_WIDTH..=size).contains(&width) {
+            let expected = "a power of two, from 4 to the workgroup size";
+            return invalid("tuning.stream_width", width.to_string(), expected);
         }
         if self.subgroups && !device.features().contains(wgpu::Features::SUBGROUP) {
             let expected = "false, unless the device was requested with Features::SUBGROUP";

@@ -17,7 +17,6 @@ macro_rules! kernels {
         pub(crate) enum Kernel { $($kernel),* }
 
         impl Kernel {
-            #[cfg(test)]
             pub(crate) const ALL: &[Self] = &[$(Self::$kernel),*];
 
             /// Its file in `shaders/`, without the ending.
@@ -201,6 +200,14 @@ impl Source {
         let uses = |switch: &Switch| texts().any(|text| has_word(text, switch.name()));
         Switch::ALL.iter().copied().filter(uses).collect()
     }
+}
+
+/// A checksum of all WGSL: what was measured with these kernels does not hold for others.
+pub(crate) fn fingerprint() -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    let texts = Kernel::ALL.iter().map(|kernel| kernel.text());
+    texts.chain(SHARED.iter().map(|(_, text)| *text)).for_each(|text| sum.update(text.as_bytes()));
+    sum.finalize()
 }
 
 fn shared_text(file: &str) -> &'static str {

@@ -10,12 +10,14 @@ use crate::config::{
 };
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Tuning};
+use crate::kernels::catalogue::fingerprint;
 use crate::layout::Layout;
 use crate::objective::{Evaluation, Objective};
 
 /// What is tried, one setting after the other, starting from the best so far.
 const WORKGROUPS: [u32; 8] = [16, 32, 64, 128, 256, 512, 1024, 2048];
 const WORKGROUP_SIZES: [u32; 5] = [64, 128, 256, 512, 1024];
+const STREAM_WIDTHS: [u32; 4] = [8, 32, 128, 256];
 
 /// Fewest and most elements of one measurement.
 const LENGTHS: (usize, usize) = (1 << 12, 1 << 24);
@@ -65,7 +67,7 @@ impl Tuning {
             }
             match time(gpu, tuning, len) {
                 Ok(found) if found < GAIN * fastest => (best, fastest) = (tuning, found),
-                // More threads or subgroups than the device has.
+                // More threads, wider streams or subgroups than there can be.
                 Ok(_) | Err(Error::InvalidConfig { .. } | Error::LimitTooSmall { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -75,14 +77,17 @@ impl Tuning {
             consider(&|tuning| Self { workgroups, ..tuning })?;
         }
         for workgroup_size in WORKGROUP_SIZES {
-            consider(&|tuning| Self { workgroup_size, ..tuning })?;
+            consider(&|tuning| tuning.with_workgroup_size(workgroup_size))?;
+        }
+        for stream_width in STREAM_WIDTHS {
+            consider(&|tuning| Self { stream_width, ..tuning })?;
         }
         consider(&|tuning| Self { subgroups: true, ..tuning })?;
         Ok(best)
     }
 
-    /// The tuning that the file at `path` has for this device, driver and order of magnitude of `len`, or
-    /// else the result of [`Tuning::measure`], which is added to the file.
+    /// The tuning that the file at `path` has for this device, driver, order of magnitude of `len` and version of the
+    /// kernels, or else the result of [`Tuning::measure`], which is added to the file.
     ///
     /// # Errors
     /// [`Error::TuningCache`] for a file that cannot be written or is not of this kind; otherwise the same as
@@ -102,7 +107,8 @@ impl Tuning {
         };
         let info = gpu.device().adapter_info();
         let len = measured_length(len);
-        let key = format!("{}, {} {}, {len} elements", gpu.name(), info.driver, info.driver_info);
+        let (driver, kernels) = (format!("{} {}", info.driver, info.driver_info), fingerprint());
+        let key = format!("{}, {driver}, kernels {kernels:08x}, {len} elements", gpu.name());
         if let Some(tuning) = known.get(&key) {
             return Ok(*tuning);
         }

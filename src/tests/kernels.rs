@@ -125,11 +125,15 @@ fn gram_matches_f64() {
     let tunings = [
         Tuning::default(),
         Tuning { subgroups: true, ..Tuning::default() },
-        Tuning { workgroup_size: 32, workgroups: 2048, subgroups: false },
-        Tuning { workgroup_size: 512, workgroups: 2, subgroups: true },
+        Tuning { workgroup_size: 32, workgroups: 2048, stream_width: 32, subgroups: false },
+        Tuning { workgroup_size: 512, workgroups: 2, stream_width: 8, subgroups: true },
     ];
-    let tuned = tunings.iter().filter_map(|tuning| gpu.with_tuning(*tuning).ok());
-    let cases = tuned.flat_map(|gpu| LENGTHS.map(|len| (gpu.clone(), len)));
+    let widths = [4, 8, 16, 32, 64, 128].map(|stream_width| Tuning { stream_width, ..tunings[0] });
+    let all = tunings.into_iter().chain(widths);
+    let tuned: Vec<Gpu> = all.filter_map(|tuning| gpu.with_tuning(tuning).ok()).collect();
+    // Only subgroups, and workgroups of 512 threads, may be beyond a device.
+    assert!(tuned.len() >= 2 + widths.len());
+    let cases = tuned.iter().flat_map(|gpu| LENGTHS.map(|len| (gpu.clone(), len)));
     for (seed, (gpu, len)) in (1..).zip(cases) {
         println!("{:?}", gpu.tuning());
         let bench = Bench::new(&gpu, len, Displacement::Absolute(1.0));
@@ -231,7 +235,8 @@ fn too_many_regions_are_refused() {
 fn no_thread_walks_too_far() {
     let gpu = gpu();
     for workgroup_size in [64, 256] {
-        let tuning = Tuning { workgroup_size, workgroups: 1, subgroups: false };
+        let tuning = Tuning { workgroups: 1, ..Tuning::default() };
+        let tuning = tuning.with_workgroup_size(workgroup_size);
         let gpu = gpu.with_tuning(tuning).unwrap();
         for len in [1 << 20, 1 << 28, 1 << 33, 1 << 34] {
             let layout = Layout::flat(len).unwrap().tiled(gpu.tuning());

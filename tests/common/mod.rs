@@ -40,7 +40,7 @@ pub fn gpu() -> Gpu {
 /// For what is said of a method, whatever the order of its sums.
 pub fn quick_gpu() -> Gpu {
     let gpu = gpu();
-    gpu.with_tuning(Tuning { workgroup_size: 32, ..*gpu.tuning() }).expect("a tuning")
+    gpu.with_tuning(gpu.tuning().with_workgroup_size(32)).expect("a tuning")
 }
 
 /// A device of its own, requested with limits made from those of its adapter.

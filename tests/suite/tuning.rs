@@ -23,11 +23,21 @@ fn configs() -> [Config; 3] {
 /// Everything that this device can do.
 fn tunings() -> Vec<Tuning> {
     let mut tunings = Vec::new();
-    for workgroup_size in [32, 64, 128, 256, 512, 1024] {
-        for (workgroups, subgroups) in [(256, false), (3, true), (2048, true), (1, false)] {
-            tunings.push(Tuning { workgroup_size, workgroups, subgroups });
+    for size in [32, 64, 128, 256, 512, 1024] {
+        for (workgroups, stream_width, subgroups) in
+            [(256, size, false), (3, 8, true), (2048, size, true), (1, 4, false)]
+        {
+            let workgroup_size = size;
+            tunings.push(Tuning { workgroup_size, workgroups, stream_width, subgroups });
         }
     }
+    let widths = [4, 8, 16, 32, 64, 128, 256].map(|stream_width| Tuning {
+        workgroup_size: 256,
+        workgroups: 5,
+        stream_width,
+        subgroups: false,
+    });
+    tunings.extend(widths);
     let gpu = gpu();
     tunings.retain(|tuning| match gpu.with_tuning(*tuning) {
         Ok(_) => true,
@@ -90,6 +100,10 @@ fn what_a_device_cannot_do_is_an_error() {
         ("tuning.workgroup_size", Tuning { workgroup_size: 0, ..tuning }),
         ("tuning.workgroup_size", Tuning { workgroup_size: 100, ..tuning }),
         ("tuning.workgroup_size", Tuning { workgroup_size: 16, ..tuning }),
+        ("tuning.stream_width", Tuning { stream_width: 2, ..tuning }),
+        ("tuning.stream_width", Tuning { stream_width: 24, ..tuning }),
+        ("tuning.stream_width", Tuning { stream_width: 512, ..tuning }),
+        ("tuning.stream_width", Tuning { workgroup_size: 64, ..tuning }),
         ("tuning.workgroups", Tuning { workgroups: 0, ..tuning }),
         ("tuning.workgroups", Tuning { workgroups: 2049, ..tuning }),
     ];
@@ -97,7 +111,7 @@ fn what_a_device_cannot_do_is_an_error() {
         let error = gpu().with_tuning(tuning).unwrap_err();
         assert!(matches!(error, Error::InvalidConfig { field, .. } if field == name), "{error}");
     }
-    let error = gpu().with_tuning(Tuning { workgroup_size: 1 << 30, ..tuning }).unwrap_err();
+    let error = gpu().with_tuning(tuning.with_workgroup_size(1 << 30)).unwrap_err();
     assert!(matches!(error, Error::LimitTooSmall { .. }), "{error}");
 }
 
@@ -115,6 +129,11 @@ fn a_tuning_is_measured_and_kept() {
     assert!(text.contains(&field), "{text}");
     std::fs::write(&path, text.replace(&field, "\"workgroups\": 77")).unwrap();
     assert_eq!(Tuning::cached(&gpu(), 10_000, &path).unwrap().workgroups, 77);
+    // But not what was measured with other kernels.
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (_, kernels) = text.split_once(", kernels ").unwrap();
+    std::fs::write(&path, text.replace(&kernels[..8], "01234567")).unwrap();
+    assert_ne!(Tuning::cached(&gpu(), 10_000, &path).unwrap().workgroups, 77);
     std::fs::write(&path, "my notes").unwrap();
     let error = Tuning::cached(&gpu(), 10_000, &path).unwrap_err();
     assert!(matches!(error, Error::TuningCache { .. }), "{error}");
