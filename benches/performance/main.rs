@@ -1,5 +1,5 @@
 //! What the kernels cost: fused against unfused, scaling with the number of parameters, bytes per second
-//! next to a kernel that only copies, many small tensors, and the host's share of a step.
+//! next to the fastest copy, many small tensors, and the host's share of a step.
 //!
 //! The objective does nothing, so that the optimizer alone is timed; gradients are prepared. Everything
 //! that is compared is measured in this one run, in turns. Medians go to `target/performance/` as a

@@ -79,7 +79,7 @@ fn scaling_tables(text: &mut String, times: &Times) -> std::fmt::Result {
         })
     });
     let rows: Vec<_> = shares.collect();
-    table(text, "GB/s, and the share of what the copy kernel reaches", &head, &rows)
+    table(text, "GB/s, and the share of what the fastest copy reaches", &head, &rows)
 }
 
 fn tensors_table(text: &mut String, times: &Times) -> std::fmt::Result {

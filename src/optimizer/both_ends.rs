@@ -9,11 +9,13 @@ use crate::state::Buffers;
 
 impl Optimizer {
     /// A second dimer on the parameters of this optimizer, which takes no steps: to follow the other end of the
-    /// spectrum with [`Optimizer::rotate_both`]. Its translation does not count; see [`Dimer::watching`]. It shares the
-    /// parameters and the probe, and without central differences the gradient at θ. Its N, its gradient at the probe and
-    /// its workspace are its own: 8 bytes per parameter with [`Rotation::Gradient`](crate::Rotation::Gradient), 32 with
-    /// [`Rotation::LocallyOptimal`](crate::Rotation::LocallyOptimal). Turn it by `rotate_both` alone: a rotation of its own would overwrite the probe, in
-    /// which a pair of steps on one minibatch keeps its parameters.
+    /// spectrum with [`Optimizer::rotate_both`]. Its translation does not count; see [`Dimer::watching`].
+    ///
+    /// It shares the parameters and the probe, and without central differences the gradient at θ. Its N, its gradient at
+    /// the probe and its workspace are its own: 8 bytes per parameter with
+    /// [`Rotation::Gradient`](crate::Rotation::Gradient), 32 with
+    /// [`Rotation::LocallyOptimal`](crate::Rotation::LocallyOptimal). Turn it by `rotate_both` alone: a rotation of its
+    /// own would overwrite the probe, in which a pair of steps on one minibatch keeps its parameters.
     ///
     /// ```
     /// use dimer::{Config, Dimer, Gpu, HostObjective, Layout, Mode, Optimizer};

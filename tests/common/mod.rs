@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dimer::{
     Adam, Base, Config, Correction, Difference, Dimer, Displacement, Gpu, GpuSlice, HostObjective,
     Layout, LearningRate, Lion, Metric, Mode, Optimizer, Project, Rate, Rotation, Schedule, Scope,
-    Sgd, Sophia, Translation, Tuning,
+    Sgd, Sophia, Translation,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
