@@ -40,10 +40,9 @@ impl Objective for Nothing {
 }
 
 impl Tuning {
-    /// Times steps over about `len` elements (4096 to 2²⁴) with a dozen settings, each in turn with the best before it,
-    /// and returns the fastest: by the GPU's own clock where the device has timestamps, else by the host's.
-    /// Takes memory for 14 vectors, and a few seconds, most of them for compiling. The device should have
-    /// nothing else to do.
+    /// Times steps over about `len` elements (4096 to 2²⁴) with some twenty settings, each in turn with the best before
+    /// it, and returns the fastest: by the GPU's own clock where the device has timestamps, else by the host's. Takes
+    /// memory for 14 vectors, and a few seconds, most of them for compiling. The device should have nothing else to do.
     ///
     /// What it returns may differ from run to run, and with it the last bits of results; keep it with
     /// [`Tuning::cached`] or with serde.
