@@ -65,10 +65,12 @@ struct Arguments {
     /// interval, which are not counted. Both start anew when a run is taken up again.
     #[arg(long)]
     watch: bool,
-    /// Steps after which both ends are compared with Lanczos over 16 minibatches, in NAME.ends.csv; each takes 1300
-    /// gradients.
+    /// Steps after which both ends are compared with Lanczos over 16 minibatches, in NAME.ends.csv.
     #[arg(long, value_delimiter = ',', requires = "watch")]
     lanczos: Vec<u64>,
+    /// Products of Lanczos, 32 gradients each.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u16).range(2..))]
+    products: u16,
     /// Where gradients are computed.
     #[arg(long, value_enum, default_value = "auto")]
     device: Place,
@@ -154,6 +156,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         evaluation_interval: arguments.evaluate_every,
         watch: arguments.watch,
         lanczos: &arguments.lanczos,
+        products: arguments.products.into(),
         folder: &arguments.out,
     };
     let mut runs = Vec::new();

@@ -34,6 +34,8 @@ pub struct Experiment<'a> {
     pub watch: bool,
     /// The steps after which they are compared with Lanczos.
     pub lanczos: &'a [u64],
+    /// And how many products Lanczos takes.
+    pub products: usize,
     /// Where logs and checkpoints are kept.
     pub folder: &'a Path,
 }
@@ -118,7 +120,7 @@ impl Experiment<'_> {
                 let module = optimizer.module()?;
                 watch.after_step(module, |module| module.loss(x.clone(), y.clone()))?;
                 if self.lanczos.contains(&done) {
-                    watch.compare(done, module, self.data, &files.ends)?;
+                    watch.compare(done, module, self.data, self.products, &files.ends)?;
                 }
             }
             if done.is_multiple_of(self.evaluation_interval) || done == self.steps {

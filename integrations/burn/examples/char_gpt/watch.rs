@@ -14,9 +14,8 @@ use crate::data::Data;
 use crate::lanczos::Hessian;
 use crate::model::Gpt;
 
-/// Minibatches that Lanczos takes as all data, and its products.
+/// Minibatches that Lanczos takes as all data.
 const MINIBATCHES: u64 = 16;
-const PRODUCTS: usize = 40;
 
 /// One end, as single minibatches and as many of them show it.
 #[derive(Deserialize, Serialize)]
@@ -86,12 +85,14 @@ impl Watch {
         [self.softest.as_ref(), self.stiffest.as_ref()]
     }
 
-    /// Compares both ends with Lanczos over many minibatches of `data`, and writes what it finds to `path`.
+    /// Compares both ends with so many products of Lanczos over many minibatches of `data`, and writes what it finds to
+    /// `path`.
     pub fn compare(
         &mut self,
         step: u64,
         module: &Gpt,
         data: &Data,
+        products: usize,
         path: &Path,
     ) -> Result<(), Box<dyn Error>> {
         let device = module.devices().into_iter().next().ok_or("the model has no parameters")?;
@@ -99,7 +100,7 @@ impl Watch {
         let minibatch = |index| data.minibatch(u64::from(u32::MAX), index, &device);
         let minibatches: Vec<_> = (0..MINIBATCHES).map(minibatch).collect();
         let hessian = Hessian { module, minibatches: &minibatches };
-        let eigenvalues = hessian.ends(PRODUCTS);
+        let eigenvalues = hessian.ends(products);
         let ends = [(Mode::Softest, "softest"), (Mode::Stiffest, "stiffest")];
         for ((mode, end), eigenvalue) in ends.into_iter().zip(eigenvalues) {
             let record = match mode {
