@@ -16,7 +16,7 @@ const WORKGROUPS_CPU: u32 = 32;
 /// Threads of one stream on a software renderer.
 const STREAM_WIDTH_CPU: u32 = 8;
 
-/// Fewest threads of one stream: less than a cache line is loaded at once.
+/// Fewest threads of one stream; fewer would load less than a cache line at once.
 const MIN_STREAM_WIDTH: u32 = 4;
 
 /// Fewest threads of one workgroup: what the smallest reduction and the block of modes need.
