@@ -194,25 +194,21 @@ pub(crate) struct Record {
 impl Record {
     /// The counters and the learning rate alone, without what events have found.
     pub(crate) fn without_events(&self) -> Self {
-        let Self { index, updates, skipped, rotations, status, loss, gradient_norm, clip, .. } =
-            *self;
-        let Self { parity, streak, learning_rate, base_learning_rate, .. } = *self;
-        let Self { update_slope, update_curvature, .. } = *self;
         Self {
-            index,
-            updates,
-            skipped,
-            rotations,
-            status,
-            loss,
-            gradient_norm,
-            clip,
-            parity,
-            streak,
-            learning_rate,
-            base_learning_rate,
-            update_slope,
-            update_curvature,
+            index: self.index,
+            updates: self.updates,
+            skipped: self.skipped,
+            rotations: self.rotations,
+            status: self.status,
+            loss: self.loss,
+            gradient_norm: self.gradient_norm,
+            clip: self.clip,
+            parity: self.parity,
+            streak: self.streak,
+            learning_rate: self.learning_rate,
+            base_learning_rate: self.base_learning_rate,
+            update_slope: self.update_slope,
+            update_curvature: self.update_curvature,
             ..Self::zeroed()
         }
     }

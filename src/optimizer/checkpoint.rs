@@ -452,11 +452,7 @@ impl Optimizer {
         if let Some(timer) = &mut self.timer {
             timer.clear();
         }
-        self.plateau = self
-            .plan
-            .events
-            .on_plateau()
-            .map(|settings| Plateau::new(settings, self.plan.events.seeks));
+        self.plateau = Plateau::new(&self.plan.events);
     }
 
     /// Waits for the steps so far. Steps that the user has yet to submit would come later, so they are

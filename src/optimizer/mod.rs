@@ -120,10 +120,7 @@ impl Optimizer {
         let skips = plan.max_consecutive_skips.map(|limit| Skips::new(gpu, limit)).transpose()?;
         let mut optimizer = Self {
             gpu: gpu.clone(),
-            plateau: plan
-                .events
-                .on_plateau()
-                .map(|settings| Plateau::new(settings, plan.events.seeks)),
+            plateau: Plateau::new(&plan.events),
             hyperparameters: plan.hyperparameters,
             fixed_rate: plan.fixed_rate,
             layout,

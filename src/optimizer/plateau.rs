@@ -7,6 +7,7 @@ use crate::config::{Mode, OnPlateau};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, PendingRead};
 use crate::kernels::gpu_types::Record;
+use crate::plan::Events;
 use crate::plan::schedule::Looks;
 use crate::state::State;
 
@@ -73,10 +74,11 @@ impl Saved {
 }
 
 impl Plateau {
-    pub(crate) fn new(settings: OnPlateau, seeks: Mode) -> Self {
-        let OnPlateau { shortest, longest, share } = settings;
-        Self {
-            seeks,
+    /// None unless the schedule is one that looks for plateaus.
+    pub(super) fn new(events: &Events) -> Option<Self> {
+        let OnPlateau { shortest, longest, share } = events.on_plateau()?;
+        Some(Self {
+            seeks: events.seeks,
             shortest: shortest.into(),
             longest: longest.into(),
             share,
@@ -84,7 +86,7 @@ impl Plateau {
             pending: None,
             looks: Looks::default(),
             last_event: 0,
-        }
+        })
     }
 
     /// Whether step `index` is an event.

@@ -70,14 +70,17 @@ impl Watch {
     ) -> Result<(), Box<dyn Error>> {
         if self.tracker.after_step(module, loss)? {
             for record in self.tracker.telemetry()? {
-                let end = match record.seeks {
-                    Mode::Stiffest => &mut self.stiffest,
-                    _ => &mut self.softest,
-                };
-                *end = Some(record);
+                *self.record_of(record.seeks) = Some(record);
             }
         }
         Ok(())
+    }
+
+    fn record_of(&mut self, end: Mode) -> &mut Option<Telemetry> {
+        match end {
+            Mode::Stiffest => &mut self.stiffest,
+            _ => &mut self.softest,
+        }
     }
 
     /// The last records of the softest and of the stiffest direction, none before the first event.
@@ -103,10 +106,7 @@ impl Watch {
         let eigenvalues = hessian.ends(products);
         let ends = [(Mode::Softest, "softest"), (Mode::Stiffest, "stiffest")];
         for ((mode, end), eigenvalue) in ends.into_iter().zip(eigenvalues) {
-            let record = match mode {
-                Mode::Stiffest => self.stiffest,
-                _ => self.softest,
-            };
+            let record = *self.record_of(mode);
             let dimer = self.tracker.end(mode).map(|dimer| dimer.read_orientation());
             let (Some(record), Some(n)) = (record, dimer.transpose()?.flatten()) else { continue };
             let n = DVector::from_iterator(n.len(), n.into_iter().map(f64::from));
