@@ -100,9 +100,9 @@ fn unturned(last: Ritz) -> Ritz {
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    let first = reduce_partials_from(0u, thread);
+    let first = reduce_partials_of(0u, thread);
     workgroupBarrier();
-    let second = reduce_partials_from(step.tiles, thread);
+    let second = reduce_partials_of(1u, thread);
     if thread.lane != 0u {
         return;
     }

@@ -8,7 +8,7 @@
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    let sums = reduce_partials_from(step.tiles, thread);
+    let sums = reduce_partials_of(1u, thread);
     if thread.lane == 0u {
         scalars.rate.update_norm = norm_of(sums.small.x, sums.large.x);
     }

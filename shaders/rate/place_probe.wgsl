@@ -19,7 +19,7 @@ fn place_probe(i: u32, place: Place, factor: f32) {
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
     find_factors(thread);
-    let sums = reduce_partials_from(step.tiles, thread);
+    let sums = reduce_partials_of(1u, thread);
     if thread.lane == 0u {
         let norm = norm_of(sums.small.x, sums.large.x);
         let distance = step.rate_displacement * (1.0 + norm_of(sums.small.y, sums.large.y));

@@ -275,5 +275,7 @@ struct Scalars {
     ritz: Ritz,
     rate: RateState,
     records: array<Record, RING>,
+    // Of the sets of partials, from sum_tiles.
+    totals: array<Partial, 2>,
     partials: array<Partial>,
 }

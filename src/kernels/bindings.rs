@@ -49,6 +49,8 @@ pub(crate) struct Entry {
 /// The bind groups of a kernel: one shard of some vectors, the step, and whatever else some kernels need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Bindings {
+    /// `scalars.wgsl`
+    Scalars,
     /// `vector_bindings.wgsl`
     Vectors,
     /// `probe_bindings.wgsl`
@@ -98,7 +100,8 @@ impl Extra {
 impl Bindings {
     pub(crate) fn extra(self) -> Option<Extra> {
         match self {
-            Self::Vectors
+            Self::Scalars
+            | Self::Vectors
             | Self::Probe
             | Self::Basis
             | Self::Update
@@ -142,6 +145,7 @@ impl Bindings {
         let moments = [Vector::FirstMoment, Vector::SecondMoment];
         let moments = moments.into_iter().take(choices.moments as usize);
         match self {
+            Self::Scalars => {}
             Self::Vectors | Self::RegionVectors => {
                 entries.extend([blocks, vector(Vector::Gradient, Read)]);
                 if choices.dimer {

@@ -44,6 +44,7 @@ kernels! {
     RotateTranslate "step/rotate_translate" Vectors,
     Rotate "step/rotate" Vectors,
     Count "step/count" Vectors,
+    SumTiles "step/sum_tiles" Scalars,
     Norm "probe/norm" Probe,
     Displace "probe/displace" Probe,
     Opposite "probe/opposite" Probe,

@@ -47,6 +47,9 @@ pub(crate) const STEP_STRIDE: u64 = 256;
 /// Bytes of one `Partial`.
 pub(crate) const PARTIAL: u64 = 48;
 
+/// Most sets of partials that a reduction of tiles leaves.
+pub(crate) const PARTIAL_SETS: u64 = 2;
+
 /// Bytes of `Ritz`, and before its `stopped`; where it may begin.
 pub(crate) const RITZ: u64 = 64;
 pub(crate) const RITZ_STOPPED: u64 = 48;
@@ -66,11 +69,11 @@ pub(crate) const LATEST_OFFSET: u64 = 32;
 /// Bytes of one record.
 pub(crate) const RECORD: u64 = size_of::<Record>() as u64;
 
-/// Bytes of `Scalars` before `ritz`, `rate`, the ring and the partials.
+/// Bytes of `Scalars` before `ritz`, `rate`, the ring and, after their totals, the partials.
 pub(crate) const RITZ_OFFSET: u64 = (LATEST_OFFSET + 2 * RECORD).next_multiple_of(RITZ_ALIGNMENT);
 pub(crate) const RATE_OFFSET: u64 = RITZ_OFFSET + RITZ;
 pub(crate) const RING_OFFSET: u64 = RATE_OFFSET + RATE;
-pub(crate) const PARTIALS_OFFSET: u64 = RING_OFFSET + RING as u64 * RECORD;
+pub(crate) const PARTIALS_OFFSET: u64 = RING_OFFSET + RING as u64 * RECORD + PARTIAL_SETS * PARTIAL;
 
 /// `Step`: the hyperparameters of one step.
 #[repr(C)]

@@ -66,6 +66,7 @@ pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f6
         Kernel::ModeGram => (10, 0),
         Kernel::ModeUpdateBasis => (5, 0),
         Kernel::Count
+        | Kernel::SumTiles
         | Kernel::Calibrate
         | Kernel::Ritz
         | Kernel::SumPieces

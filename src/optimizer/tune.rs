@@ -11,6 +11,7 @@ use crate::config::{
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Tuning};
 use crate::kernels::catalogue::fingerprint;
+use crate::kernels::gpu_types::MAX_WORKGROUPS;
 use crate::layout::Layout;
 use crate::objective::{Evaluation, Objective};
 
@@ -18,6 +19,7 @@ use crate::objective::{Evaluation, Objective};
 const WORKGROUPS: [u32; 8] = [16, 32, 64, 128, 256, 512, 1024, 2048];
 const WORKGROUP_SIZES: [u32; 5] = [64, 128, 256, 512, 1024];
 const STREAM_WIDTHS: [u32; 4] = [8, 32, 128, 256];
+const REREAD_TILES: [u32; 2] = [0, MAX_WORKGROUPS];
 
 /// Fewest and most elements of one measurement.
 const LENGTHS: (usize, usize) = (1 << 12, 1 << 24);
@@ -90,6 +92,9 @@ impl Tuning {
         }
         for stream_width in STREAM_WIDTHS {
             consider(&|tuning| Self { stream_width, ..tuning })?;
+        }
+        for reread_tiles in REREAD_TILES {
+            consider(&|tuning| Self { reread_tiles, ..tuning })?;
         }
         consider(&|tuning| Self { subgroups: true, ..tuning })?;
         Ok(best.tuning)

@@ -24,7 +24,7 @@ use crate::gpu::{DeviceLimits, Tuning};
 use crate::kernels::bindings::{Bindings, Vector};
 use crate::kernels::choices::Choices;
 use crate::kernels::gpu_types::{
-    PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH, STEP_SLOTS, STEP_STRIDE, Step, Tables,
+    PARTIAL, PARTIAL_SETS, PARTIALS_OFFSET, PIECE_WIDTH, STEP_SLOTS, STEP_STRIDE, Step, Tables,
 };
 use crate::kernels::switches::{BaseRule, DisplacementRule};
 use crate::kernels::traffic::SLOT_P;
@@ -177,9 +177,6 @@ pub struct StepCost {
     pub bytes_per_parameter: f64,
 }
 
-/// Sets of partials that the widest reduction of tiles leaves.
-const PARTIAL_SETS: u64 = 2;
-
 impl Plan {
     /// Resolves valid settings.
     ///
@@ -212,12 +209,13 @@ impl Plan {
             needs_products: dimer.difference == Difference::Exact,
             displacement: dimer.displacement,
         });
+        let sums_tiles = sums_tiles(layout, tuning);
         let plan = Self {
             storage: config.storage,
             base: base_rule(config.base),
             events: Events::new(config),
-            programs: StepForm::all().map(|form| step::program(config, form)).collect(),
-            check: step::check(config),
+            programs: StepForm::all().map(|form| step::program(config, form, sums_tiles)).collect(),
+            check: step::check(config, sums_tiles),
             shards,
             workspace,
             keeps_direction: ritz.is_some_and(RayleighRitz::aims),
@@ -366,6 +364,11 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// Whether one workgroup adds the partials of all tiles before a kernel whose workgroups all need the sum.
+fn sums_tiles(layout: &Layout, tuning: &Tuning) -> bool {
+    layout.tiles() > tuning.reread_tiles as usize
 }
 
 fn base_rule(base: Base) -> BaseRule {

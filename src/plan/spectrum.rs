@@ -2,8 +2,10 @@
 
 use super::program::{Asks, Block, Dispatch, Evaluate, Goal, Grid, Program, Stage};
 use super::step::set_displacement;
+use super::sums_tiles;
 use crate::config::{Config, Difference, Displacement};
 use crate::error::{Error, Result};
+use crate::gpu::Tuning;
 use crate::kernels::bindings::Vector;
 use crate::kernels::catalogue::Kernel;
 use crate::kernels::gpu_types::{BASIS, MAX_MODES};
@@ -25,7 +27,12 @@ impl SpectrumPlan {
     /// # Errors
     /// [`Error::Unsupported`] for settings that it cannot measure with; [`Error::InvalidArgument`] for a
     /// count out of range.
-    pub(crate) fn new(config: &Config, layout: &Layout, count: usize) -> Result<Self> {
+    pub(crate) fn new(
+        config: &Config,
+        layout: &Layout,
+        tuning: &Tuning,
+        count: usize,
+    ) -> Result<Self> {
         let dimer = config.dimer.as_ref().ok_or_else(|| Error::no_dimer("a block of modes"))?;
         if dimer.difference == Difference::Exact || dimer.displacement == Displacement::Automatic {
             return Err(Error::Unsupported {
@@ -42,7 +49,8 @@ impl SpectrumPlan {
                 expected: "from 1 to 8, and at most the elements under the dimer",
             });
         }
-        Ok(Self { count, displacement: set_displacement(dimer) })
+        let displacement = set_displacement(dimer, sums_tiles(layout, tuning));
+        Ok(Self { count, displacement })
     }
 
     /// Vectors of the basis.

@@ -16,7 +16,7 @@ use crate::kernels::traffic::{SLOT_HN, SLOT_HP, SLOT_HU, SLOT_N};
 use crate::objective::Point;
 
 /// The program of a step; `None` if it needs a dimer or a rate from curvature and there is none.
-pub(super) fn program(config: &Config, form: StepForm) -> Option<Program> {
+pub(super) fn program(config: &Config, form: StepForm, sums_tiles: bool) -> Option<Program> {
     let probe = config.learning_rate.probe();
     match form.rate {
         RateMeasurement::None => {}
@@ -24,7 +24,7 @@ pub(super) fn program(config: &Config, form: StepForm) -> Option<Program> {
         RateMeasurement::FirstHalf if probe != Some(RateProbe::RepeatedMinibatch) => return None,
         _ => {}
     }
-    let mut writer = Writer::default();
+    let mut writer = Writer::new(sums_tiles);
     match (form.kind, &config.dimer) {
         (StepKind::Base, _) => {
             centre(&mut writer, config, form);
@@ -104,8 +104,8 @@ fn move_params(writer: &mut Writer, form: StepForm, update: impl FnOnce(&mut Wri
 /// The program by which an objective is checked: the gradient at θ twice, once more as a step that repeats the
 /// minibatch if there are such steps, at a probe that is θ, and at a real one. Without probes that are gradients it
 /// ends before those.
-pub(super) fn check(config: &Config) -> Program {
-    let mut writer = Writer::default();
+pub(super) fn check(config: &Config, sums_tiles: bool) -> Program {
+    let mut writer = Writer::new(sums_tiles);
     writer.evaluate(Point::Centre, Vector::Gradient);
     writer.evaluate(Point::Centre, Vector::Gradient);
     let probe = config.learning_rate.probe();
@@ -134,28 +134,42 @@ pub(super) fn check(config: &Config) -> Program {
 }
 
 /// The distance of the probes of a block of modes, which is that of an event's first probe.
-pub(super) fn set_displacement(dimer: &Dimer) -> Vec<Stage> {
-    let mut writer = Writer::default();
+pub(super) fn set_displacement(dimer: &Dimer, sums_tiles: bool) -> Vec<Stage> {
+    let mut writer = Writer::new(sums_tiles);
     let (scope, metric) = (Scope::Global, Metric::Euclidean);
     displace(&mut writer, &Dimer { scope, metric, ..dimer.clone() });
     writer.stages
 }
 
 /// Collects stages.
-#[derive(Default)]
 struct Writer {
+    /// Whether the partials of all tiles are added before each kernel whose workgroups all need their sum.
+    sums_tiles: bool,
     blocks: Vec<Block>,
     stages: Vec<Stage>,
     after_stop: Cursor,
 }
 
 impl Writer {
+    fn new(sums_tiles: bool) -> Self {
+        let after_stop = Cursor::default();
+        Self { sums_tiles, blocks: Vec::new(), stages: Vec::new(), after_stop }
+    }
+
     fn evaluate(&mut self, point: Point, into: Vector) {
         self.stages.push(Stage::Evaluate(Evaluate { point, asks: Asks::Gradient, into }));
     }
 
     fn dispatch(&mut self, kernel: Kernel, grid: Grid, switches: Switches) {
-        self.stages.push(Stage::Dispatch(Dispatch::new(kernel, grid, switches)));
+        let mut push = |kernel, grid, switches| {
+            self.stages.push(Stage::Dispatch(Dispatch::new(kernel, grid, switches)));
+        };
+        let sets = if self.sums_tiles { sets_needed(kernel, &switches) } else { 0 };
+        if sets > 0 {
+            let switches = Switches { second: sets == 2, ..Switches::default() };
+            push(Kernel::SumTiles, Grid::Once, switches);
+        }
+        push(kernel, grid, Switches { summed: sets > 0, ..switches });
     }
 
     /// Ends a block that runs once, then adds one of `stages` that runs this many times.
@@ -181,6 +195,20 @@ impl Writer {
     fn finish(mut self) -> Program {
         self.end_block();
         Program { blocks: self.blocks, after_stop: self.after_stop }
+    }
+}
+
+/// How many sets of partials every workgroup of a kernel needs the sum of. Kernels of one workgroup do not count.
+fn sets_needed(kernel: Kernel, switches: &Switches) -> u32 {
+    match kernel {
+        Kernel::Translate | Kernel::UpdateNorm => u32::from(!switches.unguarded),
+        Kernel::RotateTranslate | Kernel::Rotate | Kernel::MetricPlaceProbe => 1,
+        Kernel::Displace | Kernel::RegionDisplace => {
+            let relative = switches.displacement == DisplacementRule::Relative;
+            u32::from(relative || switches.far)
+        }
+        Kernel::PlaceRateProbe => 2,
+        _ => 0,
     }
 }
 
@@ -341,7 +369,7 @@ fn rayleigh_ritz(writer: &mut Writer, dimer: &Dimer, ritz: RayleighRitz) {
                 product(writer, SLOT_HU);
                 rotation(writer, true, false, false);
             }
-            let mut repeated = Writer::default();
+            let mut repeated = Writer::new(writer.sums_tiles);
             measure(&mut repeated, SLOT_HU);
             product(&mut repeated, SLOT_HU);
             rotation(&mut repeated, true, ritz.direction, false);

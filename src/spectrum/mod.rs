@@ -74,7 +74,7 @@ impl<'a> Spectrum<'a> {
     /// [`Error::LimitTooSmall`], [`Error::OutOfMemory`].
     pub fn new(optimizer: &'a mut Optimizer, count: usize, seed: u64) -> Result<Self> {
         let Optimizer { gpu, layout, state, config, .. } = &*optimizer;
-        let plan = SpectrumPlan::new(config, layout, count)?;
+        let plan = SpectrumPlan::new(config, layout, gpu.tuning(), count)?;
         let basis = plan.basis();
         let limits = gpu.limits();
         limits.check_groups(&Bindings::Modes.groups(optimizer.plan.choices(gpu.tuning())))?;
@@ -95,7 +95,7 @@ impl<'a> Spectrum<'a> {
             shards: &workspace,
             modes: Some((&results, &goals, size_of::<Goal>() as u64)),
         };
-        let wanted = [Bindings::Probe, Bindings::Modes].into();
+        let wanted = [Bindings::Scalars, Bindings::Probe, Bindings::Modes].into();
         let groups = BindGroups::new(gpu, layout, &optimizer.plan, state, &shards, &wanted, parts)?;
         let spectrum = Self { plan, shards, workspace, results, groups, optimizer };
         spectrum.write_random(seed);

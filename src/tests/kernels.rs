@@ -125,8 +125,14 @@ fn gram_matches_f64() {
     let tunings = [
         Tuning::default(),
         Tuning { subgroups: true, ..Tuning::default() },
-        Tuning { workgroup_size: 32, workgroups: 2048, stream_width: 32, subgroups: false },
-        Tuning { workgroup_size: 512, workgroups: 2, stream_width: 8, subgroups: true },
+        Tuning { workgroup_size: 32, workgroups: 2048, stream_width: 32, ..Tuning::default() },
+        Tuning {
+            workgroup_size: 512,
+            workgroups: 2,
+            stream_width: 8,
+            subgroups: true,
+            ..Tuning::default()
+        },
     ];
     let widths = [4, 8, 16, 32, 64, 128].map(|stream_width| Tuning { stream_width, ..tunings[0] });
     let all = tunings.into_iter().chain(widths);

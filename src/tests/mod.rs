@@ -5,6 +5,7 @@ mod kernels;
 mod programs;
 mod shaders;
 mod traffic;
+mod tuning;
 
 use crate::{
     Base, Config, Correction, CurvatureRate, Deterministic, Difference, Dimer, Displacement, Gpu,

@@ -41,7 +41,7 @@ fn settings(source: &Source, choices: Choices) -> Vec<PipelineConstants> {
                 .collect(),
             (Switch::Slot, _) => vec![2],
             // One after the other, below.
-            (Switch::LearningRate | Switch::Stiffest, _) => vec![0],
+            (Switch::LearningRate | Switch::Stiffest | Switch::Summed, _) => vec![0],
             (Switch::Rotation | Switch::Translation | Switch::Dimer, _) if !choices.dimer => {
                 vec![0]
             }
@@ -56,10 +56,16 @@ fn settings(source: &Source, choices: Choices) -> Vec<PipelineConstants> {
         all = all.iter().flat_map(|it| values.iter().map(move |&value| with(it, value))).collect();
     }
     // These touch no other switch, so each of the others' settings has one of their values.
-    for (switch, values) in [(Switch::LearningRate, RateRule::ALL.len()), (Switch::Stiffest, 2)] {
+    let rates: Vec<u32> = (0..RateRule::ALL.len() as u32).collect();
+    let alone: [(Switch, &[u32]); 3] = [
+        (Switch::LearningRate, &rates),
+        (Switch::Stiffest, &[0, 1]),
+        (Switch::Summed, &[0, 0, 1, 1]),
+    ];
+    for (switch, values) in alone {
         if source.switches().contains(&switch) {
-            for (constants, value) in all.iter_mut().zip((0..values).cycle()) {
-                constants.insert(switch.name().to_owned(), value as f64);
+            for (constants, &value) in all.iter_mut().zip(values.iter().cycle()) {
+                constants.insert(switch.name().to_owned(), f64::from(value));
             }
         }
     }

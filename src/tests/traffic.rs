@@ -7,6 +7,7 @@ use naga::{Expression, Function, Handle, Literal, Module, Statement};
 
 use super::{MOMENTUM, configurations, gpu, paper};
 use crate::config::{Config, Dimer, LearningRate, Project, Storage, Translation};
+use crate::gpu::Tuning;
 use crate::kernels::bindings::Bindings;
 use crate::kernels::catalogue::{Kernel, Source};
 use crate::kernels::choices::Choices;
@@ -203,9 +204,12 @@ impl Walk<'_> {
 }
 
 fn plan(config: &Config) -> Plan {
-    let gpu = gpu();
-    let layout = Layout::flat(1000).unwrap().tiled(gpu.tuning());
-    Plan::new(config, &layout, gpu.tuning(), &gpu.limits()).unwrap()
+    plan_with(config, gpu().tuning())
+}
+
+fn plan_with(config: &Config, tuning: &Tuning) -> Plan {
+    let layout = Layout::flat(1000).unwrap().tiled(tuning);
+    Plan::new(config, &layout, tuning, &gpu().limits()).unwrap()
 }
 
 /// What the plan says of every dispatch of every configuration is what its shader does.
@@ -213,9 +217,11 @@ fn plan(config: &Config) -> Plan {
 fn kernels_move_the_bytes_of_the_model() {
     let gpu = gpu();
     let mut known = HashSet::new();
-    for (name, config) in configurations() {
-        let plan = plan(&config);
-        let choices = plan.choices(gpu.tuning());
+    let tunings = [0, 1].map(|reread_tiles| Tuning { reread_tiles, ..*gpu.tuning() });
+    let cases = configurations().into_iter().flat_map(|case| tunings.map(|it| (case.clone(), it)));
+    for ((name, config), tuning) in cases {
+        let plan = plan_with(&config, &tuning);
+        let choices = plan.choices(&tuning);
         for dispatch in plan.programs().chain([&plan.check]).flat_map(Program::dispatches) {
             let Dispatch { kernel, switches, .. } = *dispatch;
             if known.insert((kernel, choices, switches)) {

@@ -2,7 +2,9 @@
 
 use crate::common::*;
 use dimer::{
-    Config, Dimer, Error, Gpu, Layout, Optimizer, Regime, Rotation, Schedule, Scope, Tuning,
+    Base, Config, CurvatureRate, Dimer, Displacement, Error, Gpu, Layout, LearningRate, Metric,
+    Optimizer, RateProbe, Regime, Relative, Rotation, Schedule, Scope, Sgd, Spectrum, Translation,
+    Tuning,
 };
 use rand::RngExt;
 
@@ -28,14 +30,20 @@ fn tunings() -> Vec<Tuning> {
             [(256, size, false), (3, 8, true), (2048, size, true), (1, 4, false)]
         {
             let workgroup_size = size;
-            tunings.push(Tuning { workgroup_size, workgroups, stream_width, subgroups });
+            tunings.push(Tuning {
+                workgroup_size,
+                workgroups,
+                stream_width,
+                subgroups,
+                ..Tuning::default()
+            });
         }
     }
     let widths = [4, 8, 16, 32, 64, 128, 256].map(|stream_width| Tuning {
         workgroup_size: 256,
         workgroups: 5,
         stream_width,
-        subgroups: false,
+        ..Tuning::default()
     });
     tunings.extend(widths);
     let gpu = gpu();
@@ -93,6 +101,93 @@ fn every_tuning_gives_the_same_but_for_rounding() {
     }
 }
 
+/// Configurations whose kernels need the sum of all tiles in every workgroup, each for another purpose.
+fn rereading() -> Vec<Config> {
+    let dimer = Dimer { schedule: Schedule::Every(2), ..Dimer::default() };
+    let clipped = Config { max_gradient_norm: Some(0.5), ..fixed_rate() };
+    let rotations = [
+        Rotation::Gradient { rate: dimer::Rate::Automatic },
+        Rotation::LocallyOptimal { regime: Regime::Stochastic },
+        Rotation::OptimalAngle { regime: Regime::rotations(3) },
+    ];
+    let relative = Displacement::Relative(Relative { factor: 1e-4, minimum: 1e-6 });
+    let mut all = vec![
+        clipped.clone(),
+        Config { base: Base::Sgd(Sgd { momentum: 0.9, nesterov: true }), ..fixed_rate() },
+        Config { max_gradient_norm: Some(0.5), ..Config::default() },
+        Config {
+            learning_rate: LearningRate::Curvature(CurvatureRate {
+                probe: RateProbe::SeparateGradient,
+                ..CurvatureRate::default()
+            }),
+            skip_non_finite: false,
+            ..Config::default()
+        },
+    ];
+    for rotation in rotations {
+        for displacement in [relative, Displacement::Absolute(1e-2)] {
+            let dimer = Dimer { rotation, displacement, ..dimer.clone() };
+            all.push(Config { dimer: Some(dimer.clone()), ..clipped.clone() });
+            let watching = Dimer { translation: Translation::None, ..dimer };
+            let metric = Dimer { metric: Metric::Preconditioner, ..watching };
+            all.push(Config { dimer: Some(metric), ..fixed_rate() });
+        }
+    }
+    let automatic = Dimer { displacement: Displacement::Automatic, ..dimer.clone() };
+    let tensors = Dimer { scope: Scope::PerTensor, displacement: relative, ..dimer };
+    all.extend([automatic, tensors].map(|dimer| {
+        let rotation = rotations[0];
+        Config { dimer: Some(Dimer { rotation, ..dimer }), ..fixed_rate() }
+    }));
+    all
+}
+
+/// One workgroup that adds the sums of all tiles takes them in the order in which every workgroup would.
+#[test]
+fn no_bit_depends_on_who_adds_the_tiles() {
+    let layout = Layout::flat(LEN).unwrap();
+    let mut steps = 0;
+    for config in rereading() {
+        let [once, often] = [0, 2048].map(|reread_tiles| {
+            let tuning = Tuning { workgroups: 256, reread_tiles, ..*gpu().tuning() };
+            gpu().with_tuning(tuning).unwrap()
+        });
+        let dispatches = |gpu: &Gpu| -> u32 {
+            let zeros = vec![0.0; LEN];
+            let optimizer = Optimizer::new(gpu, layout.clone(), config.clone(), &zeros).unwrap();
+            optimizer.plan().costs().iter().map(|cost| cost.dispatches).sum()
+        };
+        assert!(dispatches(&once) > dispatches(&often), "{config:?}");
+        let [once, often] = [once, often].map(|gpu| run(&gpu, &config));
+        assert_eq!(bits(&once.0), bits(&often.0), "{config:?}");
+        assert_eq!(bits(&once.1), bits(&often.1), "{config:?}");
+        assert_eq!(once.2.to_bits(), often.2.to_bits(), "{config:?}");
+        steps += 1;
+    }
+    println!("{steps} configurations");
+    assert!(steps > 12);
+}
+
+/// The same for a block of modes, whose displacement is relative.
+#[test]
+fn no_bit_of_a_spectrum_depends_on_who_adds_the_tiles() {
+    let displacement = Displacement::Relative(Relative { factor: 1e-4, minimum: 1e-6 });
+    let dimer = Some(Dimer { displacement, ..Dimer::default() });
+    let [once, often] = [0, 2048].map(|reread_tiles| {
+        let tuning = Tuning { workgroups: 256, reread_tiles, ..*gpu().tuning() };
+        let gpu = gpu().with_tuning(tuning).unwrap();
+        let config = Config { dimer: dimer.clone(), ..fixed_rate() };
+        let layout = Layout::flat(LEN).unwrap();
+        let mut optimizer = Optimizer::new(&gpu, layout, config, &[0.5; LEN]).unwrap();
+        let mut rng = rng(3);
+        let mut objective = quadratic((0..LEN).map(|_| rng.random_range(0.5..2.0)).collect());
+        let mut spectrum = Spectrum::new(&mut optimizer, 2, 1).unwrap();
+        spectrum.rotate(&mut objective, 2).unwrap();
+        spectrum.read().unwrap().iter().map(|mode| mode.curvature.to_bits()).collect::<Vec<_>>()
+    });
+    assert_eq!(once, often);
+}
+
 #[test]
 fn what_a_device_cannot_do_is_an_error() {
     let tuning = Tuning::default();
@@ -106,6 +201,7 @@ fn what_a_device_cannot_do_is_an_error() {
         ("tuning.stream_width", Tuning { workgroup_size: 64, ..tuning }),
         ("tuning.workgroups", Tuning { workgroups: 0, ..tuning }),
         ("tuning.workgroups", Tuning { workgroups: 2049, ..tuning }),
+        ("tuning.reread_tiles", Tuning { reread_tiles: 2049, ..tuning }),
     ];
     for (name, tuning) in wrong {
         let error = gpu().with_tuning(tuning).unwrap_err();
