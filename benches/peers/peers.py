@@ -1,6 +1,6 @@
 """Optimizer steps of PyTorch, burn-optim and dimer, side by side in one run.
 
-    ./dev bench peers [--log2 20 24] [--device cpu|cuda] [--burn]
+    ./dev bench peers [--log2 20 24] [--device cpu|cuda] [--burn] [--torch-only] [--json FILE]
 
 Prints a Markdown table: milliseconds a step, and each as a multiple of torch's fused AdamW. Gradients
 are prepared, so that the optimizer alone is timed. Each round runs every peer once, and medians over
@@ -71,17 +71,22 @@ def adamw(parameters, device):
 
 
 def milliseconds(step, device, steps):
-    def wait():
-        if device == "cuda":
-            torch.cuda.synchronize()
-
+    """Of a step, by the host's clock, and by CUDA's events where there are any."""
+    cuda = device == "cuda"
+    wait = torch.cuda.synchronize if cuda else lambda: None
+    first, last = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if cuda else (None, None)
     step()
     wait()
     began = time.perf_counter()
+    if cuda:
+        first.record()
     for _ in range(steps):
         step()
+    if cuda:
+        last.record()
     wait()
-    return (time.perf_counter() - began) / steps * 1e3
+    wall = (time.perf_counter() - began) / steps * 1e3
+    return wall, first.elapsed_time(last) / steps if cuda else None
 
 
 def check():
@@ -113,13 +118,15 @@ def main():
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--steps", type=int, default=5)
     arguments.add_argument("--burn", action="store_true", help="burn-optim's AdamW as well")
+    arguments.add_argument("--torch-only", action="store_true", help="without cargo")
+    arguments.add_argument("--json", type=pathlib.Path, help="where torch's times go as JSON")
     arguments = arguments.parse_args()
     check()
     device = arguments.device
     compiled = torch.compile(deo_step)
     print(f"torch {torch.__version__} on {device}, {torch.get_num_threads()} threads")
     described = None
-    rows = []
+    rows, of_torch = [], []
     for log2 in arguments.log2:
         parameters = 2**log2
         peers = {
@@ -127,10 +134,14 @@ def main():
             "torch DEO, eager": Deo(parameters, device, deo_step).step,
             "torch DEO, compiled": Deo(parameters, device, compiled).step,
         }
-        times = {}
+        times, on_gpu = {}, {}
         for _ in range(arguments.rounds):
             for name, step in peers.items():
-                times.setdefault(name, []).append(milliseconds(step, device, arguments.steps))
+                wall, gpu = milliseconds(step, device, arguments.steps)
+                times.setdefault(name, []).append(wall)
+                on_gpu.setdefault(name, []).append(gpu)
+            if arguments.torch_only:
+                continue
             ours = ["cargo", "bench", "--quiet", "--bench", "peers", "--"]
             sizes = ["--parameters", str(parameters), "--steps", str(arguments.steps)]
             found = of_command(ours + sizes + ["--batches", "1"])
@@ -142,9 +153,16 @@ def main():
             for name, nanoseconds in found.items():
                 times.setdefault(name, []).append(nanoseconds / 1e6)
         medians = {name: statistics.median(values) for name, values in times.items()}
+        for name, values in on_gpu.items():
+            gpu = statistics.median(values) if device == "cuda" else None
+            wall = medians[name]
+            row = {"name": name, "parameters": parameters, "milliseconds": wall, "gpu_milliseconds": gpu}
+            of_torch.append(row)
         unit = medians["torch AdamW, fused"]
         rows.append((log2, {n: f"{x:.3f} ({x / unit:.2f})" for n, x in medians.items()}))
-    print(f"dimer on {described}\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(of_torch))
+    print(f"dimer on {described}\n" if described else "")
     names = list(rows[0][1])
     print("| parameters | " + " | ".join(names) + " |")
     print("| --- |" + " ---: |" * len(names))

@@ -5,7 +5,8 @@ use std::time::Instant;
 use dimer::Gpu;
 use wgpu::util::DeviceExt;
 
-use crate::setup::wait;
+use crate::rounds::Timed;
+use crate::stopwatch::wait;
 
 /// Copies that are submitted as one, so that the submission does not count.
 pub const COPIES: u32 = 4;
@@ -79,7 +80,7 @@ impl Copy {
             for (way, fastest) in &mut ways {
                 self.way = *way;
                 let began = Instant::now();
-                self.run().expect("a submission");
+                self.call().expect("a submission");
                 wait(&self.gpu);
                 *fastest = fastest.min(began.elapsed().as_secs_f64());
             }
@@ -87,10 +88,18 @@ impl Copy {
         let best = ways.into_iter().min_by(|one, other| one.1.total_cmp(&other.1));
         best.expect("several ways").0
     }
+}
 
-    /// [`COPIES`] of them.
-    pub fn run(&mut self) -> dimer::Result<()> {
+/// [`COPIES`] of them.
+impl Timed for Copy {
+    fn call(&mut self) -> dimer::Result<()> {
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        self.record(&mut encoder)?;
+        self.gpu.queue().submit([encoder.finish()]);
+        Ok(())
+    }
+
+    fn record(&mut self, encoder: &mut wgpu::CommandEncoder) -> dimer::Result<()> {
         let [from, to] = &self.vectors;
         match self.way {
             Way::Kernel(workgroups) => {
@@ -107,7 +116,6 @@ impl Copy {
                 }
             }
         }
-        self.gpu.queue().submit([encoder.finish()]);
         Ok(())
     }
 }

@@ -1,14 +1,16 @@
 //! Fused against unfused kernels: rotation, translation, and both in one step.
 
-use criterion::{BenchmarkId, Criterion, Throughput};
 use dimer::unfused::UnfusedOptimizer;
 use dimer::{Gpu, Layout, Optimizer};
 
-use crate::setup::{Prepared, optimizer, paper, time, values, wait, write_gradients};
-use crate::times::{Key, Times};
+use crate::results::{Results, Row};
+use crate::rounds::{Contestant, Effort, Timed, compare};
+use crate::setup::{Prepared, Steps, fits, optimizer, paper, values, write_gradients};
+
+pub const PART: &str = "fused";
 
 /// Binary logarithms of the numbers of parameters.
-pub const SIZES: [u32; 4] = [12, 16, 20, 24];
+const SIZES: [u32; 6] = [12, 16, 20, 24, 26, 28];
 
 /// What is timed, with the words that each variant moves per parameter (AdamW): those of the fused
 /// ones are counted by `src/tests/traffic.rs`; the unfused are the sums over the chains in
@@ -19,55 +21,65 @@ pub const OPERATIONS: [(&str, u64, u64); 3] = [
     ("both", 3 + 3 + 10, 5 + 19 + 7 + 21),
 ];
 
-/// Both variants behind one interface.
-enum Variant {
-    Fused(Box<Optimizer>),
-    Unfused(Box<UnfusedOptimizer>),
+struct Unfused {
+    optimizer: UnfusedOptimizer,
+    rotates: bool,
 }
 
-impl Variant {
-    fn run(&mut self, operation: &str) -> dimer::Result<()> {
-        match (self, operation) {
-            (Self::Fused(optimizer), "rotation") => optimizer.rotate(&mut Prepared),
-            (Self::Fused(optimizer), _) => optimizer.step(&mut Prepared),
-            (Self::Unfused(optimizer), "rotation") => optimizer.rotate(&mut Prepared),
-            (Self::Unfused(optimizer), _) => optimizer.step(&mut Prepared),
+impl Timed for Unfused {
+    fn call(&mut self) -> dimer::Result<()> {
+        if self.rotates {
+            self.optimizer.rotate(&mut Prepared)
+        } else {
+            self.optimizer.step(&mut Prepared)
+        }
+    }
+
+    fn record(&mut self, encoder: &mut wgpu::CommandEncoder) -> dimer::Result<()> {
+        if self.rotates {
+            self.optimizer.record_rotation(encoder, &mut Prepared)
+        } else {
+            self.optimizer.record_step(encoder, &mut Prepared)
         }
     }
 }
 
-fn variant(gpu: &Gpu, fused: bool, operation: &str, len: usize) -> dimer::Result<Variant> {
+fn contestants(gpu: &Gpu, operation: &str, len: usize) -> dimer::Result<[Contestant; 2]> {
+    let rotates = operation == "rotation";
     // Translation alone is what happens between two events.
     let config = paper(if operation == "translation" { u32::MAX } else { 1 });
-    if fused {
-        return Ok(Variant::Fused(Box::new(optimizer(gpu, config, len)?)));
-    }
+    let fused: Optimizer = optimizer(gpu, config.clone(), len)?;
     let values = values(len);
     let mut optimizer = UnfusedOptimizer::new(gpu, Layout::flat(len)?, config, &values)?;
     write_gradients(gpu, &values, optimizer.gradient(), Some(optimizer.probe_gradient()));
     optimizer.rotate(&mut Prepared)?;
-    optimizer.step(&mut Prepared)?;
-    wait(gpu);
-    Ok(Variant::Unfused(Box::new(optimizer)))
+    Ok([
+        Contestant::new("fused", Steps { optimizer: fused, rotates }),
+        Contestant::new("unfused", Unfused { optimizer, rotates }),
+    ])
 }
 
-pub fn run(gpu: &Gpu, criterion: &mut Criterion, times: &Times) {
-    for (operation, fused_words, unfused_words) in OPERATIONS {
-        let mut group = criterion.benchmark_group(operation);
-        for size in SIZES {
-            for (name, words) in [("fused", fused_words), ("unfused", unfused_words)] {
-                group.throughput(Throughput::Bytes((4 * words) << size));
-                let fused = name == "fused";
-                let mut made = None;
-                group.bench_function(BenchmarkId::new(name, 1_u32 << size), |bencher| {
-                    let variant = made.get_or_insert_with(|| {
-                        variant(gpu, fused, operation, 1 << size).expect("memory")
-                    });
-                    let key = Key::new(operation, name, size);
-                    time(gpu, bencher, || variant.run(operation), |time| times.note(key, time));
+pub fn run(gpu: &Gpu, effort: &Effort, results: &mut Results) -> dimer::Result<()> {
+    for size in SIZES.into_iter().filter(|&size| size <= effort.largest) {
+        for (operation, fused, unfused) in OPERATIONS {
+            let what = format!("{operation}, fused and unfused, 2^{size}");
+            println!("{what}");
+            let made = || contestants(gpu, operation, 1 << size);
+            let Some(mut contestants) = fits(effort, results, &what, made)? else { continue };
+            let times = compare(gpu, effort, &mut contestants)?;
+            for ((contestant, words), times) in
+                contestants.into_iter().zip([fused, unfused]).zip(times)
+            {
+                results.rows.push(Row {
+                    part: PART,
+                    operation,
+                    name: contestant.name,
+                    parameters: 1 << size,
+                    bytes_per_parameter: 4 * words,
+                    times,
                 });
             }
         }
-        group.finish();
     }
+    Ok(())
 }

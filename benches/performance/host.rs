@@ -1,10 +1,10 @@
 //! The time of the host per step, next to that of an empty submission, and per optimizer that is made.
 
-use criterion::Criterion;
 use dimer::{Config, Dimer, Gpu, Layout, Optimizer};
 
-use crate::setup::{Prepared, optimizer, paper, time_host};
-use crate::times::{Key, Times};
+use crate::results::{HostRow, Results};
+use crate::rounds::{Call, Effort, compare_host};
+use crate::setup::{Prepared, optimizer, paper};
 
 const LEN: usize = 1000;
 
@@ -82,45 +82,47 @@ impl Bare {
     }
 }
 
-pub fn run(gpu: &Gpu, criterion: &mut Criterion, times: &Times) {
-    let mut group = criterion.benchmark_group("host");
-    let make = |config: Config| -> Optimizer { optimizer(gpu, config, LEN).expect("memory") };
-    for call in CALLS {
-        group.bench_function(call, |bencher| {
-            let note = |time| times.note(Key::new("host", call, 0), time);
-            let mut bench =
-                |work: &mut dyn FnMut() -> dimer::Result<()>| time_host(gpu, bencher, work, note);
-            match call {
-                "empty submission" => bench(&mut || submit_nothing(gpu)),
-                "two empty dispatches" => {
-                    let bare = Bare::new(gpu);
-                    bench(&mut || bare.submit(gpu));
-                }
-                "DEO, recorded, not submitted" => {
-                    let mut optimizer = make(paper(u32::MAX));
-                    bench(&mut || {
-                        let mut encoder = gpu.device().create_command_encoder(&Default::default());
-                        optimizer.record_step(&mut encoder, &mut Prepared)
-                    });
-                }
-                // Its kernels are compiled already.
-                "another optimizer" => {
-                    let first = make(Config { dimer: Some(Dimer::default()), ..paper(1) });
-                    bench(&mut || {
-                        let layout = Layout::flat(LEN)?;
-                        Optimizer::new(gpu, layout, first.config().clone(), &[0.5; LEN]).map(drop)
-                    });
-                }
-                _ => {
-                    let mut optimizer = make(match call {
-                        "AdamW" => Config { dimer: None, ..paper(1) },
-                        "DEO, no rotation" => paper(u32::MAX),
-                        _ => paper(1),
-                    });
-                    bench(&mut || optimizer.step(&mut Prepared));
-                }
-            }
-        });
-    }
-    group.finish();
+fn call(gpu: &Gpu, call: &str) -> dimer::Result<Call> {
+    let make = |config: Config| optimizer(gpu, config, LEN);
+    let gpu = gpu.clone();
+    Ok(match call {
+        "empty submission" => Box::new(move || submit_nothing(&gpu)),
+        "two empty dispatches" => {
+            let bare = Bare::new(&gpu);
+            Box::new(move || bare.submit(&gpu))
+        }
+        "DEO, recorded, not submitted" => {
+            let mut optimizer = make(paper(u32::MAX))?;
+            Box::new(move || {
+                let mut encoder = gpu.device().create_command_encoder(&Default::default());
+                optimizer.record_step(&mut encoder, &mut Prepared)
+            })
+        }
+        // Its kernels are compiled already.
+        "another optimizer" => {
+            let first = make(Config { dimer: Some(Dimer::default()), ..paper(1) })?;
+            Box::new(move || {
+                let layout = Layout::flat(LEN)?;
+                Optimizer::new(&gpu, layout, first.config().clone(), &[0.5; LEN]).map(drop)
+            })
+        }
+        _ => {
+            let mut optimizer = make(match call {
+                "AdamW" => Config { dimer: None, ..paper(1) },
+                "DEO, no rotation" => paper(u32::MAX),
+                _ => paper(1),
+            })?;
+            Box::new(move || optimizer.step(&mut Prepared))
+        }
+    })
+}
+
+pub fn run(gpu: &Gpu, effort: &Effort, results: &mut Results) -> dimer::Result<()> {
+    println!("the host");
+    let calls = CALLS.iter().map(|name| call(gpu, name));
+    let mut calls = calls.collect::<dimer::Result<Vec<_>>>()?;
+    let times = compare_host(gpu, effort, &mut calls)?;
+    let rows = CALLS.into_iter().zip(times);
+    results.host.extend(rows.map(|(call, nanoseconds)| HostRow { call, nanoseconds }));
+    Ok(())
 }

@@ -1,12 +1,12 @@
 //! What every part of the bench works on.
 
-use std::time::{Duration, Instant};
-
-use criterion::Bencher;
 use dimer::{
-    Config, Correction, Dimer, Displacement, Evaluation, Gpu, GpuSlice, Layout, LearningRate,
-    Objective, Optimizer, Project, Rate, Rotation, Schedule, Translation,
+    Config, Correction, Dimer, Displacement, Error, Evaluation, Gpu, GpuSlice, Layout,
+    LearningRate, Objective, Optimizer, Project, Rate, Rotation, Schedule, Translation,
 };
+
+use crate::results::Results;
+use crate::rounds::{Effort, Timed};
 
 /// An objective whose gradients are there already.
 pub struct Prepared;
@@ -51,8 +51,7 @@ pub fn write_gradients(
     }
 }
 
-/// An optimizer over one tensor, its gradients prepared, its N turned once where it has one. It has
-/// taken a step, so that all of its memory is there.
+/// An optimizer over one tensor, its gradients prepared, its N turned once where it has one.
 pub fn optimizer(gpu: &Gpu, config: Config, len: usize) -> dimer::Result<Optimizer> {
     let values = values(len);
     let turns = config.dimer.is_some();
@@ -61,54 +60,50 @@ pub fn optimizer(gpu: &Gpu, config: Config, len: usize) -> dimer::Result<Optimiz
     if turns {
         optimizer.rotate(&mut Prepared)?;
     }
-    optimizer.step(&mut Prepared)?;
-    wait(gpu);
     Ok(optimizer)
 }
 
-pub fn wait(gpu: &Gpu) {
-    gpu.device().poll(wgpu::PollType::wait_indefinitely()).expect("a device");
+/// The steps of an optimizer, or its rotations.
+pub struct Steps {
+    pub optimizer: Optimizer,
+    pub rotates: bool,
 }
 
-/// Times batches of `work` with one synchronisation each, and hands nanoseconds per call to `note`.
-///
-/// criterion enters a bench again for each of its samples, so whatever that works on is made once, before,
-/// and not at all where a filter leaves the bench out.
-pub fn time(
-    gpu: &Gpu,
-    bencher: &mut Bencher<'_>,
-    mut work: impl FnMut() -> dimer::Result<()>,
-    mut note: impl FnMut(f64),
-) {
-    bencher.iter_custom(|calls| {
-        let began = Instant::now();
-        for _ in 0..calls {
-            work().expect("a step");
+impl Timed for Steps {
+    fn call(&mut self) -> dimer::Result<()> {
+        if self.rotates {
+            self.optimizer.rotate(&mut Prepared)
+        } else {
+            self.optimizer.step(&mut Prepared)
         }
-        wait(gpu);
-        let time = began.elapsed();
-        note(time.as_nanos() as f64 / calls as f64);
-        time
-    });
+    }
+
+    fn record(&mut self, encoder: &mut wgpu::CommandEncoder) -> dimer::Result<()> {
+        if self.rotates {
+            self.optimizer.record_rotation(encoder, &mut Prepared)
+        } else {
+            self.optimizer.record_step(encoder, &mut Prepared)
+        }
+    }
 }
 
-/// The time that the host spends in `work`, with the device idle before and after.
-pub fn time_host(
-    gpu: &Gpu,
-    bencher: &mut Bencher<'_>,
-    mut work: impl FnMut() -> dimer::Result<()>,
-    mut note: impl FnMut(f64),
-) {
-    bencher.iter_custom(|calls| {
-        let mut spent = Duration::ZERO;
-        for _ in 0..calls {
-            let began = Instant::now();
-            work().expect("a step");
-            let time = began.elapsed();
-            note(time.as_nanos() as f64);
-            spent += time;
-            wait(gpu);
+/// What `make` makes; none, and a line in the results, where there is no time or no memory left for it.
+pub fn fits<T>(
+    effort: &Effort,
+    results: &mut Results,
+    what: &str,
+    make: impl FnOnce() -> dimer::Result<T>,
+) -> dimer::Result<Option<T>> {
+    if effort.is_over() {
+        results.leave_out(what.to_owned(), "no time");
+        return Ok(None);
+    }
+    match make() {
+        Ok(made) => Ok(Some(made)),
+        Err(error @ (Error::OutOfMemory { .. } | Error::LimitTooSmall { .. })) => {
+            results.leave_out(what.to_owned(), &error.to_string());
+            Ok(None)
         }
-        spent
-    });
+        Err(error) => Err(error),
+    }
 }

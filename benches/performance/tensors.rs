@@ -1,23 +1,22 @@
 //! A million parameters in one tensor and in 10 000, with one dimer and with one for each tensor.
 
-use criterion::Criterion;
 use dimer::{Config, Dimer, Gpu, Layout, Optimizer, Scope};
 
-use crate::setup::{Prepared, paper, time, values, wait, write_gradients};
-use crate::times::{Key, Times};
+use crate::results::{Results, Row};
+use crate::rounds::{Contestant, Effort, compare};
+use crate::setup::{Prepared, Steps, fits, paper, values, write_gradients};
+
+pub const PART: &str = "tensors";
 
 pub const LAYOUTS: [(&str, usize); 2] = [("one tensor", 1), ("10 000 tensors", 10_000)];
 pub const SCOPES: [(&str, Scope); 2] = [("Global", Scope::Global), ("PerTensor", Scope::PerTensor)];
-const LEN: usize = 1_000_000;
+pub const LEN: usize = 1_000_000;
 
-/// With events in every step, or in none.
-pub const STEPS: [(&str, u32); 2] = [("rotation", 1), ("no rotation", u32::MAX)];
+/// With events in every step, or in none, and the bytes that they move per parameter.
+pub const STEPS: [(&str, u32, u64); 2] = [("rotation", 1, 64), ("no rotation", u32::MAX, 40)];
 
-/// One name of what is timed.
-pub fn name(layout: &str, scope: &str, step: &str) -> &'static str {
-    let name = format!("{layout}, {scope}, {step}");
-    // One of eight, leaked for the duration of the bench.
-    Box::leak(name.into_boxed_str())
+pub fn name(layout: &str, scope: &str) -> String {
+    format!("{layout}, {scope}")
 }
 
 fn optimizer(gpu: &Gpu, tensors: usize, scope: Scope, interval: u32) -> dimer::Result<Optimizer> {
@@ -33,28 +32,36 @@ fn optimizer(gpu: &Gpu, tensors: usize, scope: Scope, interval: u32) -> dimer::R
     let mut optimizer = Optimizer::new(gpu, layout, config, &values(LEN))?;
     write_gradients(gpu, &padded, optimizer.gradient(), optimizer.probe_gradient());
     optimizer.rotate(&mut Prepared)?;
-    optimizer.step(&mut Prepared)?;
-    wait(gpu);
     Ok(optimizer)
 }
 
-pub fn run(gpu: &Gpu, criterion: &mut Criterion, times: &Times) {
-    let mut group = criterion.benchmark_group("tensors");
-    for (step, interval) in STEPS {
-        for (scope_name, scope) in SCOPES {
-            for (layout, tensors) in LAYOUTS {
-                let name = name(layout, scope_name, step);
-                let mut made = None;
-                group.bench_function(name, |bencher| {
-                    let optimizer = made.get_or_insert_with(|| {
-                        optimizer(gpu, tensors, scope, interval).expect("memory")
-                    });
-                    let key = Key::new("tensors", name, 0);
-                    let step = || optimizer.step(&mut Prepared);
-                    time(gpu, bencher, step, |time| times.note(key, time));
-                });
+pub fn run(gpu: &Gpu, effort: &Effort, results: &mut Results) -> dimer::Result<()> {
+    for (step, interval, bytes) in STEPS {
+        let what = format!("many tensors, {step}");
+        println!("{what}");
+        let made = || {
+            let mut all = Vec::new();
+            for (scope_name, scope) in SCOPES {
+                for (layout, tensors) in LAYOUTS {
+                    let optimizer = optimizer(gpu, tensors, scope, interval)?;
+                    let steps = Steps { optimizer, rotates: false };
+                    all.push(Contestant::new(name(layout, scope_name), steps));
+                }
             }
+            Ok(all)
+        };
+        let Some(mut contestants) = fits(effort, results, &what, made)? else { continue };
+        let times = compare(gpu, effort, &mut contestants)?;
+        for (contestant, times) in contestants.into_iter().zip(times) {
+            results.rows.push(Row {
+                part: PART,
+                operation: step,
+                name: contestant.name,
+                parameters: LEN as u64,
+                bytes_per_parameter: bytes,
+                times,
+            });
         }
     }
-    group.finish();
+    Ok(())
 }

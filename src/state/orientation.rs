@@ -9,7 +9,7 @@ pub(crate) fn random(layout: &Layout, regions: &[Vec<usize>], seed: u64) -> Vec<
     let mut random = SplitMix::new(seed);
     let mut orientation = vec![0.0_f32; layout.padded_len()];
     for tensor in layout.tensors().iter().filter(|tensor| layout.group(tensor).is_reached()) {
-        orientation[slot(tensor)].fill_with(|| random.normal() as f32);
+        random.fill_normal(&mut orientation[slot(tensor)]);
     }
     unit(layout, regions, orientation).expect("a normal number is not zero")
 }

@@ -99,8 +99,14 @@ pub struct UnfusedOptimizer {
     base: Vec<Dispatch>,
     /// Of a learning rate from curvature.
     rate: Option<RateChains>,
-    index: u64,
+    progress: Progress,
     rate_factor: f64,
+}
+
+/// What the next step depends on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    index: u64,
     /// Whether the step before was the first of two on one minibatch.
     in_pair: bool,
     /// Whether an event has been recorded.
@@ -185,10 +191,8 @@ impl UnfusedOptimizer {
             config,
             buffers,
             slots,
-            index: 0,
+            progress: Progress::default(),
             rate_factor: 1.0,
-            in_pair: false,
-            turned: false,
         })
     }
 
@@ -197,23 +201,50 @@ impl UnfusedOptimizer {
     /// # Errors
     /// The same as for [`Optimizer::step`](crate::Optimizer::step).
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        let kind = self.events.kind(self.events.is_event(self.index).unwrap_or(false), self.turned);
-        let measurement = self.events.measurement(self.index, self.in_pair);
-        let mut encoder = self.begin(objective, kind, measurement)?;
+        let mut encoder = self.gpu.encoder("unfused step");
+        let next = self.encode_step(&mut encoder, objective)?;
+        self.gpu.submit("an unfused step", encoder)?;
+        self.progress = next;
+        Ok(())
+    }
+
+    /// Like [`Optimizer::record_step`](crate::Optimizer::record_step), but one encoder has room for one step, and must
+    /// be submitted before the next step.
+    ///
+    /// # Errors
+    /// What the objective returns.
+    pub fn record_step(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        objective: &mut (impl Objective + ?Sized),
+    ) -> Result<()> {
+        self.progress = self.encode_step(encoder, objective)?;
+        Ok(())
+    }
+
+    fn encode_step(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        objective: &mut (impl Objective + ?Sized),
+    ) -> Result<Progress> {
+        let Progress { index, in_pair, turned } = self.progress;
+        let kind = self.events.kind(self.events.is_event(index).unwrap_or(false), turned);
+        let measurement = self.events.measurement(index, in_pair);
+        self.evaluate(encoder, objective, kind, measurement)?;
         if kind == StepKind::Event {
-            encode(&mut encoder, &self.rotate);
+            encode(encoder, &self.rotate);
         }
         let gradient = if kind == StepKind::Base { &self.keep_gradient } else { &self.correct };
-        encode(&mut encoder, gradient);
-        encode(&mut encoder, &self.base);
+        encode(encoder, gradient);
+        encode(encoder, &self.base);
         if let Some(rate) = &self.rate {
-            encode(&mut encoder, rate.after_step(measurement));
+            encode(encoder, rate.after_step(measurement));
         }
-        self.gpu.submit("an unfused step", encoder)?;
-        self.index += 1;
-        self.in_pair = measurement == RateMeasurement::FirstHalf;
-        self.turned |= kind == StepKind::Event;
-        Ok(())
+        Ok(Progress {
+            index: index + 1,
+            in_pair: measurement == RateMeasurement::FirstHalf,
+            turned: turned || kind == StepKind::Event,
+        })
     }
 
     /// Like [`Optimizer::set_rate_factor`](crate::Optimizer::set_rate_factor), with no check.
@@ -226,13 +257,34 @@ impl UnfusedOptimizer {
     /// # Errors
     /// The same as for [`Optimizer::rotate`](crate::Optimizer::rotate).
     pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        let mut encoder = self.begin(objective, StepKind::Event, RateMeasurement::None)?;
-        encode(&mut encoder, &self.rotate);
+        let mut encoder = self.gpu.encoder("unfused rotation");
+        let next = self.encode_rotation(&mut encoder, objective)?;
         self.gpu.submit("an unfused rotation", encoder)?;
-        self.index += 1;
-        self.in_pair = false;
-        self.turned = true;
+        self.progress = next;
         Ok(())
+    }
+
+    /// [`UnfusedOptimizer::rotate`], recorded as [`UnfusedOptimizer::record_step`] records a step.
+    ///
+    /// # Errors
+    /// What the objective returns.
+    pub fn record_rotation(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        objective: &mut (impl Objective + ?Sized),
+    ) -> Result<()> {
+        self.progress = self.encode_rotation(encoder, objective)?;
+        Ok(())
+    }
+
+    fn encode_rotation(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        objective: &mut (impl Objective + ?Sized),
+    ) -> Result<Progress> {
+        self.evaluate(encoder, objective, StepKind::Event, RateMeasurement::None)?;
+        encode(encoder, &self.rotate);
+        Ok(Progress { index: self.progress.index + 1, in_pair: false, turned: true })
     }
 
     /// θ, padded.
@@ -272,12 +324,13 @@ impl UnfusedOptimizer {
     }
 
     /// The evaluations that the step needs, and the learning rate.
-    fn begin(
-        &mut self,
+    fn evaluate(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
         kind: StepKind,
         measurement: RateMeasurement,
-    ) -> Result<wgpu::CommandEncoder> {
+    ) -> Result<()> {
         let constants = self.constants().map(|value| value as f32);
         // The slope and the curvature are the GPU's.
         let (fixed, rule) = constants.split_at(Slot::Slope as usize);
@@ -285,26 +338,25 @@ impl UnfusedOptimizer {
         let queue = self.gpu.queue();
         queue.write_buffer(&self.slots, 0, bytemuck::cast_slice(fixed));
         queue.write_buffer(&self.slots, rule_offset, bytemuck::cast_slice(&rule[2..]));
-        let mut encoder = self.gpu.encoder("unfused step");
         objective.begin_step(StepInfo {
-            index: self.index,
-            repeats_minibatch: self.in_pair,
+            index: self.progress.index,
+            repeats_minibatch: self.progress.in_pair,
             part: Part::WHOLE,
         })?;
-        objective.gradient(self.evaluation(&mut encoder, Point::Centre))?;
+        objective.gradient(self.evaluation(encoder, Point::Centre))?;
         if let Some(rate) = &self.rate {
             let before_probe = rate.before_probe(measurement);
             if !before_probe.is_empty() {
-                encode(&mut encoder, before_probe);
-                objective.gradient(self.evaluation(&mut encoder, Point::Probe))?;
+                encode(encoder, before_probe);
+                objective.gradient(self.evaluation(encoder, Point::Probe))?;
             }
-            rate.before_step(measurement).iter().for_each(|chain| encode(&mut encoder, chain));
+            rate.before_step(measurement).iter().for_each(|chain| encode(encoder, chain));
         }
         if kind == StepKind::Event {
-            encode(&mut encoder, &self.displace);
-            objective.gradient(self.evaluation(&mut encoder, Point::Probe))?;
+            encode(encoder, &self.displace);
+            objective.gradient(self.evaluation(encoder, Point::Probe))?;
         }
-        Ok(encoder)
+        Ok(())
     }
 
     fn evaluation<'a>(
@@ -348,7 +400,7 @@ impl UnfusedOptimizer {
             set(Slot::Growth, growth);
             set(Slot::Uphill, uphill);
             set(Slot::KeepsSign, keeps_sign);
-            set(Slot::Gain, self.events.rate_gain(self.index));
+            set(Slot::Gain, self.events.rate_gain(self.progress.index));
         }
         match self.config.base {
             Base::Sgd(Sgd { momentum, .. }) => set(Slot::Momentum, momentum),
@@ -360,7 +412,7 @@ impl UnfusedOptimizer {
             Base::Sophia(_) => {}
             Base::Adam(Adam { beta1, beta2, epsilon })
             | Base::AdamW(Adam { beta1, beta2, epsilon }) => {
-                let updates = self.index + 1;
+                let updates = self.progress.index + 1;
                 set(Slot::Beta1Complement, 1.0 - beta1);
                 set(Slot::Beta2, beta2);
                 set(Slot::Beta2Complement, 1.0 - beta2);
