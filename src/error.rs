@@ -180,16 +180,19 @@ pub enum Error {
         /// What was found, and what to do.
         reason: String,
     },
-    /// A manual step was finished before the gradients of all its probes were there.
+    /// A manual step was finished before all its gradients were there.
     #[error(
-        "the step has {probes} probes, but only {placed} were asked for; call `next_probe` and \
-         write its gradient until it returns None, then `finish`"
+        "the step lacks {}; write the gradient at θ, call `next_probe` and write its gradient until it returns None, \
+         then `finish`",
+        missing(*placed, *probes, *lacks_centre)
     )]
     UnfinishedStep {
         /// Probes that `next_probe` returned.
         placed: u32,
         /// Probes of the step.
         probes: u32,
+        /// Whether the gradient at θ was not written.
+        lacks_centre: bool,
     },
     /// A step was recorded 256 steps ago and has not been submitted.
     #[error(
@@ -200,6 +203,13 @@ pub enum Error {
         /// Number of steps that are recorded and not submitted.
         pending: u32,
     },
+}
+
+fn missing(placed: u32, probes: u32, lacks_centre: bool) -> String {
+    let centre = lacks_centre.then(|| "the gradient at θ".to_owned());
+    let left =
+        (placed < probes).then(|| format!("those of {} of its {probes} probes", probes - placed));
+    centre.into_iter().chain(left).collect::<Vec<_>>().join(" and ")
 }
 
 impl Error {

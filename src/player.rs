@@ -64,11 +64,14 @@ pub(crate) struct Player<'a> {
     pub cursor: Cursor,
     /// Evaluations handed out so far.
     pub evaluations: u32,
+    /// Whether the objective is being checked.
+    pub is_checked: bool,
 }
 
 impl<'a> Player<'a> {
     pub(crate) fn new(context: Context<'a>, program: &'a Program, compiled: &'a Compiled) -> Self {
-        Self { context, program, compiled, cursor: Cursor::default(), evaluations: 0 }
+        let cursor = Cursor::default();
+        Self { context, program, compiled, cursor, evaluations: 0, is_checked: false }
     }
 
     /// Plays the whole program, with the evaluations of `objective`.
@@ -124,8 +127,10 @@ impl<'a> Player<'a> {
                 }
                 Stage::Copy { from, to } => self.copy(encoder, from, to),
                 Stage::TakeLoss if takes_loss => {
-                    let State { loss, scalars, .. } = self.context.state;
+                    let State { loss, scalars, unwritten, .. } = self.context.state;
                     encoder.copy_buffer_to_buffer(loss, 0, scalars, 0, loss.size());
+                    // The next step must not take it for its own.
+                    encoder.copy_buffer_to_buffer(unwritten, 0, loss, 0, loss.size());
                 }
                 Stage::TakeLoss => {}
                 Stage::Stop => {
@@ -157,7 +162,11 @@ impl<'a> Player<'a> {
                 point: evaluate.point,
                 params: at,
                 gradient: into,
-                loss: &state.loss,
+                loss: match evaluate.point {
+                    Point::Centre => &state.loss,
+                    Point::Probe => &state.loss_of_probe,
+                },
+                is_checked: self.is_checked,
             }),
             Asks::HessianProduct => objective.hessian_product(HessianProduct {
                 gpu,

@@ -259,10 +259,17 @@ pub struct Training {
     network: Network,
     /// None where every step takes all images.
     minibatches: Option<Minibatches>,
-    centre: Vec<Dispatch>,
-    probe: Vec<Dispatch>,
-    /// Made when the optimizer first names its loss buffer.
+    criterion: Loss,
+    /// Made when the optimizer first names their vectors, and its loss buffer.
+    passes: Vec<Pass>,
     loss: Option<Dispatch>,
+}
+
+/// Forward and backward between two vectors.
+struct Pass {
+    params: GpuSlice,
+    gradient: GpuSlice,
+    dispatches: Vec<Dispatch>,
 }
 
 impl Training {
@@ -282,15 +289,19 @@ impl Training {
 
     fn with_loss(optimizer: &Optimizer, images: &Images, batch: usize, loss: Loss) -> Self {
         let network = Network::new(optimizer.gpu(), optimizer.layout(), images, batch);
-        let both = |params, gradient| {
-            let mut pass = network.forward(params);
-            pass.extend(network.backward(loss, params, gradient));
-            pass
-        };
-        let centre = both(optimizer.params(), optimizer.gradient());
-        let probe = optimizer.probe().zip(optimizer.probe_gradient());
-        let probe = probe.map_or(Vec::new(), |(probe, gradient)| both(probe, gradient));
-        Self { network, minibatches: None, centre, probe, loss: None }
+        Self { network, minibatches: None, criterion: loss, passes: Vec::new(), loss: None }
+    }
+
+    fn pass(&mut self, params: &GpuSlice, gradient: &GpuSlice) -> &Pass {
+        let is_known = |pass: &Pass| (&pass.params, &pass.gradient) == (params, gradient);
+        let index = self.passes.iter().position(is_known).unwrap_or_else(|| {
+            let mut dispatches = self.network.forward(params);
+            dispatches.extend(self.network.backward(self.criterion, params, gradient));
+            let (params, gradient) = (params.clone(), gradient.clone());
+            self.passes.push(Pass { params, gradient, dispatches });
+            self.passes.len() - 1
+        });
+        &self.passes[index]
     }
 }
 
@@ -303,13 +314,10 @@ impl Objective for Training {
     }
 
     fn gradient(&mut self, at: Evaluation<'_>) -> dimer::Result<()> {
-        match at.point {
-            Point::Probe => encode(at.encoder, &self.probe),
-            Point::Centre => {
-                encode(at.encoder, &self.centre);
-                let loss = self.loss.get_or_insert_with(|| self.network.loss(at.loss));
-                encode(at.encoder, std::slice::from_ref(loss));
-            }
+        encode(at.encoder, &self.pass(at.params, at.gradient).dispatches);
+        if at.point == Point::Centre {
+            let loss = self.loss.get_or_insert_with(|| self.network.loss(at.loss));
+            encode(at.encoder, std::slice::from_ref(loss));
         }
         Ok(())
     }

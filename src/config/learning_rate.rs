@@ -47,8 +47,8 @@ pub struct CurvatureRate {
     pub burn_in: u32,
     /// σ, the rate as a multiple of the one that leads to the lowest point of the parabola, > 0; default 1.
     pub scale: f64,
-    /// The distance of the probe along u as a share of 1 + ‖θ‖, > 0; default 10⁻³. Only with
-    /// [`RateProbe::SeparateGradient`].
+    /// The distance of the probe along u as a share of 1 + ‖θ‖, from 10⁻⁶ to 1; default 10⁻³. Less would be lost in the
+    /// rounding of θ. Only with [`RateProbe::SeparateGradient`].
     pub displacement: f64,
 }
 
@@ -107,7 +107,10 @@ impl LearningRate {
             );
         }
         positive("learning_rate.scale", scale)?;
-        positive("learning_rate.displacement", displacement)
+        if !(1e-6..=1.0).contains(&displacement) {
+            return invalid("learning_rate.displacement", displacement, "from 1e-6 to 1");
+        }
+        Ok(())
     }
 
     /// Where the second gradient of a rate from curvature comes from, if it is one.

@@ -1,11 +1,11 @@
 //! [`HostObjective`]: an objective from a closure over host slices.
 
-use super::{Evaluation, HessianProduct, Objective, Point};
+use super::{Evaluation, HessianProduct, Objective, Point, UNWRITTEN};
 use crate::error::{Error, Result};
 
 /// An objective from `FnMut(params, gradient) -> loss`, run on the host.
 ///
-/// The closure gets the parameters and fills the gradient, both without padding and in the order
+/// The closure gets the parameters and fills the gradient, which is zero before, both without padding and in the order
 /// of the layout. Each evaluation waits for the GPU and copies the vectors both ways: right for
 /// tests, small problems and gradients that come from elsewhere.
 ///
@@ -58,6 +58,11 @@ where
         self.result.clear();
         self.result.resize(params.len(), 0.0);
         let loss = (self.function)(&params, &mut self.result);
+        if at.is_checked {
+            let mut other = vec![1.0; params.len()];
+            (self.function)(&params, &mut other);
+            mark_unwritten(&mut self.result, &other);
+        }
         if at.point == Point::Centre {
             at.write_loss(loss);
         }
@@ -79,5 +84,16 @@ where
 
     fn supplies_loss(&self) -> bool {
         true
+    }
+}
+
+/// Marks what a closure has left as it was, in `result` from zeros and in `other` from ones. One that adds to what lies
+/// there leaves every element different, and an element without a gradient looks the same as one that was left out.
+fn mark_unwritten(result: &mut [f32], other: &[f32]) {
+    let sets = result.iter().zip(other).any(|(one, other)| one.to_bits() == other.to_bits());
+    for (result, other) in result.iter_mut().zip(other) {
+        if sets && *result == 0.0 && *other == 1.0 {
+            *result = f32::from_bits(UNWRITTEN);
+        }
     }
 }

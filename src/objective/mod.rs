@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice, PendingRead};
 use crate::layout::Layout;
 
+/// What lies in memory before an objective writes to it: a NaN that no arithmetic produces.
+pub(crate) const UNWRITTEN: u32 = 0x7fd1_3e57;
+
 /// A loss whose gradient the optimizer asks for: once per step, and more often in an event.
 ///
 /// All gradients of one step must belong to the same function: the same minibatch, the same dropout masks,
@@ -74,7 +77,8 @@ pub trait Objective {
         1
     }
 
-    /// Whether the objective writes its loss into [`Evaluation::loss`]; default false.
+    /// Whether the objective writes its loss at [`Point::Centre`] into [`Evaluation::loss`]; default false. In a step in
+    /// which it writes none, [`Telemetry::loss`](crate::Telemetry::loss) is none.
     fn supplies_loss(&self) -> bool {
         false
     }
@@ -87,7 +91,11 @@ pub struct StepInfo {
     /// Index of the step, from 0, skipped ones included.
     pub index: u64,
     /// Whether the step uses the minibatch of the step before again; only with
-    /// [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch).
+    /// [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch). After [`Optimizer::load`] that may be in the
+    /// first step of a process, which never had that minibatch: an objective that draws the minibatch of each step from
+    /// its `index` draws that of `index − 1`; one that keeps a cursor saves the minibatch beside the checkpoint.
+    ///
+    /// [`Optimizer::load`]: crate::Optimizer::load
     pub repeats_minibatch: bool,
     /// The part of the minibatch that every evaluation of the step is of; all of it unless [`Objective::parts`] says
     /// that there are several. The loss and the gradient are means over the part as they are over the whole.
@@ -145,8 +153,10 @@ pub struct Evaluation<'a> {
     pub params: &'a GpuSlice,
     /// Where ∇L(`params`) belongs, padded.
     pub gradient: &'a GpuSlice,
-    /// One f32 for the loss at the centre; see [`Objective::supplies_loss`].
+    /// One f32 for the loss; see [`Objective::supplies_loss`]. That of a probe is not read.
     pub loss: &'a wgpu::Buffer,
+    /// Whether it belongs to [`Optimizer::check_objective`](crate::Optimizer::check_objective).
+    pub(crate) is_checked: bool,
 }
 
 impl Evaluation<'_> {

@@ -6,15 +6,12 @@ use super::access::check_finite;
 use crate::config::{RateProbe, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::GpuSlice;
-use crate::objective::{Objective, Part, StepInfo};
+use crate::objective::{Objective, Part, StepInfo, UNWRITTEN};
 use crate::player::{Compiled, Pause, Player};
 
 /// Largest ‖g − g′‖ / ‖g‖ that two gradients of a sound objective at one point may show: a sum whose order
 /// changes from run to run differs by rounding, a moved minibatch by orders of magnitude more.
 const CONSISTENT: f64 = 1e-4;
-
-/// What lies in a gradient before it is evaluated: a NaN that no arithmetic produces.
-const UNWRITTEN: u32 = 0x7fd1_3e57;
 
 /// [`Optimizer::check_objective`].
 pub(super) fn check(
@@ -22,7 +19,15 @@ pub(super) fn check(
     objective: &mut (impl Objective + ?Sized),
 ) -> Result<()> {
     let params = optimizer.read_params()?;
+    // Between two steps on one minibatch the probe holds the parameters before the first.
+    let probe = optimizer.state.probe.clone().filter(|_| optimizer.in_pair);
+    let kept = probe.as_ref().map(|probe| optimizer.gpu.read(probe)).transpose()?;
     let checked = check_gradients(optimizer, objective, &params);
+    if let (Some(probe), Some(kept)) = (probe, kept) {
+        optimizer.gpu.queue().write_buffer(&probe.buffer, probe.offset, &kept);
+    }
+    let loss = &optimizer.state.loss;
+    optimizer.gpu.queue().write_buffer(loss, 0, bytemuck::bytes_of(&UNWRITTEN));
     let after = optimizer.read_params()?;
     if after.iter().zip(&params).any(|(a, b)| a.to_bits() != b.to_bits()) {
         optimizer.write_params(&params)?;
@@ -32,7 +37,7 @@ pub(super) fn check(
 }
 
 /// Plays the program of a check: two gradients at θ, and with a dimer one at a probe that is θ, and one at a
-/// real probe.
+/// real probe, or on both sides.
 fn check_gradients(
     optimizer: &mut Optimizer,
     objective: &mut (impl Objective + ?Sized),
@@ -40,15 +45,18 @@ fn check_gradients(
 ) -> Result<()> {
     let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, &optimizer.plan.check)?;
     optimizer.prepare()?;
-    let begin = |repeats_minibatch| StepInfo {
+    let first_step = StepInfo {
         index: optimizer.index,
-        repeats_minibatch,
+        repeats_minibatch: optimizer.in_pair,
         part: Part::WHOLE,
     };
-    let (first_step, repeated_step) = (begin(false), begin(true));
+    // After the first of two steps on one minibatch comes the second, which the next step itself may be.
+    let repeated_index = optimizer.index + u64::from(!optimizer.in_pair);
+    let repeated_step = StepInfo { index: repeated_index, repeats_minibatch: true, ..first_step };
     objective.begin_step(first_step)?;
     let optimizer = &*optimizer;
     let mut player = Player::new(optimizer.context(), &optimizer.plan.check, &compiled);
+    player.is_checked = true;
     let mut gradient = |objective: &mut _| -> Result<Option<Vec<f32>>> {
         let mut encoder = optimizer.gpu.encoder("check");
         let Pause::Evaluate(evaluate) = player.advance(&mut encoder, false)? else {
@@ -61,7 +69,14 @@ fn check_gradients(
         optimizer.gpu.submit("a check of the objective", encoder)?;
         written(optimizer, slice).map(Some)
     };
+    optimizer.gpu.queue().write_buffer(&optimizer.state.loss, 0, bytemuck::bytes_of(&UNWRITTEN));
     let Some(first) = gradient(objective)? else { return Ok(()) };
+    if objective.supplies_loss() && read_loss(optimizer)?.to_bits() == UNWRITTEN {
+        return Err(inconsistent(
+            "it did not write its loss at θ, although `supplies_loss` is true; write `Evaluation::loss`, or \
+             return false",
+        ));
+    }
     let second = gradient(objective)?.unwrap_or_default();
     check_consistent("two gradients at θ", &first, &second, ONE_FUNCTION)?;
     if optimizer.plan.rate_probe == Some(RateProbe::RepeatedMinibatch) {
@@ -74,16 +89,20 @@ fn check_gradients(
     let what = "the gradients at θ as centre and as probe";
     check_consistent(what, &first, &at_centre, ONE_FUNCTION)?;
     let displaced = gradient(objective)?.unwrap_or_default();
-    if let (Some(probe), Some(dimer)) = (optimizer.probe(), optimizer.plan.dimer)
+    let opposite = gradient(objective)?;
+    if let Some(probe) = optimizer.probe()
         && read(optimizer, probe)? == params
     {
+        // Without a dimer there is no update to look along, as where all is frozen.
+        let Some(dimer) = optimizer.plan.dimer else { return Ok(()) };
         return Err(Error::InvalidConfig {
             field: "dimer.displacement",
             value: format!("{:?}", dimer.displacement),
             expected: "larger: θ + ΔR·N is θ itself in f32",
         });
     }
-    if displaced == first && first.iter().any(|g| *g != 0.0) {
+    let stays = displaced == first || opposite.is_some_and(|opposite| opposite == first);
+    if stays && first.iter().any(|g| *g != 0.0) {
         return Err(inconsistent(
             "its gradient at the probe equals that at θ to the bit: it does not read \
              `Evaluation::params`, or the loss is linear and has no curvature to sense",
@@ -95,6 +114,11 @@ fn check_gradients(
 fn read(optimizer: &Optimizer, slice: &GpuSlice) -> Result<Vec<f32>> {
     let bytes = optimizer.gpu.read(slice)?;
     Ok(optimizer.layout.unpad(&Storage::F32.unpack(&bytes)))
+}
+
+fn read_loss(optimizer: &Optimizer) -> Result<f32> {
+    let bytes = optimizer.gpu.read(&GpuSlice::whole(optimizer.state.loss.clone()))?;
+    Ok(bytemuck::pod_read_unaligned(&bytes))
 }
 
 /// A gradient, if every element of it was written and is finite.

@@ -202,6 +202,10 @@ impl Optimizer {
     /// optimizer did before is forgotten: its telemetry, kernel times and skipped steps. Kernels that were timed
     /// go on being timed.
     ///
+    /// A checkpoint between two steps on one minibatch
+    /// ([`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch)) goes on with that minibatch: see
+    /// [`StepInfo::repeats_minibatch`](crate::StepInfo::repeats_minibatch).
+    ///
     /// # Errors
     /// [`Error::Checkpoint`](crate::Error::Checkpoint), which names the tensor or setting, for a file that
     /// cannot be read, is damaged, has a newer version, or belongs to another layout or other settings, and

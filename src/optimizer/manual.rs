@@ -1,5 +1,7 @@
 //! [`ManualStep`]: a step without callbacks, for training loops that own the control flow.
 
+use std::cell::Cell;
+
 use super::{Optimizer, Recorded};
 use crate::error::{Error, Result};
 use crate::gpu::GpuSlice;
@@ -49,12 +51,15 @@ pub struct ManualStep<'a> {
     placed: u32,
     /// Probes of the step, fewer once it has stopped early.
     probes: u32,
+    /// Whether the step needs a gradient at θ that the user has not come to yet.
+    lacks_centre: Cell<bool>,
 }
 
 impl<'a> ManualStep<'a> {
     pub(super) fn new(optimizer: &'a mut Optimizer, form: StepForm) -> Self {
         let program = optimizer.plan.program(form);
-        let probes = program.map_or(0, |program| program.evaluations(Some(Point::Probe)));
+        let evaluations = |point| program.map_or(0, |program| program.evaluations(Some(point)));
+        let (centres, probes) = (evaluations(Point::Centre), evaluations(Point::Probe));
         Self {
             optimizer,
             form,
@@ -63,6 +68,7 @@ impl<'a> ManualStep<'a> {
             probe_gradient: None,
             placed: 0,
             probes,
+            lacks_centre: Cell::new(centres > 0),
         }
     }
 
@@ -70,6 +76,7 @@ impl<'a> ManualStep<'a> {
     /// [`Difference::Central`](crate::Difference::Central) that measure no learning rate. Which minibatch it is of,
     /// [`Optimizer::repeats_minibatch`] says before the step begins.
     pub fn centre(&self) -> PointBuffers<'_> {
+        self.lacks_centre.set(false);
         let state = &self.optimizer.state;
         PointBuffers { params: &state.params, gradient: &state.gradient }
     }
@@ -83,6 +90,8 @@ impl<'a> ManualStep<'a> {
         if self.placed == self.probes {
             return Ok(None);
         }
+        // It lies where the parameters before a first step on this minibatch were.
+        self.optimizer.in_pair = false;
         let optimizer = &*self.optimizer;
         let mut encoder = optimizer.gpu.encoder("probe");
         let mut player = optimizer.player(self.form)?;
@@ -111,13 +120,23 @@ impl<'a> ManualStep<'a> {
     /// Writes a gradient from the host, without padding.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`].
+    /// [`Error::LengthMismatch`]; [`Error::InvalidArgument`] for a probe that [`ManualStep::next_probe`] has not placed
+    /// yet. In a step without probes, their gradient is not used.
     pub fn write_gradient(&self, point: Point, gradient: &[f32]) -> Result<()> {
         let optimizer = &self.optimizer;
         let padded = optimizer.layout.pad("gradient", gradient)?;
         let slice = match point {
-            Point::Centre => Some(&optimizer.state.gradient),
-            // A step without a probe has no use for its gradient.
+            Point::Centre => {
+                self.lacks_centre.set(false);
+                Some(&optimizer.state.gradient)
+            }
+            Point::Probe if self.probe_gradient.is_none() && self.probes > 0 => {
+                return Err(Error::InvalidArgument {
+                    argument: "point",
+                    value: "Probe".into(),
+                    expected: "Centre, until `next_probe` has placed a probe",
+                });
+            }
             Point::Probe => self.probe_gradient.as_ref(),
         };
         if let Some(slice) = slice {
@@ -129,12 +148,14 @@ impl<'a> ManualStep<'a> {
     /// Submits the step.
     ///
     /// # Errors
-    /// [`Error::UnfinishedStep`] if a probe of an event was not asked for, so that its gradient
+    /// [`Error::UnfinishedStep`] if a probe of an event was not asked for, or neither
+    /// [`write_gradient`](Self::write_gradient) nor [`centre`](Self::centre) was called for θ, so that a gradient
     /// cannot have been written; [`Error::DeviceLost`]. Nothing has changed then.
     pub fn finish(self) -> Result<()> {
-        let Self { optimizer, form, cursor, placed, probes, evaluations, .. } = self;
-        if placed < probes {
-            return Err(Error::UnfinishedStep { placed, probes });
+        let Self { optimizer, form, cursor, placed, probes, evaluations, lacks_centre, .. } = self;
+        let lacks_centre = lacks_centre.get();
+        if placed < probes || lacks_centre {
+            return Err(Error::UnfinishedStep { placed, probes, lacks_centre });
         }
         let mut encoder = optimizer.gpu.encoder("step");
         let mut player = optimizer.player(form)?;

@@ -66,7 +66,7 @@ pub struct Optimizer {
     fixed_rate: Option<f32>,
     rate_factor: f64,
     /// Whether the step before was the first of two on one minibatch.
-    in_pair: bool,
+    pub(crate) in_pair: bool,
     supplies_loss: bool,
     telemetry: Reader,
     skips: Option<Skips>,
@@ -240,6 +240,7 @@ impl Optimizer {
             });
         }
         let form = self.next_form()?;
+        self.compile(form)?;
         self.prepare()?;
         Ok(ManualStep::new(self, form))
     }
@@ -253,7 +254,10 @@ impl Optimizer {
     /// - a gradient at the probe that equals the one at θ to the bit:
     ///   [`Evaluation::params`](crate::Evaluation::params) is not read (or the loss is linear there, and a
     ///   dimer is of no use);
-    /// - elements of the gradient that are not written, or that are added to what lay there;
+    /// - elements of the gradient that are not written, or that are added to what lay there; with
+    ///   [`Difference::Central`](crate::Difference::Central) on either side of θ;
+    /// - a minibatch that moves where [`StepInfo::repeats_minibatch`](crate::StepInfo::repeats_minibatch) says that it
+    ///   must not; a loss that is promised and not written;
     /// - parameters that the objective changes.
     ///
     /// Waits for the GPU; takes no step and changes no state. With
@@ -264,6 +268,9 @@ impl Optimizer {
     /// [`Error::InconsistentObjective`], which says what was found; [`Error::NonFinite`] if a gradient is
     /// not finite; [`Error::InvalidConfig`] for a displacement too small to make the probe another point
     /// in f32; what the objective returns.
+    ///
+    /// A [`HostObjective`](crate::HostObjective)'s closure is called twice for each evaluation, with other numbers in
+    /// the gradient before, to see what it leaves out.
     pub fn check_objective(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         check::check(self, objective)
     }
@@ -325,6 +332,10 @@ impl Optimizer {
     ) -> Result<Recorded> {
         let gradients = self.plan.gradients_of_a_part(form);
         let part = self.begin(objective, form, gradients)?;
+        if form.kind.turns() {
+            // Its probes lie where the parameters before a first step on this minibatch were, even if it fails.
+            self.in_pair = false;
+        }
         let mut player = self.player(form)?;
         player.play(encoder, objective)?;
         let evaluations = player.evaluations;

@@ -6,6 +6,7 @@ use crate::gpu::{Gpu, PendingRead};
 use crate::kernels::gpu_types::{
     BY_ANGLE, BY_RESIDUAL, EVENT, RATE_MEASURED, RING, Record, SKIPPED, STOP_SHIFT, UNMEASURED,
 };
+use crate::objective::UNWRITTEN;
 use crate::state::State;
 
 /// What one step found and did.
@@ -153,8 +154,10 @@ const RESOLVED_RESIDUAL: f32 = 0.5;
 const RESOLVED_BEFORE: f32 = 0.4;
 
 impl Reading {
-    fn has_loss(self, record: &Record) -> bool {
-        self.has_loss && (self.in_events || record.status & EVENT == 0)
+    /// The loss at θ, if the objective has written one.
+    fn loss(self, record: &Record) -> Option<f32> {
+        let evaluates = self.has_loss && (self.in_events || record.status & EVENT == 0);
+        (evaluates && record.loss.to_bits() != UNWRITTEN).then_some(record.loss)
     }
 
     /// Whether a record's C is an eigenvalue of the end that is sought.
@@ -183,7 +186,7 @@ impl Telemetry {
             step,
             event: record.status & EVENT != 0,
             skipped: record.status & SKIPPED != 0,
-            loss: reading.has_loss(record).then_some(record.loss),
+            loss: reading.loss(record),
             curvature: record.curvature,
             seeks: reading.seeks,
             initial_curvature: record.initial_curvature,

@@ -102,7 +102,8 @@ fn move_params(writer: &mut Writer, form: StepForm, update: impl FnOnce(&mut Wri
 }
 
 /// The program by which an objective is checked: the gradient at θ twice, once more as a step that repeats the
-/// minibatch if there are such steps, at a probe that is θ, and at a real one. Without probes that are gradients it
+/// minibatch if there are such steps, at a probe that is θ, and at a real one, with central differences on both sides. Without
+/// probes that are gradients it
 /// ends before those.
 pub(super) fn check(config: &Config, sums_tiles: bool) -> Program {
     let mut writer = Writer::new(sums_tiles);
@@ -129,6 +130,10 @@ pub(super) fn check(config: &Config, sums_tiles: bool) -> Program {
             }
         }
         writer.evaluate(Point::Probe, Vector::ProbeGradient);
+        if dimer.is_some_and(|dimer| dimer.difference == Difference::Central) {
+            writer.dispatch(Kernel::Opposite, Grid::Tiles, Switches::default());
+            writer.evaluate(Point::Probe, Vector::Gradient);
+        }
     }
     writer.finish()
 }

@@ -103,7 +103,8 @@ impl<'a> Spectrum<'a> {
     }
 
     /// Improves the modes at the current parameters by this many rotations, at the cost of 1 + k + k ·
-    /// `rotations` gradients, in one submission. The optimizer takes no step.
+    /// `rotations` gradients, in one submission. The optimizer takes no step; between two steps on one minibatch
+    /// ([`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch)), the second begins another one.
     ///
     /// # Errors
     /// What the objective returns, [`Error::Rejected`], [`Error::DeviceLost`]. A gradient that is not finite
@@ -114,6 +115,8 @@ impl<'a> Spectrum<'a> {
         rotations: u32,
     ) -> Result<()> {
         let optimizer = &mut *self.optimizer;
+        // Its probes lie where the parameters before a first step on one minibatch are kept.
+        optimizer.in_pair = false;
         let program = self.plan.program(rotations);
         let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, &program)?;
         let valid = std::mem::offset_of!(Results, valid) as u64;

@@ -15,6 +15,7 @@ use crate::kernels::gpu_types::{
     RING, RING_OFFSET, RITZ_OFFSET, RITZ_STOPPED, Record, STEP_SLOTS, STEP_STRIDE, Tables,
 };
 use crate::layout::Layout;
+use crate::objective::UNWRITTEN;
 use crate::plan::Plan;
 
 /// The user's buffers that the optimizer is to work in; see
@@ -51,8 +52,11 @@ pub(crate) struct State {
     pub workspace: Vec<GpuSlice>,
     /// Loss, displacement, ring of records, partials.
     pub scalars: wgpu::Buffer,
-    /// Four bytes into which an objective writes its loss.
+    /// Four bytes into which an objective writes its loss, at θ and elsewhere. Only the first is read.
     pub loss: wgpu::Buffer,
+    pub loss_of_probe: wgpu::Buffer,
+    /// [`UNWRITTEN`](crate::objective::UNWRITTEN), which lies in `loss` before it is written.
+    pub unwritten: wgpu::Buffer,
     pub blocks: wgpu::Buffer,
     /// `None` with a global dimer.
     pub regions: Option<RegionBuffers>,
@@ -122,7 +126,9 @@ impl State {
             second_moment: own("second_moment", Vector::SecondMoment)?,
             workspace,
             scalars: gpu.allocate("scalars", plan.scalars_bytes(), VECTOR)?,
-            loss: gpu.allocate("loss", 4, VECTOR)?,
+            loss: filled(gpu, "loss", &[UNWRITTEN], VECTOR)?,
+            loss_of_probe: gpu.allocate("loss", 4, VECTOR)?,
+            unwritten: filled(gpu, "unwritten", &[UNWRITTEN], VECTOR)?,
             blocks: filled(gpu, "blocks", &layout.blocks(), VECTOR)?,
             regions,
             tables: filled::<Tables>(gpu, "tables", std::slice::from_ref(&plan.tables), UNIFORM)?,

@@ -370,7 +370,8 @@ impl UnfusedOptimizer {
             Point::Probe => (probe, probe_gradient),
         };
         let (gpu, layout) = (&self.gpu, &self.layout);
-        Evaluation { gpu, layout, encoder, point, params, gradient, loss }
+        let is_checked = false;
+        Evaluation { gpu, layout, encoder, point, params, gradient, loss, is_checked }
     }
 
     /// The slots that the host writes, in the order of [`Slot`].

@@ -3,8 +3,8 @@
 
 use crate::common::*;
 use dimer::{
-    Config, Difference, Dimer, Displacement, Error, Evaluation, LearningRate, Objective, Optimizer,
-    Point, Rate, Regime, Rotation, Schedule, Scope, Storage,
+    Config, Difference, Dimer, Displacement, Error, Evaluation, GpuSlice, HostObjective,
+    LearningRate, Objective, Optimizer, Point, Rate, Regime, Rotation, Schedule, Scope, Storage,
 };
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -35,6 +35,11 @@ enum Fault {
     MovesParams,
     NotFinite,
     Fails,
+    /// Writes the gradient at a probe where that of most probes belongs, whatever it is asked.
+    IgnoresWhere,
+    /// Promises a loss and writes none, or only that of a probe.
+    NoLoss,
+    LossOfTheProbe,
 }
 
 /// ½ Σ hᵢ (θᵢ − b)² of minibatch b, with a mask.
@@ -43,11 +48,13 @@ struct Cheat {
     calls: u32,
     rng: StdRng,
     own: Vec<f32>,
+    /// Where it writes the gradient at a probe, if it ignores where that belongs.
+    probe_gradient: Option<GpuSlice>,
 }
 
 impl Cheat {
     fn new(fault: Fault) -> Self {
-        Self { fault, calls: 0, rng: rng(11), own: start() }
+        Self { fault, calls: 0, rng: rng(11), own: start(), probe_gradient: None }
     }
 }
 
@@ -98,16 +105,28 @@ impl Objective for Cheat {
             }
             Fault::NotFinite => gradient[3] = f32::INFINITY,
             Fault::Fails => return Err(Error::objective("out of data")),
+            Fault::IgnoresWhere if is_probe => {
+                let slice = self.probe_gradient.as_ref().unwrap();
+                queue.write_buffer(&slice.buffer, slice.offset, bytemuck::cast_slice(&gradient));
+                return Ok(());
+            }
+            Fault::LossOfTheProbe if is_probe => at.write_loss(7.0),
             _ => {}
         }
         at.write_gradient(&gradient)
+    }
+
+    fn supplies_loss(&self) -> bool {
+        matches!(self.fault, Fault::NoLoss | Fault::LossOfTheProbe)
     }
 }
 
 fn checked(config: &Config, fault: Fault) -> dimer::Result<()> {
     let mut optimizer = flat(config.clone(), &start());
     let before = snapshot(&optimizer);
-    let checked = optimizer.check_objective(&mut Cheat::new(fault));
+    let probe_gradient = optimizer.probe_gradient().cloned();
+    let mut cheat = Cheat { probe_gradient, ..Cheat::new(fault) };
+    let checked = optimizer.check_objective(&mut cheat);
     assert_eq!(snapshot(&optimizer), before, "{fault:?}: nothing changes");
     checked
 }
@@ -130,6 +149,8 @@ fn each_fault_is_named() {
         (Fault::Short, ["did not write element 69 of the gradient", ""]),
         (Fault::Accumulates, ["added to what lay there", ""]),
         (Fault::MovesParams, ["changed the parameters", ""]),
+        (Fault::NoLoss, ["did not write its loss", "supplies_loss"]),
+        (Fault::LossOfTheProbe, ["did not write its loss", "supplies_loss"]),
     ] {
         let error = checked(&fixed_rate(), fault).unwrap_err();
         assert!(matches!(error, Error::InconsistentObjective { .. }), "{fault:?}: {error}");
@@ -141,6 +162,95 @@ fn each_fault_is_named() {
     assert!(matches!(error, Error::NonFinite { index: 3, .. }), "{error}");
     let error = checked(&fixed_rate(), Fault::Fails).unwrap_err();
     assert!(error.to_string().contains("out of data"), "{error}");
+}
+
+/// With central differences, one gradient of a pair belongs where that at θ lies otherwise.
+#[test]
+fn both_sides_of_a_pair_are_looked_at() {
+    let dimer = Dimer { difference: Difference::Central, ..Dimer::default() };
+    let central = Config { dimer: Some(dimer), ..fixed_rate() };
+    let error = checked(&central, Fault::IgnoresWhere).unwrap_err();
+    assert!(error.to_string().contains("did not write element 0"), "{error}");
+    checked(&central, Fault::None).unwrap();
+    // Of one probe there is one place only.
+    checked(&fixed_rate(), Fault::IgnoresWhere).unwrap();
+}
+
+/// What a closure leaves out is found, unless it adds to the zeros that lie there.
+#[test]
+fn a_closure_that_leaves_elements_out() {
+    let check = |function: fn(&[f32], &mut [f32])| {
+        let mut objective = HostObjective::new(|params: &[f32], gradient: &mut [f32]| {
+            function(params, gradient);
+            0.0
+        });
+        flat(fixed_rate(), &start()).check_objective(&mut objective)
+    };
+    let error = check(|params, gradient| {
+        for i in 0..LEN / 3 {
+            gradient[i] = 2.0 * params[i] + 1.0;
+        }
+    });
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains(&format!("did not write element {}", LEN / 3)), "{error}");
+    check(|params, gradient| {
+        for (g, x) in gradient.iter_mut().zip(params) {
+            *g += 2.0 * x + 1.0;
+        }
+    })
+    .unwrap();
+    // With elements that are zero, one way and the other.
+    check(|params, gradient| {
+        for (i, (g, x)) in gradient.iter_mut().zip(params).enumerate() {
+            *g = if i % 5 == 0 { 0.0 } else { 2.0 * x + 1.0 };
+        }
+    })
+    .unwrap();
+    check(|params, gradient| {
+        for (_, (g, x)) in gradient.iter_mut().zip(params).enumerate().filter(|(i, _)| i % 5 > 0) {
+            *g += 2.0 * x + 1.0;
+        }
+    })
+    .unwrap();
+}
+
+/// The loss of a record is that at θ, and none where none was written.
+#[test]
+fn only_the_loss_at_the_centre_counts() {
+    struct Losses(u64);
+    impl Objective for Losses {
+        fn begin_step(&mut self, step: dimer::StepInfo) -> dimer::Result<()> {
+            self.0 = step.index;
+            Ok(())
+        }
+
+        fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+            let params = at.read_params()?;
+            match at.point {
+                Point::Centre if self.0 % 3 == 2 => {}
+                Point::Centre => at.write_loss(self.0 as f32 + 0.5),
+                Point::Probe => at.write_loss(-1.0),
+            }
+            at.write_gradient(&params)
+        }
+
+        fn supplies_loss(&self) -> bool {
+            true
+        }
+    }
+    for regime in [Regime::Stochastic, Regime::rotations(2)] {
+        let rotation = Rotation::LocallyOptimal { regime };
+        let dimer = Some(Dimer { rotation, schedule: Schedule::Every(2), ..Dimer::default() });
+        let mut optimizer = flat(Config { dimer, ..fixed_rate() }, &start());
+        for _ in 0..9 {
+            optimizer.step(&mut Losses(0)).unwrap();
+        }
+        let records = optimizer.telemetry().unwrap();
+        let losses: Vec<_> = records.iter().map(|record| record.loss).collect();
+        let expected: Vec<_> =
+            (0..9).map(|step| (step % 3 != 2).then_some(step as f32 + 0.5)).collect();
+        assert_eq!(losses, expected);
+    }
 }
 
 /// Without a dimer there is only the gradient of one point: what is found then.

@@ -7,7 +7,7 @@ use dimer::unfused::UnfusedOptimizer;
 use dimer::{
     Base, Config, Correction, CurvatureRate, Difference, Dimer, Error, Evaluation, Group,
     HostObjective, Layout, LearningRate, Objective, Optimizer, Point, RateProbe, Schedule, Scope,
-    StepInfo, Storage, Translation,
+    Spectrum, StepInfo, Storage, Translation,
 };
 
 const LEN: usize = 67;
@@ -395,6 +395,9 @@ fn settings_are_checked() {
         ),
         ("learning_rate.scale", with(CurvatureRate { scale: 0.0, ..default() })),
         ("learning_rate.displacement", with(CurvatureRate { displacement: -1.0, ..default() })),
+        ("learning_rate.displacement", with(CurvatureRate { displacement: 1e-8, ..default() })),
+        ("learning_rate.displacement", with(CurvatureRate { displacement: 1e38, ..default() })),
+        ("learning_rate.displacement", with(CurvatureRate { displacement: f64::NAN, ..default() })),
     ] {
         let error = config.validate().unwrap_err();
         assert!(
@@ -627,6 +630,143 @@ fn repeated_minibatches_are_announced() {
     let separate = LearningRate::Curvature(settings(RateProbe::SeparateGradient));
     let config = Config { learning_rate: separate, ..Config::default() };
     flat(config, &start(LEN)).check_objective(&mut moves_on).unwrap();
+}
+
+/// Minibatches by the index of the step, as without a flag, or as it should be.
+struct ByIndex {
+    inner: Minibatches,
+    heeds_the_flag: bool,
+}
+
+impl Objective for ByIndex {
+    fn begin_step(&mut self, step: StepInfo) -> dimer::Result<()> {
+        let repeats = self.heeds_the_flag && step.repeats_minibatch;
+        self.inner.minibatch = step.index - u64::from(repeats);
+        Ok(())
+    }
+
+    fn gradient(&mut self, at: Evaluation<'_>) -> dimer::Result<()> {
+        self.inner.gradient(at)
+    }
+}
+
+/// Before the first of two steps on one minibatch and between them.
+#[test]
+fn minibatches_by_index_are_checked() {
+    let learning_rate = LearningRate::Curvature(settings(RateProbe::RepeatedMinibatch));
+    let config = Config { learning_rate, ..Config::default() };
+    for steps in 0..4 {
+        let by_index = |heeds_the_flag| ByIndex { inner: Minibatches::new(LEN), heeds_the_flag };
+        let mut optimizer = flat(config.clone(), &start(LEN));
+        for _ in 0..steps {
+            optimizer.step(&mut by_index(true)).unwrap();
+        }
+        optimizer.check_objective(&mut by_index(true)).unwrap();
+        let is_first = !optimizer.repeats_minibatch();
+        let checked = optimizer.check_objective(&mut by_index(false));
+        // The second of two steps is the next one itself: there is no other to compare it with.
+        assert_eq!(checked.is_err(), is_first, "after {steps} steps");
+        if let Err(error) = checked {
+            assert!(error.to_string().contains("repeats_minibatch"), "{error}");
+        }
+    }
+}
+
+/// What lies between two steps on one minibatch: a check changes nothing; whatever else places a probe there ends the
+/// pair, and nothing is measured from a wrong place.
+#[test]
+fn probes_between_the_steps_of_a_pair() {
+    let learning_rate = LearningRate::Curvature(settings(RateProbe::RepeatedMinibatch));
+    let dimer = Some(Dimer { schedule: Schedule::Every(2), ..Dimer::default() });
+    let run = |between: &dyn Fn(&mut Optimizer, &mut Minibatches)| {
+        let mut optimizer =
+            flat(Config { learning_rate, dimer: dimer.clone(), ..Config::default() }, &start(LEN));
+        let mut objective = Minibatches::new(LEN);
+        for _ in 0..5 {
+            optimizer.step(&mut objective).unwrap();
+        }
+        assert!(optimizer.repeats_minibatch());
+        between(&mut optimizer, &mut objective);
+        let repeats = optimizer.repeats_minibatch();
+        optimizer.step(&mut objective).unwrap();
+        let minibatch = objective.minibatch;
+        (repeats, *optimizer.telemetry().unwrap().last().unwrap(), minibatch)
+    };
+    let (repeats, undisturbed, minibatch) = run(&|_, _| {});
+    assert!(repeats && undisturbed.rate_measured);
+    let (repeats, checked, same) = run(&|optimizer, objective| {
+        optimizer.check_objective(objective).unwrap();
+    });
+    assert!(repeats && same == minibatch, "a check moves no minibatch");
+    assert_eq!(format!("{checked:?}"), format!("{undisturbed:?}"));
+    type Between = Box<dyn Fn(&mut Optimizer, &mut Minibatches)>;
+    let others: [(&str, Between); 4] = [
+        (
+            "a spectrum",
+            Box::new(|optimizer, objective| {
+                Spectrum::new(optimizer, 2, 0).unwrap().rotate(objective, 1).unwrap();
+            }),
+        ),
+        ("a rotation", Box::new(|optimizer, objective| optimizer.rotate(objective).unwrap())),
+        (
+            "an event that fails at its probe",
+            Box::new(|optimizer, objective| {
+                let mut failing = FailsAtProbes(objective);
+                optimizer.step(&mut failing).unwrap_err();
+            }),
+        ),
+        (
+            "a step by hand that is given up",
+            Box::new(|optimizer, _| {
+                let mut step = optimizer.begin_step().unwrap();
+                step.write_gradient(Point::Centre, &start(LEN)).unwrap();
+                step.next_probe().unwrap().unwrap();
+            }),
+        ),
+    ];
+    for (what, between) in others {
+        let (repeats, record, _) = run(&*between);
+        assert!(!repeats && !record.rate_measured, "{what}");
+        assert!(!record.skipped && record.updates == 6, "{what}");
+    }
+}
+
+struct FailsAtProbes<'a>(&'a mut Minibatches);
+
+impl Objective for FailsAtProbes<'_> {
+    fn begin_step(&mut self, step: StepInfo) -> dimer::Result<()> {
+        self.0.begin_step(step)
+    }
+
+    fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+        if at.point == Point::Probe {
+            at.submit()?;
+            return Err(Error::objective("no probe today"));
+        }
+        self.0.gradient(at)
+    }
+}
+
+/// A step by hand is one of any form, also of one that no run of steps alone comes to.
+#[test]
+fn steps_by_hand_of_every_form() {
+    let rate = CurvatureRate {
+        probe: RateProbe::RepeatedMinibatch,
+        interval: 2,
+        burn_in: 0,
+        ..settings(RateProbe::RepeatedMinibatch)
+    };
+    let dimer = Some(Dimer::default());
+    let learning_rate = LearningRate::Curvature(rate);
+    let mut optimizer = flat(Config { learning_rate, dimer, ..Config::default() }, &start(LEN));
+    let mut objective = Minibatches::new(LEN);
+    optimizer.rotate(&mut objective).unwrap();
+    for _ in 0..3 {
+        let step = optimizer.begin_step().unwrap();
+        step.write_gradient(Point::Centre, &start(LEN)).unwrap();
+        step.finish().unwrap();
+    }
+    optimizer.step(&mut objective).unwrap();
 }
 
 /// Takes the next minibatch in every step.

@@ -216,9 +216,40 @@ fn manual_steps_that_are_given_up() {
     step.next_probe().unwrap().unwrap();
     drop(step);
     let error = optimizer.begin_step().unwrap().finish().unwrap_err();
-    assert!(matches!(error, Error::UnfinishedStep { placed: 0, probes: 1 }), "{error}");
+    assert!(
+        matches!(error, Error::UnfinishedStep { placed: 0, probes: 1, lacks_centre: true }),
+        "{error}"
+    );
     assert_eq!(state(&optimizer), before);
     assert_eq!(optimizer.steps(), 0);
+}
+
+/// A gradient that was never written is not a gradient.
+#[test]
+fn manual_steps_that_lack_a_gradient() {
+    let mut optimizer = flat(config(), &start());
+    let before = state(&optimizer);
+    let error = optimizer.begin_step().unwrap().finish().unwrap_err();
+    let lacks_centre =
+        matches!(error, Error::UnfinishedStep { placed: 0, probes: 0, lacks_centre: true });
+    assert!(lacks_centre && error.to_string().contains("lacks the gradient at θ;"), "{error}");
+    assert_eq!(state(&optimizer), before);
+    for point in [Point::Centre, Point::Probe] {
+        let step = optimizer.begin_step().unwrap();
+        step.write_gradient(point, &start()).unwrap();
+        assert_eq!(step.finish().is_ok(), point == Point::Centre);
+    }
+    let step = optimizer.begin_step().unwrap();
+    step.centre();
+    step.finish().unwrap();
+    // An event, whose probe is not placed yet; and where the user writes on the GPU.
+    let mut step = optimizer.begin_step().unwrap();
+    step.centre();
+    let error = step.write_gradient(Point::Probe, &start()).unwrap_err();
+    assert!(matches!(error, Error::InvalidArgument { argument: "point", .. }), "{error}");
+    step.next_probe().unwrap().unwrap();
+    step.write_gradient(Point::Probe, &start()).unwrap();
+    step.finish().unwrap();
 }
 
 #[test]
