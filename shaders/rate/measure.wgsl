@@ -57,11 +57,11 @@ fn next_rate(dimer: Dimer, q: f32) -> f32 {
         let most = q * select(MOST_GROWTH, MOST_GROWTH_OF_STEPS, REPEATED);
         goal = estimate_of(dimer);
         if is_burning_in && dimer.change != 0.0 {
-            scalars.rate.estimates += 1u;
             // The gain of means in which the n-th counts n times.
-            let gain = 2.0 / f32(scalars.rate.estimates + 1u);
-            scalars.rate.mean_estimate = between(scalars.rate.mean_estimate, goal, gain);
-            goal = min(goal, scalars.rate.mean_estimate);
+            let gain = 2.0 / f32(scalars.rate.estimates + 2u);
+            let mean = between(scalars.rate.mean_estimate, goal, gain);
+            scalars.rate.next_mean = mean;
+            goal = min(goal, mean);
         } else if REPEATED && dimer.change <= 0.0 {
             goal = most;
         }
@@ -84,13 +84,15 @@ fn main(thread: Thread) {
         dimer = Dimer(known.first_slope, sums.plain.x - known.first_slope, known.first_rate);
         is_pair = known.first + 1u == step.index && known.first_rate > 0.0;
     }
-    let valid = !is_pair || (is_finite(dimer.slope) && is_finite(dimer.change));
-    scalars.rate.valid = u32(valid);
+    scalars.rate.next_mean = 0.0;
     // Without an update, or without the first of two steps, there is nothing to measure.
-    let measured = valid && is_pair && (dimer.slope != 0.0 || dimer.change != 0.0);
-    scalars.rate.measured = u32(measured);
-    if measured {
-        scalars.rate.base_learning_rate = clamp(next_rate(dimer, q), LEAST_RATE, LARGEST_RATE);
+    scalars.rate.measured = NOTHING;
+    if is_pair && !(is_finite(dimer.slope) && is_finite(dimer.change)) {
+        scalars.rate.measured = LOST;
+    } else if is_pair && (dimer.slope != 0.0 || dimer.change != 0.0) {
+        scalars.rate.measured = MEASUREMENT;
+        let most = min(LARGEST_RATE, step.rate_bound);
+        scalars.rate.base_learning_rate = clamp(next_rate(dimer, q), LEAST_RATE, most);
         scalars.rate.update_slope = dimer.slope / dimer.length;
         scalars.rate.update_curvature = dimer.change / (dimer.length * dimer.length);
     }

@@ -1,6 +1,6 @@
 // place_probe: places the probe along the update.
 //
-//   probe <- params + distance u / |u|,  distance = rate_displacement (1 + |params|)
+//   probe <- params + distance u / |u|,  distance = rate_displacement (1 + |params|), frozen ones left out
 //
 // in:  g, params, moments, the partials of update_norm, and where the gradient is clipped those of gram
 // out: probe, scalars.rate

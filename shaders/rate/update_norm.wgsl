@@ -1,4 +1,4 @@
-// update_norm: the sums of squares of the update and of the parameters over one tile.
+// update_norm: the sums of squares of the update and of the parameters that it can move over one tile.
 //
 //   u.u  params.params
 //
@@ -9,7 +9,7 @@
 
 fn terms(i: u32, place: Place) -> Partial {
     let u = update_at(i, place);
-    let theta = params[i];
+    let theta = select(vec4f(), params[i], vec4<bool>(place.group.learning_rate_scale > 0.0));
     var result = Partial();
     result.small.x = dot_lanes(u * SMALL_SCALE, u * SMALL_SCALE);
     result.large.x = dot_lanes(u * LARGE_SCALE, u * LARGE_SCALE);

@@ -7,11 +7,6 @@ fn base_rate_of(previous: Record) -> f32 {
     return select(previous.base_learning_rate, step.initial_rate, is_first);
 }
 
-// Whether the measurement that this step rests on, if any, found finite gradients.
-fn has_rate() -> bool {
-    return LEARNING_RATE != MEASURED || scalars.rate.valid != 0u;
-}
-
 // `record` with the rate of this step; `previous` is the record of the step before.
 fn with_learning_rate(found: Record, previous: Record) -> Record {
     var record = found;
@@ -22,14 +17,27 @@ fn with_learning_rate(found: Record, previous: Record) -> Record {
         record.update_slope = previous.update_slope;
         record.update_curvature = previous.update_curvature;
         if LEARNING_RATE == MEASURED {
-            if scalars.rate.measured != 0u {
+            if scalars.rate.measured == LOST {
+                record.status |= RATE_LOST;
+            }
+            if scalars.rate.measured == MEASUREMENT {
                 record.status |= RATE_MEASURED;
                 record.base_learning_rate = scalars.rate.base_learning_rate;
                 record.update_slope = scalars.rate.update_slope;
                 record.update_curvature = scalars.rate.update_curvature;
             }
         }
-        record.learning_rate *= record.base_learning_rate;
+        record.learning_rate = min(record.learning_rate * record.base_learning_rate, step.rate_bound);
     }
     return record;
+}
+
+// Takes up what the step has measured, once it is known to count; by one thread.
+fn keep_measurement(record: Record) {
+    if LEARNING_RATE == MEASURED {
+        if (record.status & RATE_MEASURED) != 0u && scalars.rate.next_mean > 0.0 {
+            scalars.rate.mean_estimate = scalars.rate.next_mean;
+            scalars.rate.estimates += 1u;
+        }
+    }
 }

@@ -63,7 +63,7 @@ fn outcome_along(
         result.record.status |= EVENT;
         projection = sums.plain.z;
     }
-    var valid = guard.valid && has_rate() && (measured || watches());
+    var valid = guard.valid && (measured || watches());
     if DIMER {
         if MOVES {
             translation(projection, previous, trust, share, sums.plain.w, &result);

@@ -1,5 +1,5 @@
 // The record of a step, from the record of the step before.
-// builds on: types, scalars, step_bindings, threads
+// builds on: types, learning_rate, scalars, step_bindings, threads
 
 // The previous record, without what each step finds anew.
 fn next_record(previous: Record) -> Record {
@@ -32,6 +32,7 @@ fn skipped(found: Record, previous: Record) -> Record {
 // Written by one thread of the first workgroup of the whole vector.
 fn publish(record: Record, thread: Thread) {
     if shard.first_tile + thread.workgroup.x == 0u {
+        keep_measurement(record);
         scalars.latest = record;
         scalars.records[step.index % RING] = record;
     }

@@ -17,6 +17,12 @@ const SKIPPED: u32 = 2u;
 const WRITTEN: u32 = 4u;
 const UNMEASURED: u32 = 8u;
 const RATE_MEASURED: u32 = 64u;
+const RATE_LOST: u32 = 128u;
+// What becomes of a measurement of the rate: there is nothing to measure, it is there, or it is lost, since a gradient
+// was not finite.
+const NOTHING: u32 = 0u;
+const MEASUREMENT: u32 = 1u;
+const LOST: u32 = 2u;
 // Where `Record.status` holds the reason why a rotation stopped, and the reasons.
 const STOP_SHIFT: u32 = 4u;
 const BY_RESIDUAL: u32 = 1u;
@@ -75,6 +81,8 @@ struct Step {
     rate_scale: f32,
     rate_displacement: f32,
     rate_gain: f32,
+    // Most that a rate may be: with it, decoupled weight decay takes a parameter to 0.
+    rate_bound: f32,
 }
 
 // The part of the vectors that one dispatch covers.
@@ -251,10 +259,11 @@ struct RateState {
     base_learning_rate: f32,
     update_slope: f32,
     update_curvature: f32,
-    // 0 where a gradient of it was not finite; 1 where there was something to measure.
-    valid: u32,
+    // The mean below with the last measurement, or 0 if that does not count there; and what became of it.
+    next_mean: f32,
     measured: u32,
-    // Of the burn-in: the weighted geometric mean of its estimates, and their number.
+    // Of the burn-in: the weighted geometric mean of its estimates, and their number. They count the steps that were
+    // taken, so that a step that is skipped or taken again leaves no trace.
     mean_estimate: f32,
     estimates: u32,
 }

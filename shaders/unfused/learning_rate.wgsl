@@ -3,9 +3,9 @@
 //   estimate = scale (-slope) / |curvature|, with gain 1 no more than the geometric mean of these so far, the n-th
 //   counted n times, from shrink q to growth q; uphill q where the slope is not negative, growth q where a curvature
 //   that keeps its sign is not positive
-//   q <- q (estimate / q)^gain
+//   q <- q (estimate / q)^gain, but no more than bound
 //
-// `left` is the first of these slots: slope, curvature, scale, shrink, growth, uphill, keeps_sign, gain; `right` that of
+// `left` is the first of these slots: slope, curvature, scale, shrink, growth, uphill, keeps_sign, gain, bound; `right` that of
 // the weighted sum of their logarithms and their number; `result` is q.
 
 @compute @workgroup_size(1)
@@ -29,5 +29,6 @@ fn main() {
         }
         estimate = clamp(estimate, slots[op.left + 3u] * q, growth * q);
     }
-    slots[op.result] = select(q * pow(estimate / q, gain), estimate, gain == 1.0);
+    let next = select(q * pow(estimate / q, gain), estimate, gain == 1.0);
+    slots[op.result] = min(next, slots[op.left + 8u]);
 }

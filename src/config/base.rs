@@ -94,6 +94,11 @@ impl Default for Lion {
 }
 
 impl Base {
+    /// Whether weight decay multiplies the parameters, or else is added to the gradient.
+    pub(crate) fn is_decoupled(self) -> bool {
+        matches!(self, Self::AdamW(_) | Self::Sophia(_) | Self::Lion(_))
+    }
+
     pub(super) fn validate(self) -> Result<()> {
         match self {
             Self::Sgd(Sgd { momentum, nesterov }) => {

@@ -21,7 +21,11 @@ pub enum LearningRate {
     /// burn-in the base rate goes to each estimate, but not beyond the geometric mean of all so far, in which the n-th
     /// counts n times. Afterwards it is the geometric mean of where the burn-in ended and of all estimates since. One
     /// measurement moves it no further than [`RateProbe`] says. The rate of a step is the base rate times the factor of
-    /// the schedule, which should begin with a warm-up.
+    /// the schedule, which should begin with a warm-up. Neither that nor the base rate goes beyond
+    /// 1 / (learning_rate_scale · weight decay) of any group where the decay is decoupled, since u·Hu does not see it.
+    ///
+    /// A gradient at the probe that is not finite costs the measurement, and not the step. What was measured counts
+    /// once the step does: a step that is skipped, or that fails and is taken again, leaves no trace.
     ///
     /// Made for Adam and AdamW. There it does about as well as the best of a grid of rates on a small classifier,
     /// loses 0.02 to 0.05 to it on a small character GPT, and up to 0.2 in short runs of a larger one, where it is
@@ -47,8 +51,8 @@ pub struct CurvatureRate {
     pub burn_in: u32,
     /// σ, the rate as a multiple of the one that leads to the lowest point of the parabola, > 0; default 1.
     pub scale: f64,
-    /// The distance of the probe along u as a share of 1 + ‖θ‖, from 10⁻⁶ to 1; default 10⁻³. Less would be lost in the
-    /// rounding of θ. Only with [`RateProbe::SeparateGradient`].
+    /// The distance of the probe along u as a share of 1 + ‖θ‖, frozen groups left out, from 10⁻⁶ to 1; default 10⁻³.
+    /// Less would be lost in the rounding of θ. Only with [`RateProbe::SeparateGradient`].
     pub displacement: f64,
 }
 

@@ -33,6 +33,9 @@ pub(crate) const UNMEASURED: u32 = 8;
 /// `Record.status`: the step measured its learning rate.
 pub(crate) const RATE_MEASURED: u32 = 64;
 
+/// `Record.status`: it would have, but a gradient was not finite.
+pub(crate) const RATE_LOST: u32 = 128;
+
 /// Where in `Record.status` the reason why a rotation stopped lies, and the possible reasons.
 pub(crate) const STOP_SHIFT: u32 = 4;
 pub(crate) const BY_RESIDUAL: u32 = 1;
@@ -118,6 +121,7 @@ pub(crate) struct Step {
     pub rate_scale: f32,
     pub rate_displacement: f32,
     pub rate_gain: f32,
+    pub rate_bound: f32,
 }
 
 /// `Shard`: the part of the vectors that one dispatch covers.

@@ -4,7 +4,8 @@ use crate::config::Mode;
 use crate::error::Result;
 use crate::gpu::{Gpu, PendingRead};
 use crate::kernels::gpu_types::{
-    BY_ANGLE, BY_RESIDUAL, EVENT, RATE_MEASURED, RING, Record, SKIPPED, STOP_SHIFT, UNMEASURED,
+    BY_ANGLE, BY_RESIDUAL, EVENT, RATE_LOST, RATE_MEASURED, RING, Record, SKIPPED, STOP_SHIFT,
+    UNMEASURED,
 };
 use crate::objective::UNWRITTEN;
 use crate::state::State;
@@ -72,13 +73,16 @@ pub struct Telemetry {
     /// By how much [`Displacement::Automatic`](crate::Displacement::Automatic) expects `curvature` to be off,
     /// in the same unit: |C(2ΔR) − C(ΔR)| and rounding; 0 with other displacements.
     pub difference_error: f32,
-    /// The learning rate of the step, per step: the base rate times the factor of the schedule.
+    /// The learning rate of the step, per step: the base rate times the factor of the schedule, and from curvature no more
+    /// than decoupled weight decay allows.
     pub learning_rate: f32,
     /// That without the factor, as [`LearningRate::Curvature`](crate::LearningRate::Curvature) found it; with a fixed
     /// rate the same as `learning_rate`.
     pub base_learning_rate: f32,
     /// Whether the step measured its learning rate.
     pub rate_measured: bool,
+    /// Whether it would have, but the gradient at the probe was not finite: the step is taken at the last rate.
+    pub measurement_lost: bool,
     /// g·u, the slope along the update u of the base optimizer in loss per unit of the learning rate, as last measured;
     /// 0 before, and with a fixed rate. With a repeated minibatch, u is the update of the step before, decay
     /// included.
@@ -205,6 +209,7 @@ impl Telemetry {
             learning_rate: record.learning_rate,
             base_learning_rate: record.base_learning_rate,
             rate_measured: record.status & RATE_MEASURED != 0,
+            measurement_lost: record.status & RATE_LOST != 0,
             update_slope: record.update_slope,
             update_curvature: record.update_curvature,
             updates: record.updates,

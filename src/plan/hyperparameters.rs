@@ -25,6 +25,7 @@ pub(super) fn step(config: &Config, layout: &Layout, regions: Option<&Regions>) 
             step.initial_rate = rate.initial as f32;
             step.rate_scale = rate.scale as f32;
             step.rate_displacement = rate.displacement as f32;
+            step.rate_bound = rate_bound(config, layout) as f32;
         }
     }
     step.max_gradient_norm = config.max_gradient_norm.unwrap_or(0.0) as f32;
@@ -54,6 +55,17 @@ pub(super) fn step(config: &Config, layout: &Layout, regions: Option<&Regions>) 
         step.several = regions.several as u32;
     }
     step
+}
+
+/// The largest rate at which decoupled weight decay keeps every parameter on its side of 0: beyond twice that, each step
+/// would enlarge it.
+fn rate_bound(config: &Config, layout: &Layout) -> f64 {
+    let decay = |tensor| {
+        let group = layout.group(tensor);
+        group.learning_rate_scale * group.weight_decay.unwrap_or(config.weight_decay)
+    };
+    let largest = layout.tensors().iter().map(decay).fold(0.0, f64::max);
+    if config.base.is_decoupled() { largest.recip().min(f32::MAX.into()) } else { f32::MAX.into() }
 }
 
 fn set_moments(step: &mut Step, Adam { beta1, beta2, epsilon }: Adam) {

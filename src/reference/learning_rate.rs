@@ -4,6 +4,7 @@ use super::{Reference, clip_factor, dot, norm};
 use crate::config::{
     Base, CurvatureRate, Difference, LARGEST_RATE, LEAST_RATE, LearningRate, RateProbe,
 };
+use crate::layout::Group;
 
 /// What a step does for a rate from curvature.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,24 +49,29 @@ impl Reference {
         self.first_half.is_some()
     }
 
-    /// Measures g·u and u·Hu with the gradient at θ, and sets the base rate. Returns whether all was finite.
+    /// Measures g·u and u·Hu with the gradient at θ, and sets the base rate, unless a gradient is not finite.
     pub(super) fn measure_rate(
         &mut self,
         g1: &[f64],
         gradient: &mut impl FnMut(&[f64]) -> Vec<f64>,
-    ) -> bool {
-        let LearningRate::Curvature(settings) = self.config.learning_rate else { return true };
+    ) {
+        let LearningRate::Curvature(settings) = self.config.learning_rate else { return };
         let (slope, curvature) = match settings.probe {
             RateProbe::SeparateGradient => {
                 let u = self.update(g1);
-                let distance = settings.displacement * (1.0 + norm(&self.params));
+                // What is frozen is not on the way.
+                let moved = |(x, group): (&f64, &Group)| {
+                    if group.learning_rate_scale > 0.0 { *x } else { 0.0 }
+                };
+                let moved: Vec<f64> = self.params.iter().zip(&self.groups).map(moved).collect();
+                let distance = settings.displacement * (1.0 + norm(&moved));
                 let length = norm(&u);
                 let step = if length > 0.0 { distance / length } else { 0.0 };
                 let probe: Vec<f64> =
                     self.params.iter().zip(&u).map(|(x, u)| x + step * u).collect();
                 let g2 = gradient(&probe);
                 if step == 0.0 {
-                    return g2.iter().all(|g| g.is_finite());
+                    return;
                 }
                 let product: Vec<f64> =
                     g2.iter().zip(g1).map(|(g2, g1)| (g2 - g1) / step).collect();
@@ -73,17 +79,17 @@ impl Reference {
             }
             RateProbe::RepeatedMinibatch => {
                 let Some(FirstHalf { params, slope, rate }) = self.first_half.take() else {
-                    return true;
+                    return;
                 };
                 let moved: Vec<f64> = self.params.iter().zip(&params).map(|(a, b)| a - b).collect();
                 if rate == 0.0 || moved.iter().all(|&x| x == 0.0) {
-                    return true;
+                    return;
                 }
                 (slope / rate, (dot(g1, &moved) - slope) / (rate * rate))
             }
         };
         if !slope.is_finite() || !curvature.is_finite() {
-            return false;
+            return;
         }
         (self.update_slope, self.update_curvature) = (slope, curvature);
         let q = self.base_learning_rate;
@@ -97,8 +103,8 @@ impl Reference {
         let estimates = due.filter(|index| index.is_multiple_of(interval)).count();
         let gain = if self.index < burn_in { 1.0 } else { 1.0 / (estimates as f64 + 1.0) };
         let adopted = q * (estimate / q).powf(gain);
-        self.base_learning_rate = adopted.clamp(LEAST_RATE, LARGEST_RATE);
-        true
+        let largest = LARGEST_RATE.min(self.rate_bound());
+        self.base_learning_rate = adopted.max(LEAST_RATE).min(largest);
     }
 
     /// Where the base rate is led from q: to the rate at the lowest point of the parabola, times σ, within bounds. In the
@@ -154,8 +160,21 @@ impl Reference {
     /// The learning rate of this step.
     pub(super) fn set_rate(&mut self) {
         if let LearningRate::Curvature(_) = self.config.learning_rate {
-            self.learning_rate = self.base_learning_rate * self.rate_factor;
+            self.learning_rate =
+                (self.base_learning_rate * self.rate_factor).min(self.rate_bound());
         }
+    }
+
+    /// The rate at which decoupled decay takes some parameter to 0.
+    fn rate_bound(&self) -> f64 {
+        if !matches!(self.config.base, Base::AdamW(_) | Base::Sophia(_) | Base::Lion(_)) {
+            return f64::INFINITY;
+        }
+        let decays = self.groups.iter().map(|group| {
+            let decay = group.weight_decay.unwrap_or(self.config.weight_decay);
+            (group.learning_rate_scale * decay).recip()
+        });
+        decays.fold(f64::INFINITY, f64::min)
     }
 
     /// Whether an event needs the gradient at θ besides those on both sides of it.

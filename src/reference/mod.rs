@@ -169,10 +169,9 @@ impl Reference {
         let mut before = self.clone();
         before.first_half = None;
         let rate = self.measurement();
-        let mut is_finite = true;
         if self.centre_is_extra(event) {
             let centre = gradient(&self.params);
-            is_finite &= self.measure_rate(&centre, &mut gradient);
+            self.measure_rate(&centre, &mut gradient);
         }
         let mut opposite = None;
         let g1 = match &dimer {
@@ -186,7 +185,7 @@ impl Reference {
             _ => gradient(&self.params),
         };
         if rate == Measurement::Complete && !before.centre_is_extra(event) {
-            is_finite &= self.measure_rate(&g1, &mut gradient);
+            self.measure_rate(&g1, &mut gradient);
         }
         self.set_rate();
         let finite = |v: &[f64]| v.iter().all(|x| x.is_finite());
@@ -198,7 +197,7 @@ impl Reference {
                 *self = unturned;
             }
         }
-        if !is_finite || !finite(&g1) || !finite(&self.orientation) {
+        if !finite(&g1) || !finite(&self.orientation) {
             let (index, skipped) = (before.index + 1, before.skipped + 1);
             *self = Self { index, skipped, projection: 0.0, shift: 0.0, ..before };
             if rate == Measurement::FirstHalf {

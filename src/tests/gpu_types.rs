@@ -9,8 +9,8 @@ use crate::kernels::gpu_types::STEP_STRIDE;
 use crate::kernels::gpu_types::{
     BLOCK, BY_ANGLE, BY_RESIDUAL, CALIBRATION_OFFSET, EVENT, FIRST_RATE, Goal, GroupEntry,
     LATEST_OFFSET, MAX_GROUPS, MAX_WORKGROUPS, PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH, Piece, RATE,
-    RATE_MEASURED, RATE_OFFSET, RING, RITZ, RITZ_STOPPED, Record, Region, Results, SKIPPED,
-    STOP_SHIFT, Shard, Step, Tables, UNMEASURED, WRITTEN,
+    RATE_LOST, RATE_MEASURED, RATE_OFFSET, RING, RITZ, RITZ_STOPPED, Record, Region, Results,
+    SKIPPED, STOP_SHIFT, Shard, Step, Tables, UNMEASURED, WRITTEN,
 };
 use crate::kernels::switches::{
     BaseRule, DIFFERENCES, DisplacementRule, RateRule, RotationRule, TranslationRule,
@@ -122,6 +122,7 @@ fn structs_match_the_host() {
     assert_eq!(constant("WRITTEN"), WRITTEN);
     assert_eq!(constant("UNMEASURED"), UNMEASURED);
     assert_eq!(constant("RATE_MEASURED"), RATE_MEASURED);
+    assert_eq!(constant("RATE_LOST"), RATE_LOST);
     assert_eq!(constant("STOP_SHIFT"), STOP_SHIFT);
     assert_eq!(constant("BY_RESIDUAL"), BY_RESIDUAL);
     assert_eq!(constant("BY_ANGLE"), BY_ANGLE);

@@ -3,7 +3,7 @@
 use super::chains::Chains;
 use super::operations::{Dispatch, Operands, Operation, Operations};
 use super::{Slot, USAGE, Vectors};
-use crate::config::{Base, Config, RateProbe};
+use crate::config::{Config, RateProbe};
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuSlice};
 use crate::layout::Layout;
@@ -89,7 +89,7 @@ impl Rates<'_> {
             chains.copy(second_moment, &scratch.second_moment),
         ];
         // A decay that is added to the gradient is part of the update, one that multiplies θ is not.
-        if matches!(config.base, Base::Sgd(_) | Base::Adam(_)) && config.weight_decay > 0.0 {
+        if !config.base.is_decoupled() && config.weight_decay > 0.0 {
             chain.push(chains.axpy(Slot::Decay, &params.buffer, &scratch.corrected));
         }
         let alone = Config { weight_decay: 0.0, ..config.clone() };
@@ -141,11 +141,17 @@ impl Rates<'_> {
         chain
     }
 
-    /// rate = factor q, −rate/(1 − β₁ᵗ), 1 − rate λ
+    /// rate = min(factor q, bound), −rate/(1 − β₁ᵗ), 1 − rate λ
     fn apply(&self) -> Vec<Dispatch> {
         let chains = &self.chains;
         vec![
             chains.multiply_scalars(Slot::RateFactor, Slot::BaseRate, Slot::LearningRate),
+            self.scalar(
+                Operation::MinScalars,
+                Slot::LearningRate,
+                Slot::RateBound,
+                Slot::LearningRate,
+            ),
             chains.multiply_scalars(Slot::MinusStep, Slot::LearningRate, Slot::MinusStep),
             chains.multiply_scalars(Slot::Decay, Slot::LearningRate, Slot::Keep),
             chains.multiply_scalars(Slot::MinusOne, Slot::Keep, Slot::Keep),

@@ -57,6 +57,7 @@ enum Slot {
     Uphill,
     KeepsSign,
     Gain,
+    RateBound,
     // Computed on the GPU.
     BaseRate,
     // The number of estimates follows the weighted sum of their logarithms.
@@ -402,6 +403,8 @@ impl UnfusedOptimizer {
             set(Slot::Uphill, uphill);
             set(Slot::KeepsSign, keeps_sign);
             set(Slot::Gain, self.events.rate_gain(self.progress.index));
+            let bounded = self.config.base.is_decoupled() && weight_decay > 0.0;
+            set(Slot::RateBound, if bounded { weight_decay.recip() } else { f32::MAX.into() });
         }
         match self.config.base {
             Base::Sgd(Sgd { momentum, .. }) => set(Slot::Momentum, momentum),

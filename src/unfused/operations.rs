@@ -40,6 +40,7 @@ operations! {
     InverseSqrtScalar "inverse_sqrt_scalar",
     SqrtScalar "sqrt_scalar",
     AddScalars "add_scalars",
+    MinScalars "min_scalars",
     DivideScalars "divide_scalars",
     LearningRate "learning_rate",
 }
