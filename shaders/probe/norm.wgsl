@@ -1,21 +1,22 @@
-// norm: the sum of squares of the parameters over one tile, for a displacement relative to it.
+// norm: the sum of squares of the parameters that the dimer reaches over one tile, for a displacement relative to their
+// norm.
 //
-// in:  params (their padding is zero)
+// in:  params
 // out: one `Partial` per tile, of which only small.x and large.x are used
 // 4 bytes per element.
-// builds on: probe_bindings, partial, streams, threads, switches
+// builds on: probe_bindings, partial, tile_bounds, tile_sums, threads, switches
+
+fn terms(i: u32, place: Place) -> Partial {
+    let theta = select(vec4f(), params[i], acts(place));
+    var result = Partial();
+    result.small.x = dot_lanes(theta * SMALL_SCALE, theta * SMALL_SCALE);
+    result.large.x = dot_lanes(theta * LARGE_SCALE, theta * LARGE_SCALE);
+    return result;
+}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    let walk = walk_of(thread);
-    var total = Partial();
-    for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
-        let small = params[i] * SMALL_SCALE;
-        let large = params[i] * LARGE_SCALE;
-        total.small.x += dot_lanes(small, small);
-        total.large.x += dot_lanes(large, large);
-    }
-    let sums = reduce_workgroup(thread, total);
+    let sums = sum_over_tile(thread);
     if thread.lane == 0u {
         scalars.partials[shard.first_tile + thread.workgroup.x] = sums;
     }

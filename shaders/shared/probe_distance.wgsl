@@ -6,7 +6,7 @@ fn placed(theta: vec4f, distance: f32, direction: vec4f) -> vec4f {
     return select(fma(vec4f(distance), direction, theta), direction, vec4<bool>(DIFFERENCE == EXACT));
 }
 
-// The fraction of the norm of the parameters that the automatic displacement starts with.
+// The fraction of the norm of the parameters that the dimer reaches, with which the automatic displacement starts.
 const FIRST_FACTOR: f32 = 3e-5;
 
 fn automatic_factor() -> f32 {

@@ -14,7 +14,8 @@ use crate::error::Result;
 pub enum Displacement {
     /// This distance, > 0.
     Absolute(f64),
-    /// max(factor · ‖θ‖, minimum), measured on the GPU in each event, at the cost of one more pass over θ.
+    /// max(factor · ‖θ‖, minimum), measured on the GPU in each event, at the cost of one more pass over θ. What the dimer
+    /// does not reach is left out of ‖θ‖, here and below.
     Relative(Relative),
     /// A fraction of ‖θ‖ (of 1 if ‖θ‖ is less) that the GPU adapts from event to event, at the cost of one
     /// more gradient per event: C at ΔR is checked against C at 2ΔR. If they differ by more than rounding can

@@ -177,6 +177,7 @@ impl Bindings {
                 vector(Vector::SecondMoment, Write),
             ]),
             Self::Probe | Self::RegionProbe => entries.extend([
+                blocks,
                 vector(Vector::Orientation, Read),
                 vector(Vector::Params, Read),
                 vector(Vector::Probe, Write),

@@ -246,10 +246,15 @@ impl Reference {
         match dimer.displacement {
             Displacement::Absolute(distance) => distance,
             Displacement::Relative(Relative { factor, minimum }) => {
-                minimum.max(factor * norm(&self.params))
+                minimum.max(factor * self.reached_norm())
             }
-            Displacement::Automatic => self.displacement_factor * norm(&self.params).max(1.0),
+            Displacement::Automatic => self.displacement_factor * self.reached_norm().max(1.0),
         }
+    }
+
+    /// The norm of the parameters that the dimer reaches.
+    fn reached_norm(&self) -> f64 {
+        norm(&self.masked(&self.params))
     }
 
     /// θ + ΔR·N.
@@ -356,7 +361,7 @@ impl Reference {
         let (near, product_norm) = along(distance);
         let change = (far - near).abs();
         let unit = 2_f64.powi(-24);
-        let params_norm = norm(&self.params).max(1.0);
+        let params_norm = self.reached_norm().max(1.0);
         let rounding = unit * (norm(g1) + product_norm * params_norm) / distance;
         self.difference_error = change + rounding;
         let next = self.displacement_factor * if change > rounding { 0.5 } else { 2.0 };

@@ -5,8 +5,9 @@ use crate::common::*;
 use crate::matrix::Matrix;
 use dimer::reference::Reference;
 use dimer::{
-    Base, Config, Correction, Difference, Dimer, Error, Group, HostObjective, Layout, LearningRate,
-    Optimizer, Project, Rate, Regime, Rotation, SaddleFree, Schedule, Scope, Storage, Translation,
+    Base, Config, Correction, Difference, Dimer, Displacement, Error, Group, HostObjective, Layout,
+    LearningRate, Optimizer, Project, Rate, Regime, Relative, Rotation, SaddleFree, Schedule,
+    Scope, Spectrum, Storage, Translation,
 };
 
 /// A frozen tensor between others, one of them slow; 110 elements.
@@ -327,6 +328,60 @@ fn several_scales_match_the_reference() {
                 pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
             };
             assert!(away(base) > 5.0 * bound, "{:e} {bound:e}", away(base));
+        }
+    }
+}
+
+/// Tensors that the dimer does not reach, however long, change neither the distance of its probes nor what it finds.
+#[test]
+fn what_the_dimer_does_not_reach_sets_no_distance() {
+    let relative = Displacement::Relative(Relative { factor: 1e-3, minimum: 1e-6 });
+    let cases = [
+        (relative, Scope::Global),
+        (relative, Scope::PerTensor),
+        (Displacement::Automatic, Scope::Global),
+    ];
+    for (displacement, scope) in cases {
+        let run = |length: f32| {
+            let mut builder = Layout::builder();
+            let frozen = builder.group(Group { learning_rate_scale: 0.0, ..Group::default() });
+            let outside = Group { dimer: false, weight_decay: Some(0.0), ..Group::default() };
+            let outside = builder.group(outside);
+            builder.tensor("head", &[10]).tensor_in(frozen, "backbone", &[100]);
+            let layout = builder.tensor_in(outside, "norms", &[50]).build().unwrap();
+            let rotation = Rotation::Gradient { rate: Rate::Automatic };
+            let schedule = Schedule::Every(1);
+            let dimer = Dimer { displacement, scope, rotation, schedule, ..Dimer::default() };
+            let config = Config { dimer: Some(dimer), ..fixed_rate() };
+            let mut params = vec![2.0; 160];
+            params[10..].fill(length);
+            let mut optimizer = Optimizer::new(&gpu(), layout, config, &params).unwrap();
+            let mut objective = HostObjective::new(|params: &[f32], gradient: &mut [f32]| {
+                for i in 0..10 {
+                    gradient[i] = (0.3 * i as f32 - 1.0) * params[i].sin();
+                }
+                0.0
+            });
+            for _ in 0..5 {
+                optimizer.step(&mut objective).unwrap();
+            }
+            let records = optimizer.telemetry().unwrap();
+            assert!(records.iter().all(|record| record.displacement > 0.0 && !record.skipped));
+            let mut found: Vec<u32> = records
+                .iter()
+                .flat_map(|record| [record.displacement, record.curvature].map(f32::to_bits))
+                .collect();
+            if displacement != Displacement::Automatic && scope == Scope::Global {
+                let mut spectrum = Spectrum::new(&mut optimizer, 2, 1).unwrap();
+                spectrum.rotate(&mut objective, 2).unwrap();
+                let modes = spectrum.read().unwrap();
+                found.extend(modes.iter().map(|mode| mode.curvature.to_bits()));
+            }
+            found
+        };
+        let without = run(0.0);
+        for length in [1.0, 1e2, 1e4] {
+            assert_eq!(run(length), without, "{displacement:?}, {scope:?}, {length}");
         }
     }
 }
