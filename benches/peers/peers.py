@@ -136,8 +136,15 @@ def main():
         }
         times, on_gpu = {}, {}
         for _ in range(arguments.rounds):
-            for name, step in peers.items():
-                wall, gpu = milliseconds(step, device, arguments.steps)
+            for name, step in list(peers.items()):
+                try:
+                    wall, gpu = milliseconds(step, device, arguments.steps)
+                except Exception as error:  # No compiler for torch.compile, or no memory.
+                    print(f"{name}, 2^{log2}: {error}")
+                    del peers[name]
+                    times.pop(name, None)
+                    on_gpu.pop(name, None)
+                    continue
                 times.setdefault(name, []).append(wall)
                 on_gpu.setdefault(name, []).append(gpu)
             if arguments.torch_only:
@@ -158,16 +165,16 @@ def main():
             wall = medians[name]
             row = {"name": name, "parameters": parameters, "milliseconds": wall, "gpu_milliseconds": gpu}
             of_torch.append(row)
+        if arguments.json:  # Whatever comes later may take too long.
+            arguments.json.write_text(json.dumps(of_torch))
         unit = medians["torch AdamW, fused"]
         rows.append((log2, {n: f"{x:.3f} ({x / unit:.2f})" for n, x in medians.items()}))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(of_torch))
     print(f"dimer on {described}\n" if described else "")
-    names = list(rows[0][1])
+    names = list(dict.fromkeys(name for _, cells in rows for name in cells))
     print("| parameters | " + " | ".join(names) + " |")
     print("| --- |" + " ---: |" * len(names))
     for log2, cells in rows:
-        print(f"| 2^{log2} | " + " | ".join(cells[name] for name in names) + " |")
+        print(f"| 2^{log2} | " + " | ".join(cells.get(name, "–") for name in names) + " |")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ impl Bare {
     }
 
     fn submit(&self, gpu: &Gpu) -> dimer::Result<()> {
-        gpu.queue().write_buffer(&self.uniform, 0, &[0; 112]);
+        gpu.queue().write_buffer(&self.uniform, 0, &[0; 140]);
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for _ in 0..2 {

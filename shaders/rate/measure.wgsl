@@ -92,7 +92,7 @@ fn main(thread: Thread) {
     } else if is_pair && (dimer.slope != 0.0 || dimer.change != 0.0) {
         scalars.rate.measured = MEASUREMENT;
         let most = min(LARGEST_RATE, step.rate_bound);
-        scalars.rate.base_learning_rate = clamp(next_rate(dimer, q), LEAST_RATE, most);
+        scalars.rate.base_learning_rate = min(max(next_rate(dimer, q), LEAST_RATE), most);
         scalars.rate.update_slope = dimer.slope / dimer.length;
         scalars.rate.update_curvature = dimer.change / (dimer.length * dimer.length);
     }

@@ -3,7 +3,7 @@
 //
 // in:  regions[].records
 // out: the record
-// builds on: vector_bindings, mode, regions, region_outcome, record, threads, switches
+// builds on: vector_bindings, learning_rate, mode, regions, region_outcome, record, threads, switches
 
 struct Found {
     // Of the matrix whose softest direction is sought.
@@ -55,6 +55,7 @@ fn main(thread: Thread) {
         record = skipped(record, previous);
         record.status |= SKIPPED;
     }
+    keep_measurement(record);
     scalars.latest = record;
     scalars.records[step.index % RING] = record;
 }

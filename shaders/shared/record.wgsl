@@ -18,7 +18,7 @@ fn next_record(previous: Record) -> Record {
 fn skipped(found: Record, previous: Record) -> Record {
     var record = previous;
     record.index = found.index;
-    record.status = found.status & ~RATE_MEASURED;
+    record.status = found.status & ~(RATE_MEASURED | RATE_LOST);
     record.loss = found.loss;
     record.gradient_norm = found.gradient_norm;
     record.angle = 0.0;

@@ -167,7 +167,8 @@ struct Record {
     // Rotations since the start.
     rotations: u32,
     status: u32,
-    loss: f32,
+    // As in Scalars.
+    loss: u32,
     curvature: f32,
     residual: f32,
     // Radians by which N turned.
@@ -269,8 +270,8 @@ struct RateState {
 }
 
 struct Scalars {
-    // Written by the objective, if it supplies its loss.
-    loss: f32,
+    // Written by the objective, if it supplies its loss: the bits of an f32, since it may be a NaN that says something.
+    loss: u32,
     // Distance of the probe in the current event.
     displacement: f32,
     // 1 once a step took a parameter beyond f32; and what gram found there before the current step.

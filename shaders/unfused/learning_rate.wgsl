@@ -5,8 +5,8 @@
 //   that keeps its sign is not positive
 //   q <- q (estimate / q)^gain, but no more than bound
 //
-// `left` is the first of these slots: slope, curvature, scale, shrink, growth, uphill, keeps_sign, gain, bound; `right` that of
-// the weighted sum of their logarithms and their number; `result` is q.
+// `left` is the first of these slots: slope, curvature, scale, shrink, growth, uphill, keeps_sign, gain, bound; `right`
+// that of the weighted sum of their logarithms and their number; `result` is q.
 
 @compute @workgroup_size(1)
 fn main() {

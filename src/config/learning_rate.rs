@@ -21,7 +21,7 @@ pub enum LearningRate {
     /// burn-in the base rate goes to each estimate, but not beyond the geometric mean of all so far, in which the n-th
     /// counts n times. Afterwards it is the geometric mean of where the burn-in ended and of all estimates since. One
     /// measurement moves it no further than [`RateProbe`] says. The rate of a step is the base rate times the factor of
-    /// the schedule, which should begin with a warm-up. Neither that nor the base rate goes beyond
+    /// the schedule, which should begin with a warm-up. Neither that nor a base rate that was measured goes beyond
     /// 1 / (learning_rate_scale · weight decay) of any group where the decay is decoupled, since u·Hu does not see it.
     ///
     /// A gradient at the probe that is not finite costs the measurement, and not the step. What was measured counts

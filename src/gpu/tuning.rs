@@ -10,8 +10,8 @@ pub(crate) const WORKGROUP_SIZE: u32 = 256;
 /// Most workgroups of one dispatch, unless tuned.
 pub(crate) const WORKGROUPS: u32 = 256;
 
-/// The same where a device has memory of its own: as many as fill a large one. Each of its 132 multiprocessors has
-/// room for 2048 threads.
+/// The same where a device has memory of its own: as many as fill a large one, such as an H100, whose 132
+/// multiprocessors have room for 2048 threads each.
 const WORKGROUPS_DISCRETE: u32 = 1024;
 
 /// The same on a software renderer, where each workgroup with a barrier costs about ten microseconds.
@@ -47,9 +47,9 @@ pub struct Tuning {
     /// is.
     #[serde(default = "width_of_old_files")]
     pub stream_width: u32,
-    /// Most tiles, of which each workgroup walks one, whose sums all workgroups of the next kernel add for themselves: 48
-    /// bytes per tile and workgroup, from the cache. With more tiles a dispatch of one workgroup adds them before. From
-    /// 0 to 2048, default 512. It changes no bit of a result.
+    /// Up to so many workgroups of a reduction, every workgroup of the next kernel adds the sums of all of them for
+    /// itself, from the cache: 48 bytes each. With more, one workgroup does so in a dispatch before. From 0 to 2048,
+    /// default 512. It changes no bit of a result.
     #[serde(default = "reread_tiles")]
     pub reread_tiles: u32,
     /// Whether sums use the subgroups of the hardware; needs [`wgpu::Features::SUBGROUP`]; default false.

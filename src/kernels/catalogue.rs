@@ -191,6 +191,13 @@ impl Source {
         shared + self.kernel.text()
     }
 
+    /// The file with the entry point: the kernel's own, or a frame of `shaders/shared`.
+    #[cfg(test)]
+    pub(crate) fn entry_text(&self) -> &'static str {
+        let texts = self.shared.iter().copied().map(shared_text).chain([self.kernel.text()]);
+        texts.into_iter().find(|text| text.contains("@compute")).unwrap()
+    }
+
     /// The switches that any of its files uses: only these tell its pipelines apart.
     pub(crate) fn switches(&self) -> Vec<Switch> {
         let texts = || {

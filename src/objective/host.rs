@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 
 /// An objective from `FnMut(params, gradient) -> loss`, run on the host.
 ///
-/// The closure gets the parameters and fills the gradient, which is zero before, both without padding and in the order
-/// of the layout. Each evaluation waits for the GPU and copies the vectors both ways: right for
+/// The closure gets the parameters and the gradient, both without padding and in the order of the layout. It sets every
+/// element of the gradient, or adds to the zeros that lie there. Each evaluation waits for the GPU and copies the vectors both ways: right for
 /// tests, small problems and gradients that come from elsewhere.
 ///
 /// ```
@@ -59,7 +59,7 @@ where
         self.result.resize(params.len(), 0.0);
         let loss = (self.function)(&params, &mut self.result);
         if at.is_checked {
-            let mut other = vec![1.0; params.len()];
+            let mut other = vec![FILLER; params.len()];
             (self.function)(&params, &mut other);
             mark_unwritten(&mut self.result, &other);
         }
@@ -87,13 +87,19 @@ where
     }
 }
 
-/// Marks what a closure has left as it was, in `result` from zeros and in `other` from ones. One that adds to what lies
-/// there leaves every element different, and an element without a gradient looks the same as one that was left out.
+/// What lies in the gradient in the second call of a check: larger than any gradient, so that what is added to it shows.
+const FILLER: f32 = 1e30;
+
+/// Marks what a closure has left as it was, in `result` from zeros and in `other` from [`FILLER`]; unless it adds to what
+/// lies there, where an element without a gradient looks the same as one that was left out.
 fn mark_unwritten(result: &mut [f32], other: &[f32]) {
-    let sets = result.iter().zip(other).any(|(one, other)| one.to_bits() == other.to_bits());
-    for (result, other) in result.iter_mut().zip(other) {
-        if sets && *result == 0.0 && *other == 1.0 {
-            *result = f32::from_bits(UNWRITTEN);
-        }
+    let is_left = |one: f32, other: f32| one == 0.0 && other == FILLER;
+    let is_set = |one: f32, other: f32| one.to_bits() == other.to_bits();
+    let pairs = || result.iter().copied().zip(other.iter().copied());
+    let sets = pairs().any(|(one, other)| is_set(one, other));
+    let adds = pairs().any(|(one, other)| !is_set(one, other) && !is_left(one, other));
+    if sets && !adds {
+        let left = result.iter_mut().zip(other).filter(|(one, other)| is_left(**one, **other));
+        left.for_each(|(one, _)| *one = f32::from_bits(UNWRITTEN));
     }
 }

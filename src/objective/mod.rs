@@ -91,9 +91,9 @@ pub struct StepInfo {
     /// Index of the step, from 0, skipped ones included.
     pub index: u64,
     /// Whether the step uses the minibatch of the step before again; only with
-    /// [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch). After [`Optimizer::load`] that may be in the
-    /// first step of a process, which never had that minibatch: an objective that draws the minibatch of each step from
-    /// its `index` draws that of `index − 1`; one that keeps a cursor saves the minibatch beside the checkpoint.
+    /// [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch). The first step after [`Optimizer::load`] may
+    /// be one of these, in a process that never had the minibatch: an objective that draws minibatches by `index` draws
+    /// that of `index − 1`; one that keeps a cursor has to save the minibatch beside the checkpoint.
     ///
     /// [`Optimizer::load`]: crate::Optimizer::load
     pub repeats_minibatch: bool,

@@ -2,6 +2,8 @@
 //!
 //! A method with a plain name waits for the GPU; its twin with `_async` yields to other tasks instead.
 
+use std::sync::atomic::Ordering;
+
 use super::telemetry::{Reading, RegionCurvature, Telemetry};
 use super::{Optimizer, orientation};
 use crate::config::{Config, Storage, not_negative};
@@ -24,6 +26,7 @@ impl Optimizer {
 
     /// Where the gradient at θ belongs.
     pub fn gradient(&self) -> &GpuSlice {
+        self.gradient_is_known.store(true, Ordering::Relaxed);
         &self.state.gradient
     }
 

@@ -101,7 +101,7 @@ fn check_gradients(
             expected: "larger: θ + ΔR·N is θ itself in f32",
         });
     }
-    let stays = displaced == first || opposite.is_some_and(|opposite| opposite == first);
+    let stays = displaced == first && opposite.is_none_or(|opposite| opposite == first);
     if stays && first.iter().any(|g| *g != 0.0) {
         return Err(inconsistent(
             "its gradient at the probe equals that at θ to the bit: it does not read \

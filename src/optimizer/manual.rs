@@ -1,6 +1,6 @@
 //! [`ManualStep`]: a step without callbacks, for training loops that own the control flow.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Optimizer, Recorded};
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ pub struct ManualStep<'a> {
     /// Probes of the step, fewer once it has stopped early.
     probes: u32,
     /// Whether the step needs a gradient at θ that the user has not come to yet.
-    lacks_centre: Cell<bool>,
+    lacks_centre: AtomicBool,
 }
 
 impl<'a> ManualStep<'a> {
@@ -60,6 +60,7 @@ impl<'a> ManualStep<'a> {
         let program = optimizer.plan.program(form);
         let evaluations = |point| program.map_or(0, |program| program.evaluations(Some(point)));
         let (centres, probes) = (evaluations(Point::Centre), evaluations(Point::Probe));
+        let lacks_centre = centres > 0 && !optimizer.gradient_is_known.load(Ordering::Relaxed);
         Self {
             optimizer,
             form,
@@ -68,7 +69,7 @@ impl<'a> ManualStep<'a> {
             probe_gradient: None,
             placed: 0,
             probes,
-            lacks_centre: Cell::new(centres > 0),
+            lacks_centre: AtomicBool::new(lacks_centre),
         }
     }
 
@@ -76,7 +77,7 @@ impl<'a> ManualStep<'a> {
     /// [`Difference::Central`](crate::Difference::Central) that measure no learning rate. Which minibatch it is of,
     /// [`Optimizer::repeats_minibatch`] says before the step begins.
     pub fn centre(&self) -> PointBuffers<'_> {
-        self.lacks_centre.set(false);
+        self.lacks_centre.store(false, Ordering::Relaxed);
         let state = &self.optimizer.state;
         PointBuffers { params: &state.params, gradient: &state.gradient }
     }
@@ -127,7 +128,7 @@ impl<'a> ManualStep<'a> {
         let padded = optimizer.layout.pad("gradient", gradient)?;
         let slice = match point {
             Point::Centre => {
-                self.lacks_centre.set(false);
+                self.lacks_centre.store(false, Ordering::Relaxed);
                 Some(&optimizer.state.gradient)
             }
             Point::Probe if self.probe_gradient.is_none() && self.probes > 0 => {
@@ -148,12 +149,13 @@ impl<'a> ManualStep<'a> {
     /// Submits the step.
     ///
     /// # Errors
-    /// [`Error::UnfinishedStep`] if a probe of an event was not asked for, or neither
-    /// [`write_gradient`](Self::write_gradient) nor [`centre`](Self::centre) was called for θ, so that a gradient
-    /// cannot have been written; [`Error::DeviceLost`]. Nothing has changed then.
+    /// [`Error::UnfinishedStep`] if a gradient cannot have been written: a probe of an event was not asked for, or θ's
+    /// was neither given to [`write_gradient`](Self::write_gradient), nor was its memory asked for by
+    /// [`centre`](Self::centre) or [`Optimizer::gradient`], nor is it the user's own ([`Buffers`](crate::Buffers));
+    /// [`Error::DeviceLost`]. The optimizer has taken no step then.
     pub fn finish(self) -> Result<()> {
         let Self { optimizer, form, cursor, placed, probes, evaluations, lacks_centre, .. } = self;
-        let lacks_centre = lacks_centre.get();
+        let lacks_centre = lacks_centre.into_inner();
         if placed < probes || lacks_centre {
             return Err(Error::UnfinishedStep { placed, probes, lacks_centre });
         }

@@ -16,12 +16,14 @@ mod tune;
 pub use manual::{ManualStep, PointBuffers};
 pub use telemetry::{RegionCurvature, StopReason, Telemetry};
 
+use std::sync::atomic::AtomicBool;
+
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Timer};
 use crate::kernels::gpu_types::{STEP_SLOTS, STEP_STRIDE, Step};
 use crate::layout::Layout;
-use crate::objective::{Objective, Part, StepInfo};
+use crate::objective::{Objective, Part, StepInfo, UNWRITTEN};
 use crate::plan::{Plan, RateMeasurement, StepForm, StepKind, part_of_event};
 use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, Buffers, State, Workspace, orientation};
@@ -67,6 +69,8 @@ pub struct Optimizer {
     rate_factor: f64,
     /// Whether the step before was the first of two on one minibatch.
     pub(crate) in_pair: bool,
+    /// Whether the user knows where the gradient at θ lies, and can write to it at any time.
+    gradient_is_known: AtomicBool,
     supplies_loss: bool,
     telemetry: Reader,
     skips: Option<Skips>,
@@ -112,6 +116,7 @@ impl Optimizer {
         config.validate()?;
         let layout = layout.tiled(gpu.tuning());
         let plan = Plan::new(&config, &layout, gpu.tuning(), &gpu.limits())?;
+        let gradient_is_known = AtomicBool::new(buffers.gradient.is_some());
         let state = State::new(gpu, &layout, &plan, buffers)?;
         let workspace = Workspace { shards: &state.workspace, modes: None };
         let bindings = plan.bindings();
@@ -133,6 +138,7 @@ impl Optimizer {
             gradient_evaluations: 0.0,
             rate_factor: 1.0,
             in_pair: false,
+            gradient_is_known,
             supplies_loss: false,
             telemetry: Reader::default(),
             skips,
@@ -260,6 +266,9 @@ impl Optimizer {
     ///   must not; a loss that is promised and not written;
     /// - parameters that the objective changes.
     ///
+    /// The closure of a [`HostObjective`](crate::HostObjective) is called twice for each evaluation, with other numbers in
+    /// the gradient before, to see what it leaves out.
+    ///
     /// Waits for the GPU; takes no step and changes no state. With
     /// [`Difference::Exact`](crate::Difference::Exact), whose probes are not gradients, the check is the same
     /// as without a dimer.
@@ -268,9 +277,6 @@ impl Optimizer {
     /// [`Error::InconsistentObjective`], which says what was found; [`Error::NonFinite`] if a gradient is
     /// not finite; [`Error::InvalidConfig`] for a displacement too small to make the probe another point
     /// in f32; what the objective returns.
-    ///
-    /// A [`HostObjective`](crate::HostObjective)'s closure is called twice for each evaluation, with other numbers in
-    /// the gradient before, to see what it leaves out.
     pub fn check_objective(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         check::check(self, objective)
     }
@@ -337,8 +343,14 @@ impl Optimizer {
             self.in_pair = false;
         }
         let mut player = self.player(form)?;
-        player.play(encoder, objective)?;
+        let played = player.play(encoder, objective);
         let evaluations = player.evaluations;
+        if played.is_err() {
+            // The loss that the objective may have written is not that of the next try.
+            let loss = &self.state.loss;
+            self.gpu.queue().write_buffer(loss, 0, bytemuck::bytes_of(&UNWRITTEN));
+        }
+        played?;
         self.finish(encoder);
         self.supplies_loss = objective.supplies_loss();
         Ok(Recorded { form, evaluations, part })

@@ -44,6 +44,9 @@ impl SplitMix {
     /// Standard normal numbers, the same as one after the other, by as many threads as there are cores: 30 ns each
     /// would be seconds for a large model.
     pub(crate) fn fill_normal(&mut self, to: &mut [f32]) {
+        if to.len() <= LEAST_SHARE {
+            return to.fill_with(|| self.normal() as f32);
+        }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let share = to.len().div_ceil(threads).max(LEAST_SHARE);
         let after = |numbers: usize| {

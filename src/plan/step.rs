@@ -102,9 +102,8 @@ fn move_params(writer: &mut Writer, form: StepForm, update: impl FnOnce(&mut Wri
 }
 
 /// The program by which an objective is checked: the gradient at θ twice, once more as a step that repeats the
-/// minibatch if there are such steps, at a probe that is θ, and at a real one, with central differences on both sides. Without
-/// probes that are gradients it
-/// ends before those.
+/// minibatch if there are such steps, at a probe that is θ, and at a real one, with central differences on both
+/// sides. Without probes that are gradients it ends before those.
 pub(super) fn check(config: &Config, sums_tiles: bool) -> Program {
     let mut writer = Writer::new(sums_tiles);
     writer.evaluate(Point::Centre, Vector::Gradient);
@@ -207,7 +206,10 @@ impl Writer {
 fn sets_needed(kernel: Kernel, switches: &Switches) -> u32 {
     match kernel {
         Kernel::Translate | Kernel::UpdateNorm => u32::from(!switches.unguarded),
-        Kernel::RotateTranslate | Kernel::Rotate | Kernel::MetricPlaceProbe => 1,
+        Kernel::RotateTranslate
+        | Kernel::Rotate
+        | Kernel::MetricPlaceProbe
+        | Kernel::ScaleProduct => 1,
         Kernel::Displace | Kernel::RegionDisplace => {
             let relative = switches.displacement == DisplacementRule::Relative;
             u32::from(relative || switches.far)

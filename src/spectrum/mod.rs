@@ -104,7 +104,7 @@ impl<'a> Spectrum<'a> {
 
     /// Improves the modes at the current parameters by this many rotations, at the cost of 1 + k + k ·
     /// `rotations` gradients, in one submission. The optimizer takes no step; between two steps on one minibatch
-    /// ([`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch)), the second begins another one.
+    /// ([`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch)), that pair measures no learning rate.
     ///
     /// # Errors
     /// What the objective returns, [`Error::Rejected`], [`Error::DeviceLost`]. A gradient that is not finite

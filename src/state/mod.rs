@@ -127,7 +127,7 @@ impl State {
             workspace,
             scalars: gpu.allocate("scalars", plan.scalars_bytes(), VECTOR)?,
             loss: filled(gpu, "loss", &[UNWRITTEN], VECTOR)?,
-            loss_of_probe: gpu.allocate("loss", 4, VECTOR)?,
+            loss_of_probe: gpu.allocate("loss of a probe", 4, VECTOR)?,
             unwritten: filled(gpu, "unwritten", &[UNWRITTEN], VECTOR)?,
             blocks: filled(gpu, "blocks", &layout.blocks(), VECTOR)?,
             regions,

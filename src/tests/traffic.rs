@@ -6,14 +6,16 @@ use std::collections::HashSet;
 use naga::{Expression, Function, Handle, Literal, Module, Statement};
 
 use super::{MOMENTUM, configurations, gpu, paper};
-use crate::config::{Config, Dimer, LearningRate, Project, Storage, Translation};
+use crate::config::{
+    Config, Dimer, Displacement, LearningRate, Project, Relative, Scope, Storage, Translation,
+};
 use crate::gpu::Tuning;
 use crate::kernels::bindings::Bindings;
 use crate::kernels::catalogue::{Kernel, Source};
 use crate::kernels::choices::Choices;
 use crate::kernels::switches::Switches;
 use crate::kernels::traffic;
-use crate::plan::program::{Dispatch, Program};
+use crate::plan::program::{Dispatch, Grid, Program};
 use crate::plan::{Plan, StepKind};
 use crate::{Base, Layout};
 
@@ -235,6 +237,38 @@ fn kernels_move_the_bytes_of_the_model() {
     // Those of the block of modes walk a number of vectors that a uniform says.
     let steps = Kernel::ALL.iter().filter(|kernel| kernel.bindings() != Bindings::Modes);
     assert_eq!(steps.filter(|kernel| !kernels.contains(kernel)).count(), 0);
+}
+
+/// Where one workgroup adds the sums of all tiles, it does so before every kernel whose workgroups all need them.
+#[test]
+fn sums_of_tiles_are_added_for_all_who_need_them() {
+    let callers =
+        ["reduce_partials", "broadcast_update", "find_factors", "probe_distance", "scaled_norm"];
+    let tuning = Tuning { reread_tiles: 0, ..*gpu().tuning() };
+    let relative = Displacement::Relative(Relative::default());
+    let tensors = Dimer { scope: Scope::PerTensor, displacement: relative, ..paper() };
+    let tensors = ("tensors", Config { dimer: Some(tensors), ..Config::default() });
+    let (mut needing, mut given) = (HashSet::new(), HashSet::new());
+    for (_, config) in configurations().into_iter().chain([tensors]) {
+        let plan = plan_with(&config, &tuning);
+        let choices = plan.choices(&tuning);
+        for dispatch in plan.programs().flat_map(Program::dispatches) {
+            // What the file with the entry point calls: its own, or a frame that it shares.
+            let text = Source::new(dispatch.kernel, choices).entry_text();
+            let needs = callers.iter().any(|caller| text.contains(&format!("{caller}(")))
+                || text.contains("reduce_partials_of(");
+            if needs && dispatch.grid != Grid::Once {
+                needing.insert(dispatch.kernel);
+                // Some need it in some kinds of steps only.
+                if dispatch.switches.summed {
+                    given.insert(dispatch.kernel);
+                }
+            }
+        }
+    }
+    println!("{needing:?}");
+    assert!(needing.len() > 8);
+    assert_eq!(needing, given);
 }
 
 /// Bytes per parameter of a step of `kind`.

@@ -199,6 +199,14 @@ fn a_closure_that_leaves_elements_out() {
         }
     })
     .unwrap();
+    // One that sets some and adds to others may have left nothing out; nor may a large gradient swallow what lay there.
+    check(|params, gradient| {
+        gradient[0] = 2.0 * params[0] + 1.0;
+        for i in 2..LEN {
+            gradient[i] += 1e9 * params[i] + 1e9;
+        }
+    })
+    .unwrap();
     // With elements that are zero, one way and the other.
     check(|params, gradient| {
         for (i, (g, x)) in gradient.iter_mut().zip(params).enumerate() {

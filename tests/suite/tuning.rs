@@ -146,7 +146,6 @@ fn rereading() -> Vec<Config> {
 #[test]
 fn no_bit_depends_on_who_adds_the_tiles() {
     let layout = Layout::flat(LEN).unwrap();
-    let mut steps = 0;
     for config in rereading() {
         let [once, often] = [0, 2048].map(|reread_tiles| {
             let tuning = Tuning { workgroups: 256, reread_tiles, ..*gpu().tuning() };
@@ -162,10 +161,7 @@ fn no_bit_depends_on_who_adds_the_tiles() {
         assert_eq!(bits(&once.0), bits(&often.0), "{config:?}");
         assert_eq!(bits(&once.1), bits(&often.1), "{config:?}");
         assert_eq!(once.2.to_bits(), often.2.to_bits(), "{config:?}");
-        steps += 1;
     }
-    println!("{steps} configurations");
-    assert!(steps > 12);
 }
 
 /// The same for a block of modes, whose displacement is relative.
@@ -181,9 +177,14 @@ fn no_bit_of_a_spectrum_depends_on_who_adds_the_tiles() {
         let mut optimizer = Optimizer::new(&gpu, layout, config, &[0.5; LEN]).unwrap();
         let mut rng = rng(3);
         let mut objective = quadratic((0..LEN).map(|_| rng.random_range(0.5..2.0)).collect());
+        let is_timed = optimizer.time_kernels(true).is_ok();
         let mut spectrum = Spectrum::new(&mut optimizer, 2, 1).unwrap();
         spectrum.rotate(&mut objective, 2).unwrap();
-        spectrum.read().unwrap().iter().map(|mode| mode.curvature.to_bits()).collect::<Vec<_>>()
+        let modes = spectrum.read().unwrap();
+        let times = optimizer.kernel_times().unwrap();
+        let adds = times.iter().any(|time| time.kernel == "step/sum_tiles");
+        assert!(!is_timed || adds == (reread_tiles == 0));
+        modes.iter().map(|mode| mode.curvature.to_bits()).collect::<Vec<_>>()
     });
     assert_eq!(once, often);
 }
