@@ -179,7 +179,7 @@ fn every_setting() {
     assert_eq!(layout.len(), LEN);
     for base in BASES {
         let dimer = Dimer {
-            displacement: Displacement::Relative(Relative { factor: 0.25, minimum: 1e-6 }),
+            displacement: Displacement::Relative(Relative { factor: 0.5, minimum: 1e-6 }),
             schedule: Schedule::Every(10),
             correction: Correction::EveryStep,
             ..fixed_dimer(ROTATION, DISTANCE, 1.0)
@@ -202,7 +202,7 @@ fn every_setting() {
             optimizer.step(&mut objective).unwrap();
             reference.step(|params| problem.gradient(params));
         }
-        // ‖θ‖ ≥ 4 makes ΔR ≥ 1, so N is as good as in the longer run. The gradients, clipped to a
+        // Where the dimer reaches, ‖θ‖ ≥ 2 makes ΔR ≥ 1, so N is as good as in the longer run. The gradients, clipped to a
         // norm of 5, are wrong by at most 2 · 5 of its error in each step, and the fast group
         // goes three times as far; Adam sees gradients that the clip made 20 times smaller.
         let sensitivity = match base {
