@@ -16,6 +16,11 @@ const STEPS: u64 = 100;
 /// enough for a direction, not to compare two sets of kernels by. This far apart it keeps 6.
 const WIDE: Displacement = Displacement::Absolute(1e-2);
 
+/// By how much two losses may differ. Autotune takes whichever of Burn's kernels is the fastest at the moment, so that the
+/// order of sums changes from run to run: 1.1 · 10⁻⁵ is seen with one choice. Its bound is that of the weights.
+const LOSSES: f32 = if cfg!(feature = "autotune") { WEIGHTS } else { 1e-5 };
+const WEIGHTS: f32 = 1e-4;
+
 fn train(module: Network, device: &DimerDevice, config: Config) -> (Vec<f32>, Network) {
     let burn = device.burn();
     let module = module.fork(&burn);
@@ -33,14 +38,14 @@ fn assert_equal_training(config: Config) {
     let (on_cpu, cpu_module) = train(start, &flex(), config.clone());
     assert!(on_cpu[0] > 2.0 * on_cpu[STEPS as usize - 1], "it has learned: {on_cpu:?}");
     for (step, (gpu, cpu)) in on_gpu.iter().zip(&on_cpu).enumerate() {
-        let same = approx::abs_diff_eq!(gpu, cpu, epsilon = 1e-5);
+        let same = approx::abs_diff_eq!(gpu, cpu, epsilon = LOSSES);
         assert!(same, "step {step}: {gpu} and {cpu} with {config:?}");
     }
     let gpu = elements(gpu_module.hidden.weight.val());
     let cpu = elements(cpu_module.hidden.weight.val());
     let worst = gpu.iter().zip(&cpu).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     println!("worst difference of a weight {worst:e}");
-    assert!(worst <= 1e-4, "weights differ by {worst}");
+    assert!(worst <= WEIGHTS, "weights differ by {worst}");
 }
 
 #[test]
