@@ -1,9 +1,7 @@
 //! The learning rate from the curvature along the update.
 
 use super::{Reference, clip_factor, dot, norm};
-use crate::config::{
-    Base, CurvatureRate, Difference, LARGEST_RATE, LEAST_RATE, LearningRate, RateProbe,
-};
+use crate::config::{CurvatureRate, Difference, LARGEST_RATE, LEAST_RATE, LearningRate, RateProbe};
 use crate::layout::Group;
 
 /// What a step does for a rate from curvature.
@@ -139,7 +137,7 @@ impl Reference {
         let mut stepped = self.clone();
         stepped.learning_rate = 1.0;
         stepped.updates += 1;
-        if matches!(self.config.base, Base::AdamW(_) | Base::Sophia(_) | Base::Lion(_)) {
+        if self.config.base.is_decoupled() {
             stepped.config.weight_decay = 0.0;
             stepped.groups.iter_mut().for_each(|group| group.weight_decay = None);
         }
@@ -167,7 +165,7 @@ impl Reference {
 
     /// The rate at which decoupled decay takes some parameter to 0.
     fn rate_bound(&self) -> f64 {
-        if !matches!(self.config.base, Base::AdamW(_) | Base::Sophia(_) | Base::Lion(_)) {
+        if !self.config.base.is_decoupled() {
             return f64::INFINITY;
         }
         let decays = self.groups.iter().map(|group| {
