@@ -2,7 +2,7 @@
 //
 // in:  the partials of step_products, the record of this step
 // out: scalars.rate
-// builds on: repeat_bindings, arithmetic, reduction, scalars, step_bindings, threads, switches
+// builds on: arithmetic, reduction, scalars, step_bindings, threads, switches
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {

@@ -9,7 +9,7 @@
 //
 // in:  the partials of probe_products, or with REPEATED those of step_products
 // out: scalars.rate
-// builds on: repeat_bindings, arithmetic, learning_rate, reduction, scalars, step_bindings, threads, switches
+// builds on: arithmetic, learning_rate, reduction, scalars, step_bindings, threads, switches
 
 // By how much the base rate shrinks at most, and by how much it grows at most and shrinks where the update leads
 // uphill: with a gradient at a probe, and with two steps on one minibatch.
@@ -42,7 +42,7 @@ fn estimate_of(dimer: Dimer) -> f32 {
 
 // start (end / start)^gain
 fn between(start: f32, end: f32, gain: f32) -> f32 {
-    // A power of 1 would be rounded.
+    // The first has none before it.
     if gain == 1.0 {
         return end;
     }
@@ -51,7 +51,8 @@ fn between(start: f32, end: f32, gain: f32) -> f32 {
 
 // The base rate after q.
 fn next_rate(dimer: Dimer, q: f32) -> f32 {
-    let is_burning_in = step.rate_gain == 1.0;
+    let measurements = scalars.rate.measurements;
+    let is_burning_in = measurements < step.rate_burn_in;
     var goal = q / select(UPHILL_DECAY, UPHILL_DECAY_OF_STEPS, REPEATED);
     if dimer.slope < 0.0 {
         let most = q * select(MOST_GROWTH, MOST_GROWTH_OF_STEPS, REPEATED);
@@ -67,7 +68,11 @@ fn next_rate(dimer: Dimer, q: f32) -> f32 {
         }
         goal = clamp(goal, q / MOST_DECAY, most);
     }
-    return between(q, goal, step.rate_gain);
+    if is_burning_in {
+        return goal;
+    }
+    // The geometric mean of where the burn-in ended and of the estimates since.
+    return between(q, goal, 1.0 / f32(measurements - step.rate_burn_in + 2u));
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -82,7 +87,7 @@ fn main(thread: Thread) {
     var is_pair = true;
     if REPEATED {
         dimer = Dimer(known.first_slope, sums.plain.x - known.first_slope, known.first_rate);
-        is_pair = known.first + 1u == step.index && known.first_rate > 0.0;
+        is_pair = known.first == step.first && known.first_rate > 0.0;
     }
     scalars.rate.next_mean = 0.0;
     // Without an update, or without the first of two steps, there is nothing to measure.

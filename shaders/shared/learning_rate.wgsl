@@ -35,9 +35,12 @@ fn with_learning_rate(found: Record, previous: Record) -> Record {
 // Takes up what the step has measured, once it is known to count; by one thread.
 fn keep_measurement(record: Record) {
     if LEARNING_RATE == MEASURED {
-        if (record.status & RATE_MEASURED) != 0u && scalars.rate.next_mean > 0.0 {
-            scalars.rate.mean_estimate = scalars.rate.next_mean;
-            scalars.rate.estimates += 1u;
+        if (record.status & RATE_MEASURED) != 0u {
+            scalars.rate.measurements += 1u;
+            if scalars.rate.next_mean > 0.0 {
+                scalars.rate.mean_estimate = scalars.rate.next_mean;
+                scalars.rate.estimates += 1u;
+            }
         }
     }
 }

@@ -75,12 +75,13 @@ struct Step {
     loss_scale: f32,
     gradient_scale: f32,
     // Of a learning rate from curvature: what the base rate starts from, the multiple of the rate that leads to the
-    // lowest point, the distance of the probe as a share of 1 + |params|, and how far the base rate goes to an
-    // estimate, as a share of the way between their logarithms; 1 in the burn-in.
+    // lowest point, the distance of the probe as a share of 1 + |params|, and how many measurements the burn-in has.
     initial_rate: f32,
     rate_scale: f32,
     rate_displacement: f32,
-    rate_gain: f32,
+    rate_burn_in: u32,
+    // The record of the first of two steps on one minibatch, where the step is the second.
+    first: u32,
     // Most that a rate may be: with it, decoupled weight decay takes a parameter to 0.
     rate_bound: f32,
 }
@@ -252,7 +253,7 @@ struct RateState {
     // Distance of the probe, and the norm of the update that it lies along.
     distance: f32,
     update_norm: f32,
-    // Of the first of two steps on one minibatch: its index, its rate, and its gradient times what it moved.
+    // Of the first of two steps on one minibatch: its record, its rate, and its gradient times what it moved.
     first: u32,
     first_rate: f32,
     first_slope: f32,
@@ -263,10 +264,12 @@ struct RateState {
     // The mean below with the last measurement, or 0 if that does not count there; and what became of it.
     next_mean: f32,
     measured: u32,
-    // Of the burn-in: the weighted geometric mean of its estimates, and their number. They count the steps that were
-    // taken, so that a step that is skipped or taken again leaves no trace.
+    // Of the burn-in: the weighted geometric mean of its estimates, and their number; and the number of all
+    // measurements. They count the steps that were taken, so that a step that is skipped or taken again leaves no
+    // trace.
     mean_estimate: f32,
     estimates: u32,
+    measurements: u32,
 }
 
 struct Scalars {

@@ -47,7 +47,10 @@ pub struct CurvatureRate {
     /// Steps from one measurement to the next after the burn-in, at least 1, or 2 with
     /// [`RateProbe::RepeatedMinibatch`]; default 50.
     pub interval: u32,
-    /// How many first steps measure as often as they can; default 20.
+    /// How many first steps measure as often as they can; default 20. Rotations do not count. Measurements that are lost
+    /// are made up for: where the burn-in should end, the host waits for the GPU to know how many there were, and goes on
+    /// for as many as are missing, up to ten times as long. Steps that are recorded but not submitted put that off until a
+    /// measurement is due.
     pub burn_in: u32,
     /// σ, the rate as a multiple of the one that leads to the lowest point of the parabola, > 0; default 1.
     pub scale: f64,
@@ -83,8 +86,25 @@ pub enum RateProbe {
     /// the dimer are two iterates; then the base rate grows at most threefold or shrinks at most
     /// tenfold per measurement. The
     /// objective is told by [`StepInfo::repeats_minibatch`](crate::StepInfo::repeats_minibatch). Memory: the
-    /// parameters before the step, 4 bytes per parameter, which a dimer has anyway.
+    /// parameters before the step, 4 bytes per parameter.
     RepeatedMinibatch,
+}
+
+impl CurvatureRate {
+    /// How many measurements a burn-in has in which none is lost.
+    pub(crate) fn burn_in_measurements(&self) -> u32 {
+        self.burn_in / self.probe.steps() as u32
+    }
+}
+
+impl RateProbe {
+    /// Steps of one measurement.
+    pub(crate) fn steps(self) -> u64 {
+        match self {
+            Self::SeparateGradient => 1,
+            Self::RepeatedMinibatch => 2,
+        }
+    }
 }
 
 /// Bounds of the base rate.

@@ -166,10 +166,11 @@ impl Default for Dimer {
 }
 
 impl Config {
-    /// Whether the objective may be called at a [`Point`](crate::Point) other than θ, or θ be kept there between two
-    /// steps, so that [`Buffers::probe`](crate::Buffers::probe) is used: with a dimer or a rate from curvature.
+    /// Whether the objective may be called at a [`Point`](crate::Point) other than θ, so that
+    /// [`Buffers::probe`](crate::Buffers::probe) is used: with a dimer, or a rate from curvature by
+    /// [`RateProbe::SeparateGradient`].
     pub fn has_probe(&self) -> bool {
-        self.dimer.is_some() || self.learning_rate.probe().is_some()
+        self.dimer.is_some() || self.learning_rate.probe() == Some(RateProbe::SeparateGradient)
     }
 
     /// Checks that every number is in its range and that the settings go together.

@@ -6,6 +6,8 @@ use super::choices::Choices;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Vector {
     Params,
+    /// The parameters before the first of two steps on one minibatch.
+    PreviousParams,
     Probe,
     Gradient,
     ProbeGradient,
@@ -137,6 +139,7 @@ impl Bindings {
                 Vector::SecondMoment => 8,
                 Vector::Probe => 9,
                 Vector::Workspace => 10,
+                Vector::PreviousParams => 12,
             };
             entry(binding, Resource::Vector(vector), access)
         };
@@ -161,13 +164,19 @@ impl Bindings {
                 // Only read, but declared as in a step.
                 entries.extend(moments.map(|moment| vector(moment, Write)));
             }
-            Self::Pair | Self::Repeat => {
-                entries.extend([blocks, vector(Vector::Gradient, Read)]);
-                if self == Self::Pair {
-                    entries.push(vector(Vector::ProbeGradient, Read));
-                }
-                entries.extend([vector(Vector::Params, Read), vector(Vector::Probe, Write)]);
-            }
+            Self::Pair => entries.extend([
+                blocks,
+                vector(Vector::Gradient, Read),
+                vector(Vector::ProbeGradient, Read),
+                vector(Vector::Params, Read),
+                vector(Vector::Probe, Read),
+            ]),
+            Self::Repeat => entries.extend([
+                blocks,
+                vector(Vector::Gradient, Read),
+                vector(Vector::Params, Read),
+                vector(Vector::PreviousParams, Read),
+            ]),
             Self::Metric => entries.extend([
                 blocks,
                 vector(Vector::Gradient, Write),

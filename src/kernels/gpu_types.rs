@@ -53,14 +53,15 @@ pub(crate) const PARTIAL: u64 = 48;
 /// Most sets of partials that a reduction of tiles leaves.
 pub(crate) const PARTIAL_SETS: u64 = 2;
 
-/// Bytes of `Ritz`, and before its `stopped`; where it may begin.
+/// Bytes of `Ritz`, and before its `stopped`; where it and the partials may begin.
 pub(crate) const RITZ: u64 = 64;
 pub(crate) const RITZ_STOPPED: u64 = 48;
-const RITZ_ALIGNMENT: u64 = 16;
+const VEC4_ALIGNMENT: u64 = 16;
 
-/// Bytes of `RateState`, and before its `first_rate`.
-pub(crate) const RATE: u64 = 48;
+/// Bytes of `RateState`, and before its `first_rate` and its `measurements`.
+pub(crate) const RATE: u64 = 52;
 pub(crate) const FIRST_RATE: u64 = 12;
+pub(crate) const MEASUREMENTS: u64 = 48;
 
 /// Bytes of `Scalars` before its `overflowed` and `broken`.
 pub(crate) const OVERFLOWED_OFFSET: u64 = 8;
@@ -73,10 +74,11 @@ pub(crate) const LATEST_OFFSET: u64 = 32;
 pub(crate) const RECORD: u64 = size_of::<Record>() as u64;
 
 /// Bytes of `Scalars` before `ritz`, `rate`, the ring and, after their totals, the partials.
-pub(crate) const RITZ_OFFSET: u64 = (LATEST_OFFSET + 2 * RECORD).next_multiple_of(RITZ_ALIGNMENT);
+pub(crate) const RITZ_OFFSET: u64 = (LATEST_OFFSET + 2 * RECORD).next_multiple_of(VEC4_ALIGNMENT);
 pub(crate) const RATE_OFFSET: u64 = RITZ_OFFSET + RITZ;
 pub(crate) const RING_OFFSET: u64 = RATE_OFFSET + RATE;
-pub(crate) const PARTIALS_OFFSET: u64 = RING_OFFSET + RING as u64 * RECORD + PARTIAL_SETS * PARTIAL;
+pub(crate) const PARTIALS_OFFSET: u64 =
+    (RING_OFFSET + RING as u64 * RECORD).next_multiple_of(VEC4_ALIGNMENT) + PARTIAL_SETS * PARTIAL;
 
 /// `Step`: the hyperparameters of one step.
 #[repr(C)]
@@ -120,7 +122,8 @@ pub(crate) struct Step {
     pub initial_rate: f32,
     pub rate_scale: f32,
     pub rate_displacement: f32,
-    pub rate_gain: f32,
+    pub rate_burn_in: u32,
+    pub first: u32,
     pub rate_bound: f32,
 }
 
@@ -199,6 +202,12 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// The same before its learning rate was found.
+    pub(crate) fn without_rate(&self) -> Self {
+        let (base_learning_rate, update_slope, update_curvature) = (0.0, 0.0, 0.0);
+        Self { base_learning_rate, update_slope, update_curvature, ..*self }
+    }
+
     /// The counters and the learning rate alone, without what events have found.
     pub(crate) fn without_events(&self) -> Self {
         Self {

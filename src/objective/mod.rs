@@ -91,7 +91,8 @@ pub struct StepInfo {
     /// Index of the step, from 0, skipped ones included.
     pub index: u64,
     /// Whether the step uses the minibatch of the step before again; only with
-    /// [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch). The first step after [`Optimizer::load`] may
+    /// [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch). A rotation between the two uses it as
+    /// well. The first step after [`Optimizer::load`] may
     /// be one of these, in a process that never had the minibatch: an objective that draws minibatches by `index` draws
     /// that of `index − 1`; one that keeps a cursor has to save the minibatch beside the checkpoint.
     ///

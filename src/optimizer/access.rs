@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice, KernelTime, Timer};
 use crate::kernels::gpu_types::{Record, Region};
 use crate::layout::Layout;
-use crate::plan::{Regions, StepForm};
+use crate::plan::Regions;
 
 impl Optimizer {
     /// θ on the GPU, padded; read only while a step is recorded or runs.
@@ -72,8 +72,7 @@ impl Optimizer {
     /// [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch). For training loops that choose the
     /// minibatch before they step; an objective is told by [`Objective::begin_step`](crate::Objective::begin_step).
     pub fn repeats_minibatch(&self) -> bool {
-        let rate = self.plan.events.measurement(self.index, self.in_pair);
-        self.plan.repeats_minibatch(StepForm { rate, ..StepForm::default() })
+        self.rate_clock.is_some_and(|clock| clock.pair().is_some())
     }
 
     /// Sets the learning rate of the next steps, before the factor of

@@ -88,7 +88,6 @@ impl Optimizer {
         let gradients = gradients[0].zip(gradients[1]);
         let gradients = gradients.map(|(one, other)| one + other - u32::from(share_gradient));
         let part = self.begin(objective, ROTATION, gradients)?;
-        self.in_pair = false;
         let mut first = self.player(ROTATION)?;
         let mut other = second.player(ROTATION)?;
         // What objectives submit in between must not turn one dimer before the other has its gradients.

@@ -19,13 +19,7 @@ pub(super) fn check(
     objective: &mut (impl Objective + ?Sized),
 ) -> Result<()> {
     let params = optimizer.read_params()?;
-    // Between two steps on one minibatch the probe holds the parameters before the first.
-    let probe = optimizer.state.probe.clone().filter(|_| optimizer.in_pair);
-    let kept = probe.as_ref().map(|probe| optimizer.gpu.read(probe)).transpose()?;
     let checked = check_gradients(optimizer, objective, &params);
-    if let (Some(probe), Some(kept)) = (probe, kept) {
-        optimizer.gpu.queue().write_buffer(&probe.buffer, probe.offset, &kept);
-    }
     let loss = &optimizer.state.loss;
     optimizer.gpu.queue().write_buffer(loss, 0, bytemuck::bytes_of(&UNWRITTEN));
     let after = optimizer.read_params()?;
@@ -45,13 +39,11 @@ fn check_gradients(
 ) -> Result<()> {
     let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, &optimizer.plan.check)?;
     optimizer.prepare()?;
-    let first_step = StepInfo {
-        index: optimizer.index,
-        repeats_minibatch: optimizer.in_pair,
-        part: Part::WHOLE,
-    };
+    let in_pair = optimizer.repeats_minibatch();
+    let first_step =
+        StepInfo { index: optimizer.index, repeats_minibatch: in_pair, part: Part::WHOLE };
     // After the first of two steps on one minibatch comes the second, which the next step itself may be.
-    let repeated_index = optimizer.index + u64::from(!optimizer.in_pair);
+    let repeated_index = optimizer.index + u64::from(!in_pair);
     let repeated_step = StepInfo { index: repeated_index, repeats_minibatch: true, ..first_step };
     objective.begin_step(first_step)?;
     let optimizer = &*optimizer;

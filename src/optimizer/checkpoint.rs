@@ -17,6 +17,7 @@ use crate::config::{Config, Dimer, Storage};
 use crate::error::Result;
 use crate::gpu::GpuSlice;
 use crate::kernels::gpu_types::{self, Record, Region};
+use crate::plan::rate_clock;
 use crate::state::orientation;
 
 /// Metadata of a checkpoint.
@@ -25,7 +26,7 @@ const GROUPS: &str = "groups";
 const PROGRESS: &str = "progress";
 
 /// The parameters before the first of two steps on one minibatch.
-const BEFORE: &str = "previous_params";
+const PREVIOUS: &str = "previous_params";
 
 /// Vectors of the dimer.
 const ORIENTATION: &str = "orientation";
@@ -70,8 +71,9 @@ struct Progress {
     /// As bits of an f64.
     #[serde(default = "full_rate")]
     rate_factor: u64,
+    /// None with a fixed rate.
     #[serde(default)]
-    in_pair: bool,
+    rate_clock: Option<rate_clock::Progress>,
     #[serde(default = "unscaled")]
     loss_scale: f64,
     plateau: Option<plateau::Saved>,
@@ -92,6 +94,7 @@ impl Progress {
             ("learning_rate", rate.is_none_or(|rate| scaled_rate(Some(rate), 1.0).is_ok())),
             ("rate_factor", scaled_rate(rate, factor).is_ok()),
             ("plateau", plateau.is_none_or(|plateau| plateau.is_possible(self.index))),
+            ("rate_clock", self.rate_clock.is_none_or(|clock| clock.is_possible(self.index))),
         ]
         .into_iter()
         .find_map(|(field, possible)| (!possible).then_some(field))
@@ -134,7 +137,7 @@ impl Optimizer {
         let path = path.as_ref();
         self.settle(path)?;
         let mut checkpoint = Checkpoint::default();
-        for Vector { name, storage, parts } in self.vectors(self.in_pair) {
+        for Vector { name, storage, parts } in self.vectors(self.repeats_minibatch()) {
             let mut padded = vec![0_f32; self.layout.padded_len()];
             for (slice, range) in parts {
                 padded[range].copy_from_slice(&storage.unpack(&self.gpu.read(&slice)?));
@@ -181,7 +184,7 @@ impl Optimizer {
             supplies_loss: self.supplies_loss,
             learning_rate: self.fixed_rate.map(f32::to_bits),
             rate_factor: self.rate_factor.to_bits(),
-            in_pair: self.in_pair,
+            rate_clock: self.rate_clock.map(|clock| clock.save()),
             loss_scale: self.hyperparameters.loss_scale.into(),
             plateau: self.plateau.as_mut().map(|plateau| plateau.save(&self.gpu)).transpose()?,
         };
@@ -220,8 +223,8 @@ impl Optimizer {
     /// own. Returns what changed, a sentence for each setting.
     ///
     /// The layout, the kind of base optimizer and the scope of the dimer cannot change. A learning rate that
-    /// [`Optimizer::set_learning_rate`] has set, or that curvature has found, stays, unless
-    /// [`Config::learning_rate`] changed. Where the file has
+    /// [`Optimizer::set_learning_rate`] has set, or that curvature has found, stays; where [`Config::learning_rate`]
+    /// changed, even a setting of it, the rate begins anew. Where the file has
     /// no N, it is random; where the dimer's reach changed, N is cut to it; another
     /// [`Schedule`](crate::Schedule) begins anew. A dimer that seeks another end of the spectrum, or in another metric,
     /// begins anew, with a random N.
@@ -312,7 +315,12 @@ impl Optimizer {
         let mut vectors = Vec::new();
         let mut has_orientation = true;
         let same_rate = saved["learning_rate"] == here["learning_rate"];
-        let in_pair = progress.in_pair && same_rate;
+        let mut rate_clock = self.plan.rate_clock;
+        if let (Some(clock), Some(saved), true) = (&mut rate_clock, progress.rate_clock, same_rate)
+        {
+            clock.load(saved);
+        }
+        let in_pair = rate_clock.is_some_and(|clock| clock.pair().is_some());
         for vector in self.vectors(in_pair) {
             let first = format!("{}/{}", vector.name, self.layout.tensors()[0].name);
             let is_lost = is_changed && !checkpoint.tensors.contains_key(&first);
@@ -340,15 +348,20 @@ impl Optimizer {
         };
         let find_anew = |records: &[u8]| -> Vec<u8> {
             let mut records: Vec<Record> = bytemuck::pod_collect_to_vec(records);
-            if !same_end {
-                records.iter_mut().for_each(|record| *record = record.without_events());
+            for record in &mut records {
+                if !same_end {
+                    *record = record.without_events();
+                }
+                if !same_rate {
+                    *record = record.without_rate();
+                }
             }
             bytemuck::cast_slice(&records).to_vec()
         };
         let record = find_anew(records(RECORD, 1)?);
         let calibration = words(CALIBRATION, &[4], true)?;
         let rate = match self.plan.rate_probe {
-            Some(_) if !is_changed || checkpoint.tensors.contains_key(RATE) => {
+            Some(_) if same_rate => {
                 names += 1;
                 Some(words(RATE, &[gpu_types::RATE as usize / 4], false)?)
             }
@@ -433,7 +446,7 @@ impl Optimizer {
         self.gradient_evaluations = progress.gradient_evaluations;
         self.pending.set_turned(progress.turned && has_orientation);
         self.supplies_loss = progress.supplies_loss;
-        (self.in_pair, self.fixed_rate) = (in_pair, fixed_rate);
+        (self.rate_clock, self.fixed_rate) = (rate_clock, fixed_rate);
         self.rate_factor = factor;
         self.hyperparameters.learning_rate = learning_rate;
         self.telemetry = Reader::from_step(progress.index);
@@ -483,8 +496,8 @@ impl Optimizer {
         let vector = |(name, slice, storage): (_, Option<&GpuSlice>, _)| {
             Some(Vector { name, storage, parts: vec![(slice?.clone(), 0..len)] })
         };
-        let before = state.probe.as_ref().filter(|_| in_pair);
-        let whole = whole.into_iter().chain([(BEFORE, before, Storage::F32)]);
+        let previous = state.previous_params.as_ref().filter(|_| in_pair);
+        let whole = whole.into_iter().chain([(PREVIOUS, previous, Storage::F32)]);
         let mut vectors: Vec<_> = whole.filter_map(vector).collect();
         if let Some(slot) = self.plan.kept_direction() {
             let shards = self.plan.shards.iter().zip(&state.workspace);

@@ -91,8 +91,6 @@ impl<'a> ManualStep<'a> {
         if self.placed == self.probes {
             return Ok(None);
         }
-        // It lies where the parameters before a first step on this minibatch were.
-        self.optimizer.in_pair = false;
         let optimizer = &*self.optimizer;
         let mut encoder = optimizer.gpu.encoder("probe");
         let mut player = optimizer.player(self.form)?;

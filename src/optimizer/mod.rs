@@ -24,6 +24,7 @@ use crate::gpu::{Gpu, Timer};
 use crate::kernels::gpu_types::{STEP_SLOTS, STEP_STRIDE, Step};
 use crate::layout::Layout;
 use crate::objective::{Objective, Part, StepInfo, UNWRITTEN};
+use crate::plan::rate_clock::RateClock;
 use crate::plan::{Plan, RateMeasurement, StepForm, StepKind, part_of_event};
 use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, Buffers, State, Workspace, orientation};
@@ -36,6 +37,9 @@ use telemetry::Reader;
 /// Steps from one liveness check of the device to the next; recording and submitting alone do not show a lost
 /// device.
 const LIVENESS_CHECKS: u64 = 32;
+
+/// The index of no record.
+const NO_RECORD: u32 = u32::MAX;
 
 /// A step that only turns N.
 const ROTATION: StepForm = StepForm { kind: StepKind::Rotation, rate: RateMeasurement::None };
@@ -67,8 +71,8 @@ pub struct Optimizer {
     /// The learning rate before the factor; none from curvature.
     fixed_rate: Option<f32>,
     rate_factor: f64,
-    /// Whether the step before was the first of two on one minibatch.
-    pub(crate) in_pair: bool,
+    /// Of a learning rate from curvature.
+    rate_clock: Option<RateClock>,
     /// Whether the user knows where the gradient at θ lies, and can write to it at any time.
     gradient_is_known: AtomicBool,
     supplies_loss: bool,
@@ -128,6 +132,7 @@ impl Optimizer {
             plateau: Plateau::new(&plan.events),
             hyperparameters: plan.hyperparameters,
             fixed_rate: plan.fixed_rate,
+            rate_clock: plan.rate_clock,
             layout,
             config,
             plan,
@@ -137,7 +142,6 @@ impl Optimizer {
             index: 0,
             gradient_evaluations: 0.0,
             rate_factor: 1.0,
-            in_pair: false,
             gradient_is_known,
             supplies_loss: false,
             telemetry: Reader::default(),
@@ -338,10 +342,6 @@ impl Optimizer {
     ) -> Result<Recorded> {
         let gradients = self.plan.gradients_of_a_part(form);
         let part = self.begin(objective, form, gradients)?;
-        if form.kind.turns() {
-            // Its probes lie where the parameters before a first step on this minibatch were, even if it fails.
-            self.in_pair = false;
-        }
         let mut player = self.player(form)?;
         let played = player.play(encoder, objective);
         let evaluations = player.evaluations;
@@ -365,7 +365,7 @@ impl Optimizer {
     ) -> Result<Part> {
         self.compile(form)?;
         self.prepare()?;
-        let repeats_minibatch = self.plan.repeats_minibatch(form);
+        let repeats_minibatch = self.repeats_minibatch();
         let part = gradients.map_or(Part::WHOLE, |gradients| {
             part_of_event(self.index, gradients, objective.parts())
         });
@@ -384,8 +384,21 @@ impl Optimizer {
         };
         Ok(StepForm {
             kind: self.plan.events.kind(event, self.pending.turned()),
-            rate: self.plan.events.measurement(self.index, self.in_pair),
+            rate: self.next_measurement()?,
         })
+    }
+
+    /// What the next step does for the learning rate.
+    fn next_measurement(&mut self) -> Result<RateMeasurement> {
+        let Some(clock) = &mut self.rate_clock else { return Ok(RateMeasurement::None) };
+        if clock.asks() {
+            self.pending.settle(&self.gpu, &self.state)?;
+            if self.pending.first().is_none() {
+                let valid = self.gpu.read(&self.state.measurements())?;
+                clock.take_in(bytemuck::pod_read_unaligned(&valid));
+            }
+        }
+        Ok(clock.measurement())
     }
 
     /// Hands over the hyperparameters of the next step.
@@ -407,7 +420,8 @@ impl Optimizer {
             timer.begin();
         }
         self.hyperparameters.index = self.index as u32;
-        self.hyperparameters.rate_gain = self.plan.events.rate_gain(self.index) as f32;
+        let pair = self.rate_clock.and_then(|clock| clock.pair());
+        self.hyperparameters.first = pair.map_or(NO_RECORD, |index| index as u32);
         let slot = self.index % u64::from(STEP_SLOTS);
         let bytes = bytemuck::bytes_of(&self.hyperparameters);
         self.gpu.queue().write_buffer(&self.state.steps, slot * STEP_STRIDE, bytes);
@@ -425,10 +439,12 @@ impl Optimizer {
     }
 
     fn advance(&mut self, recorded: Recorded) {
+        let Recorded { form, evaluations, part } = recorded;
+        if let Some(clock) = self.rate_clock.as_mut().filter(|_| form != ROTATION) {
+            clock.advance(form.rate, self.index);
+        }
         self.index += 1;
-        let Recorded { evaluations, part, .. } = recorded;
         self.gradient_evaluations += f64::from(evaluations) / f64::from(part.of);
-        self.in_pair = recorded.form.rate == RateMeasurement::FirstHalf;
     }
 
     /// The same for a step that is submitted already.

@@ -25,6 +25,7 @@ pub(super) fn step(config: &Config, layout: &Layout, regions: Option<&Regions>) 
             step.initial_rate = rate.initial as f32;
             step.rate_scale = rate.scale as f32;
             step.rate_displacement = rate.displacement as f32;
+            step.rate_burn_in = rate.burn_in_measurements();
             step.rate_bound = rate_bound(config, layout) as f32;
         }
     }

@@ -6,6 +6,7 @@
 mod hyperparameters;
 pub(crate) mod program;
 pub(crate) mod random;
+pub(crate) mod rate_clock;
 mod regions;
 pub(crate) mod schedule;
 pub(crate) mod spectrum;
@@ -33,6 +34,7 @@ use crate::objective::{Part, Point};
 
 use program::Program;
 use random::SplitMix;
+use rate_clock::RateClock;
 pub(crate) use regions::{Regions, check_workgroups, workgroups};
 pub(crate) use schedule::Events;
 
@@ -130,8 +132,9 @@ pub struct Plan {
     has_probe: bool,
     /// None without a dimer.
     pub(crate) dimer: Option<DimerPlan>,
-    /// Of a learning rate from curvature.
+    /// Of a learning rate from curvature: its probe, and the clock before the first step.
     pub(crate) rate_probe: Option<RateProbe>,
+    pub(crate) rate_clock: Option<RateClock>,
     /// Whether an event may use a part of the minibatch.
     cuts_minibatches: bool,
     /// The learning rate as set, until the user sets another; none from curvature.
@@ -226,6 +229,7 @@ impl Plan {
             regions,
             dimer,
             rate_probe: config.learning_rate.probe(),
+            rate_clock: config.learning_rate.curvature().map(RateClock::new),
             cuts_minibatches: config.cuts_minibatches(),
             fixed_rate: match config.learning_rate {
                 LearningRate::Fixed(rate) => Some(rate as f32),
@@ -251,12 +255,6 @@ impl Plan {
     /// Those of all steps that the configuration has.
     pub(crate) fn programs(&self) -> impl Iterator<Item = &Program> {
         self.programs.iter().flatten()
-    }
-
-    /// Whether a step uses the minibatch of the step before again.
-    pub(crate) fn repeats_minibatch(&self, form: StepForm) -> bool {
-        let repeats = self.rate_probe == Some(RateProbe::RepeatedMinibatch);
-        repeats && form.rate == RateMeasurement::Complete
     }
 
     /// Of how many gradients a step is that may be of one part of the minibatch; none if it must be of all.
@@ -308,10 +306,10 @@ impl Plan {
         let stored = self.storage.bytes();
         match vector {
             Vector::Params | Vector::Gradient => Some(wide),
-            Vector::Probe => self.has_probe.then_some(wide),
-            Vector::ProbeGradient => {
-                let separate = self.rate_probe == Some(RateProbe::SeparateGradient);
-                (self.dimer.is_some() || separate).then_some(wide)
+            Vector::Probe | Vector::ProbeGradient => self.has_probe.then_some(wide),
+            Vector::PreviousParams => {
+                let keeps = self.rate_probe == Some(RateProbe::RepeatedMinibatch);
+                keeps.then_some(wide)
             }
             Vector::Orientation => self.dimer.map(|_| stored),
             Vector::FirstMoment => (self.base.moments() > 0).then_some(stored),

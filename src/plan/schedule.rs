@@ -53,41 +53,6 @@ impl Events {
         }
     }
 
-    /// What step `index` does for the learning rate; `in_pair` says whether the step before was the first of two
-    /// on one minibatch.
-    pub(crate) fn measurement(&self, index: u64, in_pair: bool) -> RateMeasurement {
-        let Some(CurvatureRate { probe, interval, burn_in, .. }) = self.rate else {
-            return RateMeasurement::None;
-        };
-        let burn_in = u64::from(burn_in);
-        let is_due = index.is_multiple_of(u64::from(interval));
-        match probe {
-            RateProbe::SeparateGradient if is_due || index < burn_in => RateMeasurement::Complete,
-            RateProbe::RepeatedMinibatch if in_pair => RateMeasurement::Complete,
-            RateProbe::RepeatedMinibatch if is_due || index + 1 < burn_in => {
-                RateMeasurement::FirstHalf
-            }
-            _ => RateMeasurement::None,
-        }
-    }
-
-    /// How far the base rate goes to the estimate of step `index`: all the way in the burn-in, which has a bound
-    /// of its own, 1/(n + 1) of it to the n-th estimate after, which leaves it at the geometric mean of these and of what the
-    /// burn-in ended with (the gain of Robbins and Monro).
-    pub(crate) fn rate_gain(&self, index: u64) -> f64 {
-        let Some(CurvatureRate { probe, interval, burn_in, .. }) = self.rate else { return 0.0 };
-        // Of two steps on one minibatch, the first is due.
-        let lead = u64::from(probe == RateProbe::RepeatedMinibatch);
-        let due = |step: u64| step.saturating_sub(lead);
-        let (index, burn_in) = (due(index), due(burn_in.into()));
-        if index < burn_in {
-            return 1.0;
-        }
-        let interval = u64::from(interval);
-        let estimates = index / interval + 1 - burn_in.div_ceil(interval);
-        1.0 / (estimates as f64 + 1.0)
-    }
-
     /// Whether there is a step of this form.
     pub(super) fn reach(&self, form: StepForm) -> bool {
         let measured = match (self.rate, form.rate) {
@@ -192,40 +157,10 @@ impl Looks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::LearningRate;
     use bytemuck::Zeroable;
 
     fn records(loss: f32, gradient_norm: f32, curvature_mean: f32, events: u32) -> [Record; 2] {
         [Record { loss, gradient_norm, curvature_mean, events, ..Record::zeroed() }; 2]
-    }
-
-    /// All the way in the burn-in, then 1/2, 1/3, …, wherever the burn-in ends.
-    #[test]
-    fn later_estimates_count_as_much_as_earlier_ones() {
-        for probe in [RateProbe::SeparateGradient, RateProbe::RepeatedMinibatch] {
-            for (burn_in, interval) in [(20, 50), (0, 50), (100, 50), (101, 50), (7, 2), (1, 1)] {
-                let rate = CurvatureRate { probe, burn_in, interval, ..CurvatureRate::default() };
-                if probe == RateProbe::RepeatedMinibatch && interval == 1 {
-                    continue;
-                }
-                let learning_rate = LearningRate::Curvature(rate);
-                let events = Events::new(&Config { learning_rate, ..Config::default() });
-                let mut in_pair = false;
-                let mut late = 0;
-                for index in 0..500 {
-                    let form = events.measurement(index, in_pair);
-                    in_pair = form == RateMeasurement::FirstHalf;
-                    if form != RateMeasurement::Complete {
-                        continue;
-                    }
-                    let is_late = index >= u64::from(burn_in);
-                    late += u32::from(is_late);
-                    let expected = if is_late { 1.0 / f64::from(late + 1) } else { 1.0 };
-                    assert_eq!(events.rate_gain(index), expected, "{rate:?} at {index}");
-                }
-                assert!(late > 5);
-            }
-        }
     }
 
     /// A slope, then a plateau on which events find nothing, then one that curves down.

@@ -91,7 +91,7 @@ fn update_norm(writer: &mut Writer, config: &Config) -> Switches {
 fn move_params(writer: &mut Writer, form: StepForm, update: impl FnOnce(&mut Writer)) {
     let keeps = form.rate == RateMeasurement::FirstHalf;
     if keeps {
-        let to = Place::Vector(Vector::Probe);
+        let to = Place::Vector(Vector::PreviousParams);
         writer.stages.push(Stage::Copy { from: Vector::Params, to });
     }
     update(writer);

@@ -142,6 +142,7 @@ fn counted(count: u32, one: &str, many: &str) -> String {
 fn name(vector: Vector) -> &'static str {
     match vector {
         Vector::Params => "params",
+        Vector::PreviousParams => "previous_params",
         Vector::Probe => "probe",
         Vector::Gradient => "gradient",
         Vector::ProbeGradient => "probe_gradient",

@@ -28,18 +28,50 @@ impl Reference {
         let LearningRate::Curvature(settings) = self.config.learning_rate else {
             return Measurement::None;
         };
-        let CurvatureRate { probe, interval, burn_in, .. } = settings;
+        let CurvatureRate { probe, interval, .. } = settings;
         let is_due = self.index.is_multiple_of(interval.into());
         match probe {
-            RateProbe::SeparateGradient if is_due || self.index < burn_in.into() => {
+            RateProbe::SeparateGradient if is_due || self.index < self.burn_in_end => {
                 Measurement::Complete
             }
             RateProbe::RepeatedMinibatch if self.first_half.is_some() => Measurement::Complete,
-            RateProbe::RepeatedMinibatch if is_due || self.index + 1 < burn_in.into() => {
+            RateProbe::RepeatedMinibatch if is_due || self.index + 1 < self.burn_in_end => {
                 Measurement::FirstHalf
             }
             _ => Measurement::None,
         }
+    }
+
+    /// Where the burn-in should end, adds the steps that it takes to make up for what was lost; but no burn-in is longer
+    /// than ten times what it should be.
+    pub(super) fn prolong_burn_in(&mut self) {
+        let LearningRate::Curvature(settings) = self.config.learning_rate else { return };
+        if self.index == self.burn_in_end && self.first_half.is_none() {
+            let missing = self.measurements_of_burn_in().saturating_sub(self.measurements);
+            let steps = match settings.probe {
+                RateProbe::SeparateGradient => missing,
+                RateProbe::RepeatedMinibatch => 2 * missing,
+            };
+            self.burn_in_end += steps;
+            self.burn_in_end = self.burn_in_end.min(10 * u64::from(settings.burn_in));
+        }
+    }
+
+    /// How many measurements belong to the burn-in.
+    fn measurements_of_burn_in(&self) -> u64 {
+        match self.config.learning_rate {
+            LearningRate::Curvature(CurvatureRate {
+                probe: RateProbe::RepeatedMinibatch,
+                burn_in,
+                ..
+            }) => u64::from(burn_in / 2),
+            LearningRate::Curvature(settings) => settings.burn_in.into(),
+            LearningRate::Fixed(_) => 0,
+        }
+    }
+
+    fn is_burning_in(&self) -> bool {
+        self.measurements < self.measurements_of_burn_in()
     }
 
     /// Whether the next step uses the minibatch of the step before again.
@@ -92,15 +124,14 @@ impl Reference {
         (self.update_slope, self.update_curvature) = (slope, curvature);
         let q = self.base_learning_rate;
         let estimate = self.estimate(settings, q, -slope, curvature);
-        // Each estimate after the burn-in counts as much as those before it.
-        let (burn_in, interval) = (u64::from(settings.burn_in), u64::from(settings.interval));
-        let due = match settings.probe {
-            RateProbe::SeparateGradient => burn_in..=self.index,
-            RateProbe::RepeatedMinibatch => burn_in.saturating_sub(1)..=self.index - 1,
+        // Each estimate after the burn-in counts as much as those before it, and as where it ended.
+        let adopted = if self.is_burning_in() {
+            estimate
+        } else {
+            let counted = self.measurements - self.measurements_of_burn_in() + 2;
+            q * (estimate / q).powf(1.0 / counted as f64)
         };
-        let estimates = due.filter(|index| index.is_multiple_of(interval)).count();
-        let gain = if self.index < burn_in { 1.0 } else { 1.0 / (estimates as f64 + 1.0) };
-        let adopted = q * (estimate / q).powf(gain);
+        self.measurements += 1;
         let largest = LARGEST_RATE.min(self.rate_bound());
         self.base_learning_rate = adopted.max(LEAST_RATE).min(largest);
     }
@@ -116,7 +147,7 @@ impl Reference {
             return q / uphill;
         }
         let estimate = (settings.scale * descent / curvature.abs()).clamp(LEAST_RATE, LARGEST_RATE);
-        let goal = if self.index < settings.burn_in.into() && curvature != 0.0 {
+        let goal = if self.is_burning_in() && curvature != 0.0 {
             self.burn_in_estimates.push(estimate.ln());
             let weighted =
                 self.burn_in_estimates.iter().zip(1..).map(|(log, n)| f64::from(n) * log);

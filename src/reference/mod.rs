@@ -96,6 +96,10 @@ pub struct Reference {
     first_half: Option<learning_rate::FirstHalf>,
     /// Logarithms of the rates that were estimated in the burn-in.
     burn_in_estimates: Vec<f64>,
+    /// Measurements of the rate, but for lost ones.
+    measurements: u64,
+    /// The step with which the burn-in ends.
+    burn_in_end: u64,
     config: Config,
     /// The group of each element.
     groups: Vec<Group>,
@@ -126,6 +130,11 @@ impl Reference {
             update_curvature: 0.0,
             first_half: None,
             burn_in_estimates: Vec::new(),
+            measurements: 0,
+            burn_in_end: match config.learning_rate {
+                LearningRate::Fixed(_) => 0,
+                LearningRate::Curvature(settings) => settings.burn_in.into(),
+            },
             index: 0,
             updates: 0,
             skipped: 0,
@@ -168,6 +177,8 @@ impl Reference {
         let dimer = self.config.dimer.clone();
         let mut before = self.clone();
         before.first_half = None;
+        self.prolong_burn_in();
+        before.burn_in_end = self.burn_in_end;
         let rate = self.measurement();
         if self.centre_is_extra(event) {
             let centre = gradient(&self.params);

@@ -103,8 +103,8 @@ impl<'a> Spectrum<'a> {
     }
 
     /// Improves the modes at the current parameters by this many rotations, at the cost of 1 + k + k ·
-    /// `rotations` gradients, in one submission. The optimizer takes no step; between two steps on one minibatch
-    /// ([`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch)), that pair measures no learning rate.
+    /// `rotations` gradients, in one submission. The optimizer takes no step. Between two steps on one minibatch
+    /// ([`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch)) it uses that minibatch as well.
     ///
     /// # Errors
     /// What the objective returns, [`Error::Rejected`], [`Error::DeviceLost`]. A gradient that is not finite
@@ -115,8 +115,6 @@ impl<'a> Spectrum<'a> {
         rotations: u32,
     ) -> Result<()> {
         let optimizer = &mut *self.optimizer;
-        // Its probes lie where the parameters before a first step on one minibatch are kept.
-        optimizer.in_pair = false;
         let program = self.plan.program(rotations);
         let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, &program)?;
         let valid = std::mem::offset_of!(Results, valid) as u64;
@@ -124,7 +122,7 @@ impl<'a> Spectrum<'a> {
         optimizer.prepare()?;
         objective.begin_step(crate::objective::StepInfo {
             index: optimizer.index,
-            repeats_minibatch: false,
+            repeats_minibatch: optimizer.repeats_minibatch(),
             part: crate::objective::Part::WHOLE,
         })?;
         let mut encoder = optimizer.gpu.encoder("modes");

@@ -11,8 +11,9 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::kernels::bindings::Vector;
 use crate::kernels::gpu_types::{
-    CALIBRATION_OFFSET, FIRST_RATE, LATEST_OFFSET, OVERFLOWED_OFFSET, RATE, RATE_OFFSET, RECORD,
-    RING, RING_OFFSET, RITZ_OFFSET, RITZ_STOPPED, Record, STEP_SLOTS, STEP_STRIDE, Tables,
+    CALIBRATION_OFFSET, FIRST_RATE, LATEST_OFFSET, MEASUREMENTS, OVERFLOWED_OFFSET, RATE,
+    RATE_OFFSET, RECORD, RING, RING_OFFSET, RITZ_OFFSET, RITZ_STOPPED, Record, STEP_SLOTS,
+    STEP_STRIDE, Tables,
 };
 use crate::layout::Layout;
 use crate::objective::UNWRITTEN;
@@ -29,12 +30,12 @@ use crate::plan::Plan;
 pub struct Buffers {
     /// θ; the optimizer reads and writes it in place. Allocated if `None`.
     pub params: Option<GpuSlice>,
-    /// The probe θ + ΔR·N. Allocated if `None` and a dimer or a learning rate from curvature is configured.
+    /// The probe θ + ΔR·N, or along the update. Allocated if `None` and a dimer is configured, or a learning rate from
+    /// curvature with [`RateProbe::SeparateGradient`](crate::RateProbe::SeparateGradient).
     pub probe: Option<GpuSlice>,
     /// g₁, written by the objective. Allocated if `None`.
     pub gradient: Option<GpuSlice>,
-    /// g₂, written by the objective. Allocated if `None` and a dimer is configured, or a learning rate from
-    /// curvature with [`RateProbe::SeparateGradient`](crate::RateProbe::SeparateGradient).
+    /// g₂, written by the objective. Allocated if `None` where there is a probe.
     pub probe_gradient: Option<GpuSlice>,
 }
 
@@ -43,6 +44,7 @@ pub struct Buffers {
 pub(crate) struct State {
     pub params: GpuSlice,
     pub gradient: GpuSlice,
+    pub previous_params: Option<GpuSlice>,
     pub probe: Option<GpuSlice>,
     pub probe_gradient: Option<GpuSlice>,
     pub orientation: Option<GpuSlice>,
@@ -114,6 +116,7 @@ impl State {
         let steps = u64::from(STEP_SLOTS) * STEP_STRIDE;
         let state = Self {
             params: always("params", buffers.params)?,
+            previous_params: own("previous_params", Vector::PreviousParams)?,
             probe: if_used("probe", buffers.probe, Vector::Probe)?,
             gradient: always("gradient", buffers.gradient)?,
             probe_gradient: if_used(
@@ -159,6 +162,7 @@ impl State {
         match vector {
             Vector::Params => Some(&self.params),
             Vector::Gradient => Some(&self.gradient),
+            Vector::PreviousParams => self.previous_params.as_ref(),
             Vector::Probe => self.probe.as_ref(),
             Vector::ProbeGradient => self.probe_gradient.as_ref(),
             Vector::Orientation => self.orientation.as_ref(),
@@ -195,6 +199,11 @@ impl State {
     /// The learning rate of the first of two steps on one minibatch; 0 where there is none.
     pub(crate) fn first_rate(&self) -> GpuSlice {
         self.scalar(RATE_OFFSET + FIRST_RATE, 4)
+    }
+
+    /// How many measurements of the learning rate were valid.
+    pub(crate) fn measurements(&self) -> GpuSlice {
+        self.scalar(RATE_OFFSET + MEASUREMENTS, 4)
     }
 
     /// The state of the automatic displacement.

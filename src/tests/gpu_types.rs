@@ -8,9 +8,9 @@ use crate::kernels::choices::Choices;
 use crate::kernels::gpu_types::STEP_STRIDE;
 use crate::kernels::gpu_types::{
     BLOCK, BY_ANGLE, BY_RESIDUAL, CALIBRATION_OFFSET, EVENT, FIRST_RATE, Goal, GroupEntry,
-    LATEST_OFFSET, MAX_GROUPS, MAX_WORKGROUPS, PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH, Piece, RATE,
-    RATE_LOST, RATE_MEASURED, RATE_OFFSET, RING, RITZ, RITZ_STOPPED, Record, Region, Results,
-    SKIPPED, STOP_SHIFT, Shard, Step, Tables, UNMEASURED, WRITTEN,
+    LATEST_OFFSET, MAX_GROUPS, MAX_WORKGROUPS, MEASUREMENTS, PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH,
+    Piece, RATE, RATE_LOST, RATE_MEASURED, RATE_OFFSET, RING, RITZ, RITZ_STOPPED, Record, Region,
+    Results, SKIPPED, STOP_SHIFT, Shard, Step, Tables, UNMEASURED, WRITTEN,
 };
 use crate::kernels::switches::{
     BaseRule, DIFFERENCES, DisplacementRule, RateRule, RotationRule, TranslationRule,
@@ -104,6 +104,7 @@ fn structs_match_the_host() {
     // What the host reads by its place.
     assert_eq!(u64::from(offset("Ritz", "stopped")), RITZ_STOPPED);
     assert_eq!(u64::from(offset("RateState", "first_rate")), FIRST_RATE);
+    assert_eq!(u64::from(offset("RateState", "measurements")), MEASUREMENTS);
     assert_eq!(u64::from(offset("Scalars", "rate")), RATE_OFFSET);
     assert_eq!(u64::from(offset("Scalars", "calibration")), CALIBRATION_OFFSET);
     assert_eq!(u64::from(offset("Scalars", "latest")), LATEST_OFFSET);

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::layout::{Group, Layout};
 use crate::objective::{Evaluation, Objective, Part, Point, StepInfo};
+use crate::plan::rate_clock::RateClock;
 use crate::plan::{Events, RateMeasurement, StepKind};
 use crate::reference::bias_correction;
 use crate::state::orientation;
@@ -56,14 +57,15 @@ enum Slot {
     Growth,
     Uphill,
     KeepsSign,
-    Gain,
+    BurnIn,
     RateBound,
     // Computed on the GPU.
     BaseRate,
-    // The number of estimates follows the weighted sum of their logarithms.
+    // The number of estimates follows the weighted sum of their logarithms, and then the number of measurements.
     LogEstimates,
     #[expect(dead_code, reason = "a place in the table")]
     Estimates,
+    Measurements,
     LearningRate,
     UpdateNorm,
     Reach,
@@ -108,8 +110,8 @@ pub struct UnfusedOptimizer {
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     index: u64,
-    /// Whether the step before was the first of two on one minibatch.
-    in_pair: bool,
+    /// Of a learning rate from curvature.
+    rate_clock: Option<RateClock>,
     /// Whether an event has been recorded.
     turned: bool,
 }
@@ -179,6 +181,7 @@ impl UnfusedOptimizer {
                 Some(RateChains::new(gpu, &layout, &config, probe, &operations, &buffers)?)
             }
         };
+        let rate_clock = config.learning_rate.curvature().map(RateClock::new);
         Ok(Self {
             gpu: gpu.clone(),
             events: Events::new(&config),
@@ -192,7 +195,7 @@ impl UnfusedOptimizer {
             config,
             buffers,
             slots,
-            progress: Progress::default(),
+            progress: Progress { rate_clock, ..Progress::default() },
             rate_factor: 1.0,
         })
     }
@@ -228,9 +231,16 @@ impl UnfusedOptimizer {
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
     ) -> Result<Progress> {
-        let Progress { index, in_pair, turned } = self.progress;
+        let Progress { index, mut rate_clock, turned } = self.progress;
         let kind = self.events.kind(self.events.is_event(index).unwrap_or(false), turned);
-        let measurement = self.events.measurement(index, in_pair);
+        let mut measurement = RateMeasurement::None;
+        if let Some(clock) = &mut rate_clock {
+            if clock.asks() {
+                clock.take_in(self.read_measurements()?);
+            }
+            measurement = clock.measurement();
+            clock.advance(measurement, index);
+        }
         self.evaluate(encoder, objective, kind, measurement)?;
         if kind == StepKind::Event {
             encode(encoder, &self.rotate);
@@ -241,11 +251,14 @@ impl UnfusedOptimizer {
         if let Some(rate) = &self.rate {
             encode(encoder, rate.after_step(measurement));
         }
-        Ok(Progress {
-            index: index + 1,
-            in_pair: measurement == RateMeasurement::FirstHalf,
-            turned: turned || kind == StepKind::Event,
-        })
+        Ok(Progress { index: index + 1, rate_clock, turned: turned || kind == StepKind::Event })
+    }
+
+    /// How many measurements of the learning rate there were.
+    fn read_measurements(&self) -> Result<u32> {
+        let offset = 4 * Slot::Measurements as u64;
+        let slice = GpuSlice { buffer: self.slots.clone(), offset, size: 4 };
+        Ok(bytemuck::pod_read_unaligned::<f32>(&self.gpu.read(&slice)?) as u32)
     }
 
     /// Like [`Optimizer::set_rate_factor`](crate::Optimizer::set_rate_factor), with no check.
@@ -285,7 +298,7 @@ impl UnfusedOptimizer {
     ) -> Result<Progress> {
         self.evaluate(encoder, objective, StepKind::Event, RateMeasurement::None)?;
         encode(encoder, &self.rotate);
-        Ok(Progress { index: self.progress.index + 1, in_pair: false, turned: true })
+        Ok(Progress { index: self.progress.index + 1, turned: true, ..self.progress })
     }
 
     /// θ, padded.
@@ -341,7 +354,7 @@ impl UnfusedOptimizer {
         queue.write_buffer(&self.slots, rule_offset, bytemuck::cast_slice(&rule[2..]));
         objective.begin_step(StepInfo {
             index: self.progress.index,
-            repeats_minibatch: self.progress.in_pair,
+            repeats_minibatch: self.progress.rate_clock.is_some_and(|clock| clock.pair().is_some()),
             part: Part::WHOLE,
         })?;
         objective.gradient(self.evaluation(encoder, Point::Centre))?;
@@ -402,7 +415,7 @@ impl UnfusedOptimizer {
             set(Slot::Growth, growth);
             set(Slot::Uphill, uphill);
             set(Slot::KeepsSign, keeps_sign);
-            set(Slot::Gain, self.events.rate_gain(self.progress.index));
+            set(Slot::BurnIn, rate.burn_in_measurements().into());
             let bounded = self.config.base.is_decoupled() && weight_decay > 0.0;
             set(Slot::RateBound, if bounded { weight_decay.recip() } else { f32::MAX.into() });
         }
