@@ -47,11 +47,11 @@
 //! step. [`Optimizer::plan`] prints these numbers for any configuration, stage by stage.
 //!
 //! With [`LearningRate::Curvature`] a measurement by a separate gradient moves at most 56 bytes more, and one by two
-//! steps on a minibatch 32 bytes in both together and no gradient.
+//! steps on a minibatch 52 bytes in both together and no gradient.
 //!
 //! Memory is 28 bytes per parameter for AdamW: θ, g₁, g₂, N, the probe and two moments. The optimal angle
 //! takes 16 more, a locally optimal rotation 24. [`Storage::Bf16`] keeps all of that but θ, the gradients and
-//! the probe in half. `docs/performance.md` has the measurements; [`Tuning`] fits the kernels to a device,
+//! the probe in half. A rate from two steps on one minibatch takes 4 more. `docs/performance.md` has the measurements; [`Tuning`] fits the kernels to a device,
 //! and [`Optimizer::time_kernels`] tells where the time goes.
 //!
 //! # What it gains, and what it does not

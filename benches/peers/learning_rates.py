@@ -21,6 +21,7 @@ from torch import nn
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BETA1, EPSILON = 0.9, 1e-8
 DISPLACEMENT = 1e-3
+RESOLUTION = 2.0**-20
 
 
 class Digits:
@@ -51,6 +52,51 @@ class Digits:
 
     def final_loss(self, module):
         return self.loss(module, torch.arange(len(self.labels)))
+
+
+class Network(Digits):
+    """The digits by other networks: with ReLU, or with layer norms before it."""
+
+    def __init__(self, arguments):
+        super().__init__(arguments)
+        self.norms = arguments.problem == "layer-norm"
+
+    def module(self):
+        if not self.norms:
+            return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+        norm = lambda: nn.LayerNorm(64, bias=False)
+        hidden = [nn.Linear(64, 64), norm(), nn.ReLU(), nn.Linear(64, 64), norm(), nn.ReLU()]
+        return nn.Sequential(*hidden, nn.Linear(64, 10))
+
+
+class Autoencoder(Digits):
+    """The images of the digits through 8 units; the mean squared error of all at the end."""
+
+    def module(self):
+        sizes = [64, 32, 8, 32, 64]
+        layers = [layer for a, b in zip(sizes, sizes[1:]) for layer in (nn.Linear(a, b), nn.Tanh())]
+        return nn.Sequential(*layers[:-1])
+
+    def loss(self, module, chosen):
+        return F.mse_loss(module(self.pixels[chosen]), self.pixels[chosen])
+
+
+class Teacher(Digits):
+    """4096 random points of 20 numbers, and what a network of 10 units with tanh makes of them."""
+
+    def __init__(self, arguments):
+        generator = seeded(11)
+        self.pixels = torch.randn(4096, 20, generator=generator)
+        inner = torch.randn(20, 10, generator=generator) / 20**0.5
+        outer = torch.randn(10, generator=generator)
+        self.labels = torch.tanh(2 * self.pixels @ inner) @ outer
+        self.batch = arguments.batch or self.batch
+
+    def module(self):
+        return nn.Sequential(nn.Linear(20, 40), nn.Tanh(), nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, 1))
+
+    def loss(self, module, chosen):
+        return F.mse_loss(module(self.pixels[chosen])[:, 0], self.labels[chosen])
 
 
 class Block(nn.Module):
@@ -157,16 +203,20 @@ class Training:
 
 
 class Momentum:
+    adaptive = False
+
     def __init__(self, training):
         self.m = torch.zeros_like(training.theta)
 
     def update(self, g):
         """Where a step at a rate of 1 leads from zero."""
-        self.m.mul_(0.9).add_(g)
+        self.m.mul_(BETA1).add_(g)
         return -self.m
 
 
 class AdamW:
+    adaptive = True
+
     def __init__(self, training):
         self.m, self.v = torch.zeros_like(training.theta), torch.zeros_like(training.theta)
         self.beta2, self.t = training.problem.beta2, 0
@@ -182,10 +232,12 @@ class AdamW:
 class Rate:
     """The base rate q: fixed, or from curvature by a gradient of its own or by repeated minibatches."""
 
-    def __init__(self, probe, start, arguments):
-        self.probe, self.q, self.scale = probe, start, arguments.scale
-        self.interval, self.burn_in, self.rule = arguments.interval, arguments.burn_in, arguments.rule
-        self.counted, self.log_mean, self.estimates = 0, 0.0, 0
+    def __init__(self, probe, start, base, arguments):
+        self.probe, self.q = probe, start
+        self.scale = arguments.scale * (1.4 if BASES[base].adaptive else 1.0)
+        self.interval, self.burn_in = arguments.interval, arguments.burn_in
+        self.measured, self.to_measure = 0, self.burn_in // 2 if probe == "repeated" else self.burn_in
+        self.log_mean, self.weight, self.signals, self.last = 0.0, 0, [], None
 
     def steps(self, gradients):
         """How many steps so many gradients are for."""
@@ -200,60 +252,81 @@ class Rate:
             return burning or (step >= self.burn_in and step % self.interval == 0)
         return self.probe == "separate" and (step < self.burn_in or step % self.interval == 0)
 
-    def adopt(self, step, slope, curvature):
-        """Lets q follow the estimates: in the burn-in the smaller of the last and of the geometric mean of all, the
-        n-th counted n times, and then the geometric mean of where that ended and of all since."""
+    def adopt(self, seen, slope, curvature, rounding, moved=0.0):
+        """Lets q go to the geometric mean of the estimates, times the square of what other minibatches see of the slope.
+        In the burn-in all estimates count alike, and q does not go beyond the last one; then they count as two."""
         if not math.isfinite(slope + curvature):
+            self.last = None
             return
-        repeated, burning_in = self.probe == "repeated", step < self.burn_in
-        growth = 3 if repeated else 2
-        factor = 1 / growth
-        if slope < 0:
-            goal = self.scale * -slope / max(abs(curvature), 1e-38)
-            if burning_in and self.rule == "averaging":
-                self.counted += 1
-                self.log_mean += 2 / (self.counted + 1) * (math.log(min(max(goal, 1e-10), 1e3)) - self.log_mean)
-                goal = min(goal, math.exp(self.log_mean))
-            elif repeated and curvature <= 0:
-                goal = math.inf
-            least = 1 / 3 if repeated and self.rule == "halving" else 1 / 10
-            factor = min(max(goal / self.q, least), growth)
-        if not burning_in:
-            self.estimates += 1
-            factor **= 0.5 if self.rule == "halving" else 1 / (self.estimates + 1)
-        self.q *= factor
+        previous, reach = seen
+        growth = 3 if self.probe == "repeated" else 2
+        burning_in = self.measured < self.to_measure
+        self.measured += 1
+        last, resolved = self.last, abs(curvature) > rounding
+        self.last = [slope, curvature if resolved else 0.0, moved]
+        # The last slope as this minibatch would have found it.
+        if burning_in and slope < 0 and last and last[0] < 0:
+            there = previous - last[2] * last[1]
+            self.signals.append(min(max(there / last[0], 0.0), 1.0))
+        signal = max(sum(self.signals) / len(self.signals), 0.1) if self.signals else 1.0
+        if slope < 0 and resolved:
+            estimate = min(max(self.scale * -slope / abs(curvature), 1e-10), 1e3)
+            self.weight += 1
+            self.log_mean += (math.log(estimate) - self.log_mean) / self.weight
+            mean = math.exp(self.log_mean)
+            goal = signal**2 * (min(mean, estimate) if burning_in else mean)
+        elif slope < 0 and (burning_in or not self.weight):
+            goal = max(reach, self.q)
+        elif not self.weight:
+            goal = self.q / growth
+        else:
+            goal = signal**2 * math.exp(self.log_mean)
+            goal = min(goal, self.q) if burning_in else goal
+        if self.measured == self.to_measure:
+            self.weight = min(self.weight, 2)
+        self.q = min(max(goal, self.q / 10), growth * self.q)
+
+
+BASES = {"adamw": AdamW, "momentum": Momentum}
 
 
 def run_ours(problem, base, rate, seed, arguments):
     training = Training(problem, seed, arguments)
-    optimizer, theta = {"adamw": AdamW, "momentum": Momentum}[base](training), training.theta
+    optimizer, theta = BASES[base](training), training.theta
     steps = rate.steps(arguments.gradients)
     decay = problem.decay * training.decays if base == "adamw" else 0.0
-    first = None
+    first, u = None, torch.zeros_like(theta)
     for step in range(steps):
         minibatch = step - (first is not None)
         g = training.gradient(minibatch)
         if not torch.isfinite(g).all():
             return math.nan, rate.q
-        u = optimizer.update(g * min(1.0, problem.clip / float(g.norm())))
-        measures = rate.measures(step)
+        w, u = u, optimizer.update(g * min(1.0, problem.clip / float(g.norm())))
+        measures, measured = rate.measures(step), rate.measured
+        reach = DISPLACEMENT * (1 + float(theta.norm())) / float(u.norm())
         if first is not None:
-            g_old, moved, learning_rate = first
+            g_old, moved, learning_rate, seen = first
             slope, end = float(g_old @ moved), float(g @ moved)
-            rate.adopt(step, slope / learning_rate, (end - slope) / learning_rate**2)
+            rounding = RESOLUTION * float(g.norm()) * float(moved.norm()) / learning_rate**2
+            curvature = (end - slope) / learning_rate**2
+            rate.adopt(seen, slope / learning_rate, curvature, rounding, learning_rate)
             first, measures = None, False
-        elif measures and rate.probe == "separate":
-            reach = DISPLACEMENT * (1 + float(theta.norm())) / float(u.norm())
-            before = theta.clone()
-            theta.add_(u, alpha=reach)
-            product = (training.gradient(minibatch) - g) / reach
-            theta.copy_(before)
-            rate.adopt(step, float(g @ u), float(product @ u))
+        elif measures:
+            seen = float(g @ w), reach
+            if rate.probe == "separate":
+                before = theta.clone()
+                theta.add_(u, alpha=reach)
+                product = (training.gradient(minibatch) - g) / reach
+                theta.copy_(before)
+                rounding = RESOLUTION * float(g.norm()) * float(u.norm()) / reach
+                rate.adopt(seen, float(g @ u), float(product @ u), rounding)
         learning_rate = rate.q * schedule(step, steps, arguments.warm_up)
+        if rate.measured > measured:
+            rate.last[2] += learning_rate
         moved = learning_rate * (u - decay * theta)
         theta.add_(moved)
         if measures and rate.probe == "repeated":
-            first = g, moved, learning_rate
+            first = g, moved, learning_rate, seen
     return training.final_loss(), rate.q
 
 
@@ -289,9 +362,12 @@ def d_adaptation(groups, beta2):
     return DAdaptAdam(groups, betas=(BETA1, beta2), decouple=True)
 
 
+OTHERS = {"relu": Network, "layer-norm": Network, "autoencoder": Autoencoder, "teacher": Teacher}
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("problem", choices=["digits", *Text.sizes])
+    parser.add_argument("problem", choices=["digits", *OTHERS, *Text.sizes])
     parser.add_argument("--text", type=pathlib.Path)
     parser.add_argument("--base", choices=["adamw", "momentum"], default="adamw")
     parser.add_argument("--gradients", type=int, default=1000)
@@ -300,8 +376,6 @@ def main():
     parser.add_argument("--starts", type=float, nargs="*", default=[1e-6, 1e-4, 1e-2, 1.0])
     parser.add_argument("--probes", nargs="*", choices=["separate", "repeated"], default=["separate", "repeated"])
     parser.add_argument("--peers", nargs="*", choices=["prodigy", "d-adaptation"], default=[])
-    parser.add_argument("--rule", choices=["averaging", "halving"], default="averaging",
-                        help="that of the crate, or at once to each in the burn-in and then half the way")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--interval", type=int, default=50)
     parser.add_argument("--burn-in", type=int, default=20)
@@ -310,7 +384,7 @@ def main():
     parser.add_argument("--wrong-labels", type=float, default=0.0, help="as a share of the digits")
     parser.add_argument("--loss-factor", type=float, default=1.0)
     arguments = parser.parse_args()
-    problem = Digits(arguments) if arguments.problem == "digits" else Text(arguments)
+    problem = {"digits": Digits, **OTHERS}.get(arguments.problem, Text)(arguments)
     runs = [(f"{rate:g}", "fixed", rate) for rate in arguments.rates]
     runs += [(f"{probe}, from {start:g}", probe, start) for probe in arguments.probes for start in arguments.starts]
     runs += [(peer, peer, None) for peer in arguments.peers]
@@ -319,7 +393,7 @@ def main():
     print("| --- |" + " ---: |" * (len(arguments.seeds) + 2))
     for name, kind, start in runs:
         if kind in ("fixed", "separate", "repeated"):
-            results = [run_ours(problem, arguments.base, Rate(kind, start, arguments), seed, arguments)
+            results = [run_ours(problem, arguments.base, Rate(kind, start, arguments.base, arguments), seed, arguments)
                        for seed in arguments.seeds]
         else:
             make = {"prodigy": prodigy, "d-adaptation": d_adaptation}[kind]

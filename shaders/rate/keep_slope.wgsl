@@ -9,8 +9,9 @@ fn main(thread: Thread) {
     let sums = reduce_partials(thread);
     if thread.lane == 0u {
         scalars.rate.first = step.index;
-        // A step that was skipped for its gradient has no slope, and nothing to compare.
-        scalars.rate.first_rate = select(0.0, scalars.latest.learning_rate, is_finite(sums.plain.x));
+        // A step that was skipped has nothing to compare.
+        let is_taken = (scalars.latest.status & SKIPPED) == 0u && is_finite(sums.plain.x);
+        scalars.rate.first_rate = select(0.0, scalars.latest.learning_rate, is_taken);
         scalars.rate.first_slope = sums.plain.x;
     }
 }

@@ -2,31 +2,41 @@
 //
 //   g.u = g.e / s,  u.Hu = (g' - g).e / s^2,  for the displacement e = s u between two gradients g and g'
 //   estimate = scale (-g.u) / |u.Hu|
-//   q <- in the burn-in the smaller of the estimate and of the geometric mean of all so far, the n-th counted n times;
-//        after it q (estimate / q)^gain; both within bounds around the last base rate q
+//   mean   <- the geometric mean of all estimates, in which those of the burn-in count as two once it is over
+//   signal <- the mean over the burn-in of (g.w - r w.Hw) / (the last g.u), from 0 to 1: the slope of the update w of the
+//             step before as this minibatch would have found it there, r learning rates ago
+//   q <- signal^2 mean, in the burn-in signal^2 times the smaller of mean and estimate; within bounds around the last q
 //
-//   s = distance / |u|, and with REPEATED the rate of the step before
+//   s = distance / |u|, and with REPEATED the rate of the step before. Uphill there is no estimate: q does not grow in the
+//   burn-in, and shrinks where there is no mean. Nor where the curvature is lost in the rounding of g: q then goes to
+//   distance / |u| in the burn-in and without a mean, if it is below.
 //
-// in:  the partials of probe_products, or with REPEATED those of step_products
+// in:  the partials of probe_products, or with REPEATED those of step_products; scalars.rate
 // out: scalars.rate
-// builds on: arithmetic, learning_rate, reduction, scalars, step_bindings, threads, switches
+// builds on: arithmetic, learning_rate, partial, reduction, scalars, step_bindings, threads, switches
 
-// By how much the base rate shrinks at most, and by how much it grows at most and shrinks where the update leads
-// uphill: with a gradient at a probe, and with two steps on one minibatch.
+// By how much the base rate shrinks at most, and by how much it grows at most, or shrinks without a mean where the update
+// leads uphill: with a gradient at a probe, and with two steps on one minibatch.
 const MOST_DECAY: f32 = 10.0;
 const MOST_GROWTH: f32 = 2.0;
-const UPHILL_DECAY: f32 = 2.0;
 const MOST_GROWTH_OF_STEPS: f32 = 3.0;
-const UPHILL_DECAY_OF_STEPS: f32 = 3.0;
 // Bounds of the base rate.
 const LEAST_RATE: f32 = 1e-10;
 const LARGEST_RATE: f32 = 1e3;
+// By how much of |g| |e| a product with a gradient in f32 may be off: 2^-20.
+const ROUNDING: f32 = 9.5367431640625e-7;
+const LEAST_SIGNAL: f32 = 0.1;
 
-// Where the dimer lies: g.e and (g' - g).e, and s.
+// Where the dimer lies: g.e and (g' - g).e, s, and |g| |e|.
 struct Dimer {
     slope: f32,
     change: f32,
     length: f32,
+    norms: f32,
+}
+
+fn is_resolved(dimer: Dimer) -> bool {
+    return abs(dimer.change) > ROUNDING * dimer.norms;
 }
 
 // The rate that leads to the lowest point of the parabola, times `scale`.
@@ -40,39 +50,56 @@ fn estimate_of(dimer: Dimer) -> f32 {
     return max(along / across, LEAST_RATE);
 }
 
-// start (end / start)^gain
-fn between(start: f32, end: f32, gain: f32) -> f32 {
-    // The first has none before it.
-    if gain == 1.0 {
-        return end;
+// The geometric mean with one estimate more.
+fn mean_with(estimate: f32) -> f32 {
+    let known = scalars.rate;
+    if known.estimates == 0u {
+        return estimate;
     }
-    return start * pow(end / start, gain);
+    return known.mean_estimate * pow(estimate / known.mean_estimate, 1.0 / f32(known.estimates + 1u));
+}
+
+// The mean signal with that of this step: what other minibatches see of the slope; -1 if the step does not count.
+fn signal_with(is_burning_in: bool) -> f32 {
+    let known = scalars.rate;
+    let compares = (known.last_move > 0.0) & (known.last_slope < 0.0) & (known.previous_slope != 0.0);
+    if !is_burning_in | !compares {
+        return -1.0;
+    }
+    let slope = fma(-known.last_move, known.last_curvature, known.previous_slope);
+    let signal = clamp(slope / known.last_slope, 0.0, 1.0);
+    return known.mean_signal + (signal - known.mean_signal) / f32(known.signals + 1u);
 }
 
 // The base rate after q.
 fn next_rate(dimer: Dimer, q: f32) -> f32 {
-    let measurements = scalars.rate.measurements;
-    let is_burning_in = measurements < step.rate_burn_in;
-    var goal = q / select(UPHILL_DECAY, UPHILL_DECAY_OF_STEPS, REPEATED);
-    if dimer.slope < 0.0 {
-        let most = q * select(MOST_GROWTH, MOST_GROWTH_OF_STEPS, REPEATED);
-        goal = estimate_of(dimer);
-        if is_burning_in && dimer.change != 0.0 {
-            // The gain of means in which the n-th counts n times.
-            let gain = 2.0 / f32(scalars.rate.estimates + 2u);
-            let mean = between(scalars.rate.mean_estimate, goal, gain);
-            scalars.rate.next_mean = mean;
-            goal = min(goal, mean);
-        } else if REPEATED && dimer.change <= 0.0 {
-            goal = most;
-        }
-        goal = clamp(goal, q / MOST_DECAY, most);
+    let most = select(MOST_GROWTH, MOST_GROWTH_OF_STEPS, REPEATED);
+    let known = scalars.rate;
+    let is_burning_in = known.measurements < step.rate_burn_in;
+    let is_downhill = dimer.slope < 0.0;
+    var next_signal = -1.0;
+    if is_downhill {
+        next_signal = signal_with(is_burning_in);
+        scalars.rate.next_signal = next_signal;
     }
-    if is_burning_in {
-        return goal;
+    var signal = select(known.mean_signal, next_signal, next_signal >= 0.0);
+    signal = select(max(signal, LEAST_SIGNAL), 1.0, known.signals == 0u && next_signal < 0.0);
+    let share = signal * signal;
+    var goal = share * known.mean_estimate;
+    if is_downhill && is_resolved(dimer) {
+        let estimate = estimate_of(dimer);
+        let mean = mean_with(estimate);
+        scalars.rate.next_mean = mean;
+        goal = share * select(mean, min(mean, estimate), is_burning_in);
+    } else if is_downhill && (is_burning_in || known.estimates == 0u) {
+        // So far the slope is known to lead on.
+        goal = max(known.distance / known.update_norm, q);
+    } else if known.estimates == 0u {
+        goal = q / most;
+    } else if is_burning_in {
+        goal = min(goal, q);
     }
-    // The geometric mean of where the burn-in ended and of the estimates since.
-    return between(q, goal, 1.0 / f32(measurements - step.rate_burn_in + 2u));
+    return clamp(goal, q / MOST_DECAY, most * q);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -83,13 +110,20 @@ fn main(thread: Thread) {
     }
     let known = scalars.rate;
     let q = base_rate_of(scalars.latest);
-    var dimer = Dimer(sums.plain.x, sums.plain.y, known.distance / known.update_norm);
+    let norms = norm_of(sums.small.x, sums.large.x) * norm_of(sums.small.y, sums.large.y);
+    var dimer = Dimer(sums.plain.x, sums.plain.y, known.distance / known.update_norm, norms);
     var is_pair = true;
     if REPEATED {
-        dimer = Dimer(known.first_slope, sums.plain.x - known.first_slope, known.first_rate);
+        let slope = known.first_slope;
+        dimer = Dimer(slope, sums.plain.x - slope, known.first_rate, norms);
         is_pair = known.first == step.first && known.first_rate > 0.0;
+        if dimer.slope == 0.0 && dimer.change == 0.0 {
+            // A step below the resolution of f32 has moved nothing.
+            dimer.slope = dimer.length * known.own_slope;
+        }
     }
     scalars.rate.next_mean = 0.0;
+    scalars.rate.next_signal = -1.0;
     // Without an update, or without the first of two steps, there is nothing to measure.
     scalars.rate.measured = NOTHING;
     if is_pair && !(is_finite(dimer.slope) && is_finite(dimer.change)) {
@@ -99,6 +133,7 @@ fn main(thread: Thread) {
         let most = min(LARGEST_RATE, step.rate_bound);
         scalars.rate.base_learning_rate = min(max(next_rate(dimer, q), LEAST_RATE), most);
         scalars.rate.update_slope = dimer.slope / dimer.length;
-        scalars.rate.update_curvature = dimer.change / (dimer.length * dimer.length);
+        let curvature = dimer.change / (dimer.length * dimer.length);
+        scalars.rate.update_curvature = select(0.0, curvature, is_resolved(dimer));
     }
 }

@@ -1,9 +1,9 @@
 // norm: what concerns the step as a whole, from the sums of all regions, by one workgroup: the norm of
 // the gradient, its clip, and whether it is finite.
 //
-// in:  regions[].sums
+// in:  regions[].sums, and where a step only watches and clips, the partials of gram
 // out: scalars.latest, not yet complete
-// builds on: vector_bindings, regions, guard, partial, threads, switches
+// builds on: vector_bindings, regions, guard, partial, reduction, threads, switches
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
@@ -11,7 +11,12 @@ fn main(thread: Thread) {
     for (var region = thread.lane; region < step.regions; region += WORKGROUP_SIZE) {
         total = add(total, regions[region].sums);
     }
-    let guard = guard_of(reduce_workgroup(thread, total));
+    total = reduce_workgroup(thread, total);
+    if watches() & (step.max_gradient_norm > 0.0) {
+        workgroupBarrier();
+        total = reduce_partials(thread);
+    }
+    let guard = guard_of(total);
     if thread.lane == 0u {
         scalars.latest.gradient_norm = guard.gradient_norm;
         scalars.latest.clip = guard.clip;

@@ -44,6 +44,34 @@ fn base_direction(gradient: vec4f, mean: vec4f, square: vec4f, factors: BaseFact
     return result;
 }
 
+// The same factors for the update of the step before; there is none before the first.
+fn factors_of_previous(updates: u32) -> BaseFactors {
+    if updates == 0u {
+        return BaseFactors();
+    }
+    var factors = base_factors(updates, 1.0);
+    if BASE == NESTEROV {
+        // The gradient that it saw ahead of the mean is taken for the mean of all.
+        let share = (1.0 - step.momentum) / bias_correction(log(step.momentum), f32(updates));
+        factors.first = step.momentum + share;
+    }
+    return factors;
+}
+
+// Where the step before led, from the moments that it left.
+fn previous_direction(mean: vec4f, square: vec4f, factors: BaseFactors) -> vec4f {
+    if (BASE == ADAM) | (BASE == ADAMW) {
+        return mean / fma(sqrt(square), vec4f(factors.second), vec4f(step.epsilon));
+    }
+    if BASE == SOPHIA {
+        return clamp(mean / max(step.rho * square, vec4f(step.epsilon)), vec4f(-1.0), vec4f(1.0));
+    }
+    if BASE == LION {
+        return sign(mean);
+    }
+    return mean;
+}
+
 // Whether weight decay multiplies the parameters, or else is added to the gradient.
 fn is_decoupled() -> bool {
     return (BASE == ADAMW) | (BASE == SOPHIA) | (BASE == LION);

@@ -1,6 +1,9 @@
 // The learning rate of a step.
 // builds on: types, scalars, step_bindings, switches
 
+// For how many estimates the mean of the burn-in counts after it.
+const BURN_IN_WEIGHT: u32 = 2u;
+
 // The base rate after `previous`: in the first step, what it starts from.
 fn base_rate_of(previous: Record) -> f32 {
     let is_first = previous.base_learning_rate == 0.0;
@@ -35,12 +38,25 @@ fn with_learning_rate(found: Record, previous: Record) -> Record {
 // Takes up what the step has measured, once it is known to count; by one thread.
 fn keep_measurement(record: Record) {
     if LEARNING_RATE == MEASURED {
-        if (record.status & RATE_MEASURED) != 0u {
-            scalars.rate.measurements += 1u;
-            if scalars.rate.next_mean > 0.0 {
-                scalars.rate.mean_estimate = scalars.rate.next_mean;
-                scalars.rate.estimates += 1u;
-            }
+        if (record.status & RATE_MEASURED) == 0u {
+            return;
+        }
+        scalars.rate.last_updates = record.updates;
+        // The first of two steps on one minibatch has moved them as well.
+        scalars.rate.last_move = scalars.rate.first_rate + record.learning_rate;
+        scalars.rate.last_slope = record.update_slope;
+        scalars.rate.last_curvature = record.update_curvature;
+        if scalars.rate.next_mean > 0.0 {
+            scalars.rate.mean_estimate = scalars.rate.next_mean;
+            scalars.rate.estimates += 1u;
+        }
+        if scalars.rate.next_signal >= 0.0 {
+            scalars.rate.mean_signal = scalars.rate.next_signal;
+            scalars.rate.signals += 1u;
+        }
+        scalars.rate.measurements += 1u;
+        if scalars.rate.measurements == step.rate_burn_in {
+            scalars.rate.estimates = min(scalars.rate.estimates, BURN_IN_WEIGHT);
         }
     }
 }

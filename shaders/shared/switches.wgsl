@@ -72,9 +72,8 @@ override STOPS: bool = false;
 // The vector of the workspace that hessian_product writes.
 override SLOT: u32 = 0u;
 
-// Whether sum_tiles has added the partials of all tiles before, and whether it adds a second set of them.
+// Whether sum_tiles has added the partials of all tiles before.
 override SUMMED: bool = false;
-override SECOND: bool = false;
 
 // Whether the dispatch belongs to the probe at twice the distance.
 override FAR: bool = false;

@@ -253,23 +253,35 @@ struct RateState {
     // Distance of the probe, and the norm of the update that it lies along.
     distance: f32,
     update_norm: f32,
+    // The products of the gradient with that update, and with the update of the step before.
+    own_slope: f32,
+    previous_slope: f32,
     // Of the first of two steps on one minibatch: its record, its rate, and its gradient times what it moved.
     first: u32,
-    first_rate: f32,
     first_slope: f32,
+    first_rate: f32,
+    // By how many learning rates the parameters moved in the steps of the last measurement; and its slope and curvature.
+    last_move: f32,
+    last_slope: f32,
+    last_curvature: f32,
     // The last measurement.
     base_learning_rate: f32,
     update_slope: f32,
     update_curvature: f32,
-    // The mean below with the last measurement, or 0 if that does not count there; and what became of it.
+    // The means below with the last measurement, or 0 and -1 if it does not count there; and what became of it.
     next_mean: f32,
+    next_signal: f32,
     measured: u32,
-    // Of the burn-in: the weighted geometric mean of its estimates, and their number; and the number of all
-    // measurements. They count the steps that were taken, so that a step that is skipped or taken again leaves no
-    // trace.
+    // The geometric mean of the estimates, and for how many it counts; the mean of the signals of the burn-in, and their
+    // number; and the number of all measurements. They count the steps that were taken, so that a step that is skipped
+    // or taken again leaves no trace.
     mean_estimate: f32,
     estimates: u32,
+    mean_signal: f32,
+    signals: u32,
     measurements: u32,
+    // How many updates there had been after the last one.
+    last_updates: u32,
 }
 
 struct Scalars {
@@ -288,7 +300,7 @@ struct Scalars {
     ritz: Ritz,
     rate: RateState,
     records: array<Record, RING>,
-    // Of the sets of partials, from sum_tiles.
-    totals: array<Partial, 2>,
+    // Of the first set of partials, from sum_tiles.
+    total: Partial,
     partials: array<Partial>,
 }

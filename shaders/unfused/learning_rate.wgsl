@@ -1,36 +1,66 @@
 // learning_rate: the base rate q from the slope and the curvature along the update.
 //
-//   estimate = scale (-slope) / |curvature|, in the burn-in no more than the geometric mean of these so far, the n-th
-//   counted n times, from shrink q to growth q; uphill q where the slope is not negative, growth q where a curvature
-//   that keeps its sign is not positive
-//   q <- in the burn-in the estimate, then q (estimate / q)^(1 / (k + 1)) for the k-th; but no more than bound
+//   estimate = scale (-slope) / |curvature|
+//   mean   <- the geometric mean of all, in which those of the burn-in count as two once it is over
+//   signal <- the mean over the burn-in of (previous_slope - last_move last_curvature) / last_slope, from 0 to 1
+//   q <- signal^2 mean, in the burn-in signal^2 times the smaller of mean and estimate, from q / 10 to growth q. Uphill there
+//        is no estimate: q does not grow in the burn-in, and is divided by growth where there is no mean. Nor where the
+//        curvature is lost in rounding: in the burn-in and without a mean q then goes to reach, if it is below. At most
+//        bound
 //
-// `left` is the first of these slots: slope, curvature, scale, shrink, growth, uphill, keeps_sign, burn_in, bound; `right`
-// that of the weighted sum of the estimates' logarithms, their number and the number of measurements; `result` is q.
+// `left` is the first of these slots: scale, growth, burn_in, bound; `right` of these: slope, curvature, norms,
+// own_slope, previous_slope, reach, the logarithm of the mean, for how many it counts, signal, for how many it counts,
+// the number of measurements, last_slope, last_curvature, last_move; `result` is q, which the learning rate follows.
+
+// 2^-20, and the least signal.
+const ROUNDING: f32 = 9.5367431640625e-7;
+const LEAST_SIGNAL: f32 = 0.1;
 
 @compute @workgroup_size(1)
 fn main() {
     let q = slots[op.result];
-    let slope = slots[op.left];
-    let curvature = slots[op.left + 1u];
-    let growth = slots[op.left + 4u];
-    let after_burn_in = slots[op.right + 2u] - slots[op.left + 7u];
-    slots[op.right + 2u] += 1.0;
-    var estimate = slots[op.left + 2u] * -slope / abs(curvature);
-    if slope >= 0.0 {
-        estimate = slots[op.left + 5u] * q;
-    } else {
-        if after_burn_in < 0.0 {
-            let n = slots[op.right + 1u] + 1.0;
-            slots[op.right + 1u] = n;
-            slots[op.right] += n * log(estimate);
-            estimate = min(estimate, exp(slots[op.right] / (n * (n + 1.0) / 2.0)));
-        } else if slots[op.left + 6u] == 1.0 && curvature <= 0.0 {
-            estimate = growth * q;
-        }
-        estimate = clamp(estimate, slots[op.left + 3u] * q, growth * q);
+    let growth = slots[op.left + 1u];
+    let rule = op.right;
+    let curvature = slots[rule + 1u];
+    let own_slope = slots[rule + 3u];
+    let measured = slots[rule + 10u];
+    let is_burning_in = measured < slots[op.left + 2u];
+    // A step that is too small for f32 has moved nothing.
+    let slope = select(slots[rule], own_slope, slots[rule] == 0.0 && curvature == 0.0);
+    let is_downhill = slope < 0.0;
+    let previous = slots[rule + 4u];
+    let compares = previous != 0.0 && slots[rule + 13u] > 0.0 && slots[rule + 11u] < 0.0;
+    if is_burning_in && is_downhill && compares {
+        let seen = previous - slots[rule + 13u] * slots[rule + 12u];
+        let n = slots[rule + 9u];
+        let signal = clamp(seen / slots[rule + 11u], 0.0, 1.0);
+        slots[rule + 8u] = (n * slots[rule + 8u] + signal) / (n + 1.0);
+        slots[rule + 9u] = n + 1.0;
     }
-    let gain = 1.0 / (after_burn_in + 2.0);
-    let next = select(estimate, q * pow(estimate / q, gain), after_burn_in >= 0.0);
-    slots[op.result] = min(next, slots[op.left + 8u]);
+    let signal = select(max(slots[rule + 8u], LEAST_SIGNAL), 1.0, slots[rule + 9u] == 0.0);
+    let count = slots[rule + 7u];
+    var goal = signal * signal * exp(slots[rule + 6u]);
+    if is_downhill && abs(curvature) > ROUNDING * slots[rule + 2u] {
+        let log_estimate = log(clamp(slots[op.left] * -slope / abs(curvature), 1e-10, 1e3));
+        let log_mean = (count * slots[rule + 6u] + log_estimate) / (count + 1.0);
+        slots[rule + 6u] = log_mean;
+        slots[rule + 7u] = count + 1.0;
+        goal = signal * signal * exp(select(log_mean, min(log_mean, log_estimate), is_burning_in));
+    } else if is_downhill && (is_burning_in || count == 0.0) {
+        goal = max(slots[rule + 5u], q);
+    } else if count == 0.0 {
+        goal = q / growth;
+    } else if is_burning_in {
+        goal = min(goal, q);
+    }
+    goal = clamp(goal, q / 10.0, growth * q);
+    slots[rule + 10u] = measured + 1.0;
+    slots[rule + 11u] = slope;
+    slots[rule + 12u] = select(0.0, curvature, abs(curvature) > ROUNDING * slots[rule + 2u]);
+    // The first of two steps on one minibatch, which grow more, has moved the parameters as well.
+    slots[rule + 13u] = select(0.0, slots[op.result + 1u], growth == 3.0);
+    if measured + 1.0 == slots[op.left + 2u] {
+        slots[rule + 7u] = min(slots[rule + 7u], 2.0);
+    }
+    slots[op.result] = min(clamp(goal, 1e-10, 1e3), slots[op.left + 3u]);
 }

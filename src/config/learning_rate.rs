@@ -1,6 +1,6 @@
 //! [`LearningRate`]: a number of the user's, or what the curvature along the step says.
 
-use super::{invalid, not_negative, positive};
+use super::{Base, invalid, not_negative, positive};
 use crate::error::Result;
 
 /// Where the learning rate comes from.
@@ -17,12 +17,29 @@ pub enum LearningRate {
     ///
     /// A dimer along the update u of the base optimizer (without decoupled weight decay and without a
     /// correction along N) finds the slope g·u and the curvature u·Hu that the step meets on its own minibatch.
-    /// On a parabola the rate −g·u / |u·Hu| leads to its lowest point; times `scale`, that is the *estimate*. In the
-    /// burn-in the base rate goes to each estimate, but not beyond the geometric mean of all so far, in which the n-th
-    /// counts n times. Afterwards it is the geometric mean of where the burn-in ended and of all estimates since. One
-    /// measurement moves it no further than [`RateProbe`] says. The rate of a step is the base rate times the factor of
-    /// the schedule, which should begin with a warm-up. Neither that nor a base rate that was measured goes beyond
-    /// 1 / (learning_rate_scale · weight decay) of any group where the decay is decoupled, since u·Hu does not see it.
+    /// On a parabola the rate −g·u / |u·Hu| leads to its lowest point; times `scale`, and with any base but SGD times 1.4,
+    /// that is the *estimate*, from 10⁻¹⁰ to 10³.
+    ///
+    /// Part of the slope is noise that the minibatch has lent to u. The *signal* is what the next minibatch sees of it: with
+    /// the update w of the step before, made again from the moments that it left, (g·w − r w·Hw) / g₀·w, from 0 to 1. Here g₀·w
+    /// and w·Hw are the slope and the curvature that that step measured, r learning rates ago, so that r w·Hw is by how much
+    /// the slope has changed since. It is averaged over the measurements of the burn-in that lead downhill right after
+    /// another, and at least 0.1; 1 without any, as for SGD without momentum. With repeated minibatches, w is the second
+    /// update of a pair, and slope and curvature are those of the first; with Lion and Nesterov's momentum, w takes the last
+    /// gradient for the mean of all.
+    ///
+    /// The base rate q goes to signal² times the geometric mean of the estimates. In the burn-in all count alike, and q does
+    /// not go beyond signal² times the last one; afterwards they count as two in all, and each later one as one. One
+    /// measurement moves q no further than [`RateProbe`] says.
+    ///
+    /// There is no estimate where the update leads uphill: in the burn-in q then does not grow, and where there is no mean yet
+    /// it is divided by the most that it may grow. Nor is there one where |(g′ − g)·e| ≤ 2⁻²⁰ ‖g‖ ‖e‖ for the displacement e
+    /// between two gradients g and g′, which the rounding of f32 explains: in the burn-in, and where there is no mean yet, q
+    /// then goes to the rate at which u leads as far as a probe, if it was smaller, and so without curvature no step is longer.
+    ///
+    /// The rate of a step is q times the factor of the schedule, which should begin with a warm-up. Neither that nor a q that
+    /// was measured goes beyond 1 / (learning_rate_scale · weight decay) of any group where the decay is decoupled, since
+    /// u·Hu does not see it.
     ///
     /// A gradient at the probe that is not finite costs the measurement, and not the step. What was measured counts
     /// once the step does: a step that is skipped, or that fails and is taken again, leaves no trace.
@@ -40,7 +57,7 @@ pub enum LearningRate {
 #[serde(default, deny_unknown_fields)]
 pub struct CurvatureRate {
     /// The base rate that it starts from, per step, from 10⁻¹⁰ to 10³; default 10⁻⁴. The burn-in leads away from it; with
-    /// [`RateProbe::RepeatedMinibatch`] the first two steps are taken at it, so better too small than too large.
+    /// [`RateProbe::RepeatedMinibatch`] the first step is taken at it, so better too small than too large.
     pub initial: f64,
     /// Where the second gradient comes from; default [`RateProbe::SeparateGradient`].
     pub probe: RateProbe,
@@ -50,12 +67,13 @@ pub struct CurvatureRate {
     /// How many first steps measure as often as they can; default 20. Rotations do not count. Measurements that are lost
     /// are made up for: where the burn-in should end, the host waits for the GPU to know how many there were, and goes on
     /// for as many as are missing, up to ten times as long. Steps that are recorded but not submitted put that off until a
-    /// measurement is due.
+    /// measurement is due. The rule of the burn-in holds until it has its measurements, however far apart they are.
     pub burn_in: u32,
-    /// σ, the rate as a multiple of the one that leads to the lowest point of the parabola, > 0; default 1.
+    /// The rate as a multiple of what this rule makes of it, > 0; default 1.
     pub scale: f64,
     /// The distance of the probe along u as a share of 1 + ‖θ‖, frozen groups left out, from 10⁻⁶ to 1; default 10⁻³.
-    /// Less would be lost in the rounding of θ. Only with [`RateProbe::SeparateGradient`].
+    /// Less would be lost in the rounding of θ. With [`RateProbe::RepeatedMinibatch`] there is no probe, and this is how far
+    /// a step goes where nothing curves.
     pub displacement: f64,
 }
 
@@ -105,6 +123,14 @@ impl RateProbe {
             Self::RepeatedMinibatch => 2,
         }
     }
+}
+
+/// What the rate is multiplied by with a base that scales each element by itself.
+const ADAPTIVE_SCALE: f64 = 1.4;
+
+/// The multiple of the rate that leads to the lowest point of the parabola.
+pub(crate) fn rate_scale(base: Base, scale: f64) -> f64 {
+    if matches!(base, Base::Sgd(_)) { scale } else { ADAPTIVE_SCALE * scale }
 }
 
 /// Bounds of the base rate.

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 
 pub use base::{Adam, Base, Lion, Sgd, Sophia};
 pub use learning_rate::{CurvatureRate, LearningRate, RateProbe};
-pub(crate) use learning_rate::{LARGEST_RATE, LEAST_RATE};
+pub(crate) use learning_rate::{LARGEST_RATE, LEAST_RATE, rate_scale};
 pub use metric::Metric;
 pub use probe::{Difference, Displacement, Relative};
 pub(crate) use rotation::RayleighRitz;

@@ -64,6 +64,8 @@ pub(crate) enum Bindings {
     RegionProbe,
     /// `update_bindings.wgsl`
     Update,
+    /// `update_probe_bindings.wgsl`
+    UpdateProbe,
     /// `pair_bindings.wgsl`
     Pair,
     /// `repeat_bindings.wgsl`
@@ -107,6 +109,7 @@ impl Bindings {
             | Self::Probe
             | Self::Basis
             | Self::Update
+            | Self::UpdateProbe
             | Self::Pair
             | Self::Repeat
             | Self::Metric => None,
@@ -158,9 +161,12 @@ impl Bindings {
                 entries.push(vector(Vector::Params, Write));
                 entries.extend(moments.map(|moment| vector(moment, Write)));
             }
-            Self::Update => {
+            Self::Update | Self::UpdateProbe => {
                 entries.extend([blocks, vector(Vector::Gradient, Read)]);
-                entries.extend([vector(Vector::Params, Read), vector(Vector::Probe, Write)]);
+                entries.push(vector(Vector::Params, Read));
+                if self == Self::UpdateProbe {
+                    entries.push(vector(Vector::Probe, Write));
+                }
                 // Only read, but declared as in a step.
                 entries.extend(moments.map(|moment| vector(moment, Write)));
             }

@@ -58,10 +58,13 @@ pub(crate) const RITZ: u64 = 64;
 pub(crate) const RITZ_STOPPED: u64 = 48;
 const VEC4_ALIGNMENT: u64 = 16;
 
-/// Bytes of `RateState`, and before its `first_rate` and its `measurements`.
-pub(crate) const RATE: u64 = 52;
-pub(crate) const FIRST_RATE: u64 = 12;
-pub(crate) const MEASUREMENTS: u64 = 48;
+/// Bytes of `RateState`, before its `first_rate`, which `last_move` follows, and before its `measurements`.
+pub(crate) const RATE: u64 = 88;
+pub(crate) const FIRST_RATE: u64 = 24;
+pub(crate) const MEASUREMENTS: u64 = 80;
+
+/// Where `RateState` holds what has moved the parameters since a measurement.
+pub(crate) const MOVES: std::ops::Range<usize> = FIRST_RATE as usize..FIRST_RATE as usize + 8;
 
 /// Bytes of `Scalars` before its `overflowed` and `broken`.
 pub(crate) const OVERFLOWED_OFFSET: u64 = 8;
@@ -73,12 +76,12 @@ pub(crate) const LATEST_OFFSET: u64 = 32;
 /// Bytes of one record.
 pub(crate) const RECORD: u64 = size_of::<Record>() as u64;
 
-/// Bytes of `Scalars` before `ritz`, `rate`, the ring and, after their totals, the partials.
+/// Bytes of `Scalars` before `ritz`, `rate`, the ring and, after their total, the partials.
 pub(crate) const RITZ_OFFSET: u64 = (LATEST_OFFSET + 2 * RECORD).next_multiple_of(VEC4_ALIGNMENT);
 pub(crate) const RATE_OFFSET: u64 = RITZ_OFFSET + RITZ;
 pub(crate) const RING_OFFSET: u64 = RATE_OFFSET + RATE;
 pub(crate) const PARTIALS_OFFSET: u64 =
-    (RING_OFFSET + RING as u64 * RECORD).next_multiple_of(VEC4_ALIGNMENT) + PARTIAL_SETS * PARTIAL;
+    (RING_OFFSET + RING as u64 * RECORD).next_multiple_of(VEC4_ALIGNMENT) + PARTIAL;
 
 /// `Step`: the hyperparameters of one step.
 #[repr(C)]

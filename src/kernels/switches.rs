@@ -113,9 +113,8 @@ pub(crate) struct Switches {
     pub stops: bool,
     /// The vector of the workspace that is written.
     pub slot: u32,
-    /// Whether the partials of all tiles have been added before, and whether a second set of them is added too.
+    /// Whether the partials of all tiles have been added before.
     pub summed: bool,
-    pub second: bool,
     /// Whether the probe is at twice the distance.
     pub far: bool,
 }
@@ -160,7 +159,6 @@ switches! {
     Stops "STOPS" stops,
     Slot "SLOT" slot,
     Summed "SUMMED" summed,
-    Second "SECOND" second,
     Far "FAR" far,
 }
 

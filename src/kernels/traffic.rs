@@ -55,7 +55,7 @@ pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f6
             let (wide, stored) = direction_of(switches, true);
             (2 + wide, stored)
         }
-        Kernel::UpdateNorm => (2, switches.base.moments()),
+        Kernel::UpdateProducts => (2, switches.base.moments()),
         Kernel::PlaceRateProbe => (3, switches.base.moments()),
         Kernel::ProbeProducts => (4, 0),
         Kernel::StepProducts => (3, 0),
@@ -74,7 +74,7 @@ pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f6
         | Kernel::RegionNorm
         | Kernel::RegionOutcomes
         | Kernel::CombineRegions
-        | Kernel::KeepUpdateNorm
+        | Kernel::KeepUpdate
         | Kernel::KeepSlope
         | Kernel::MeasureRate
         | Kernel::ModeRitz => (0, 0),

@@ -161,7 +161,7 @@ impl Optimizer {
     /// [`write_params`](Self::write_params): where a step took a parameter beyond f32 the next steps are taken
     /// again, and a learning rate is not measured from the last step to here.
     pub fn params_written(&self) {
-        for slice in [self.state.overflowed(), self.state.first_rate()] {
+        for slice in [self.state.overflowed(), self.state.moves()] {
             let zeros = vec![0; slice.size as usize];
             self.gpu.queue().write_buffer(&slice.buffer, slice.offset, &zeros);
         }

@@ -14,8 +14,8 @@ impl Optimizer {
     /// It shares the parameters and the probe, and without central differences the gradient at θ. Its N, its gradient at
     /// the probe and its workspace are its own: 8 bytes per parameter with
     /// [`Rotation::Gradient`](crate::Rotation::Gradient), 32 with
-    /// [`Rotation::LocallyOptimal`](crate::Rotation::LocallyOptimal). Turn it by `rotate_both` alone: a rotation of its
-    /// own would overwrite the probe, in which a pair of steps on one minibatch keeps its parameters.
+    /// [`Rotation::LocallyOptimal`](crate::Rotation::LocallyOptimal). Turn it by `rotate_both` alone: of its own it
+    /// would not be told which minibatch is due.
     ///
     /// ```
     /// use dimer::{Config, Dimer, Gpu, HostObjective, Layout, Mode, Optimizer};

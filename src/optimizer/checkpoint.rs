@@ -363,7 +363,12 @@ impl Optimizer {
         let rate = match self.plan.rate_probe {
             Some(_) if same_rate => {
                 names += 1;
-                Some(words(RATE, &[gpu_types::RATE as usize / 4], false)?)
+                let mut rate = words(RATE, &[gpu_types::RATE as usize / 4], false)?.to_vec();
+                if is_changed {
+                    // What was measured is not of the steps that these settings make.
+                    rate[gpu_types::MOVES].fill(0);
+                }
+                Some(rate)
             }
             _ => None,
         };
@@ -432,7 +437,7 @@ impl Optimizer {
         queue.write_buffer(&slice.buffer, slice.offset, calibration);
         if let Some(rate) = rate {
             let slice = self.state.rate();
-            queue.write_buffer(&slice.buffer, slice.offset, rate);
+            queue.write_buffer(&slice.buffer, slice.offset, &rate);
         }
         if let (Some(entries), Some(buffers)) = (regions, &self.state.regions) {
             queue.write_buffer(&buffers.regions, 0, bytemuck::cast_slice(&entries));

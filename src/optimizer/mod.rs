@@ -161,7 +161,8 @@ impl Optimizer {
         Ok(optimizer)
     }
 
-    /// Takes one step: one submission, unless the objective itself submits.
+    /// Takes one step: one submission, unless the objective itself submits. With a rate from curvature, the step with which the
+    /// burn-in should end waits for the GPU.
     ///
     /// # Errors
     /// What the objective returns, [`Error::Rejected`] if it recorded invalid work,

@@ -84,10 +84,10 @@ pub struct Telemetry {
     /// Whether it would have, but the gradient at the probe was not finite: the step is taken at the last rate.
     pub measurement_lost: bool,
     /// g·u, the slope along the update u of the base optimizer in loss per unit of the learning rate, as last measured;
-    /// 0 before, and with a fixed rate. With a repeated minibatch, u is the update of the step before, decay
-    /// included.
+    /// 0 before, and with a fixed rate. With a repeated minibatch, u is the step before, decay and
+    /// correction along N included; where f32 moved nothing, the update that it would have made.
     pub update_slope: f32,
-    /// u·Hu, the curvature along that update, in loss per learning rate².
+    /// u·Hu, the curvature along that update, in loss per learning rate²; 0 where the rounding of f32 hides it.
     pub update_curvature: f32,
     /// Steps applied since the start.
     pub updates: u32,

@@ -47,20 +47,20 @@ pub(super) fn program(config: &Config, form: StepForm, sums_tiles: bool) -> Opti
 /// The gradient at the parameters, and with it the learning rate, if the step measures it.
 fn centre(writer: &mut Writer, config: &Config, form: StepForm) {
     writer.evaluate(Point::Centre, Vector::Gradient);
-    let settings = config.learning_rate.curvature();
-    let Some(settings) = settings.filter(|_| form.rate == RateMeasurement::Complete) else {
-        return;
-    };
-    let repeated = settings.probe == RateProbe::RepeatedMinibatch;
-    if repeated {
-        writer.dispatch(Kernel::StepProducts, Grid::Tiles, Switches::default());
-    } else {
-        if config.max_gradient_norm.is_some() {
-            clip_sums(writer, config, form);
+    let repeated = config.learning_rate.probe() == Some(RateProbe::RepeatedMinibatch);
+    match form.rate {
+        RateMeasurement::None => return,
+        RateMeasurement::FirstHalf => return look_along_update(writer, config, form),
+        RateMeasurement::Complete if repeated => {
+            writer.dispatch(Kernel::StepProducts, Grid::Tiles, Switches::default());
         }
-        place_rate_probe(writer, config);
-        writer.evaluate(Point::Probe, Vector::ProbeGradient);
-        writer.dispatch(Kernel::ProbeProducts, Grid::Tiles, Switches::default());
+        RateMeasurement::Complete => {
+            look_along_update(writer, config, form);
+            let switches = update_direction_switches(config);
+            writer.dispatch(Kernel::PlaceRateProbe, Grid::Tiles, switches);
+            writer.evaluate(Point::Probe, Vector::ProbeGradient);
+            writer.dispatch(Kernel::ProbeProducts, Grid::Tiles, Switches::default());
+        }
     }
     writer.dispatch(Kernel::MeasureRate, Grid::Once, Switches { repeated, ..Switches::default() });
 }
@@ -71,19 +71,24 @@ fn clip_sums(writer: &mut Writer, config: &Config, form: StepForm) {
     writer.dispatch(Kernel::Gram, Grid::Tiles, switches);
 }
 
-/// Places the probe along the update.
-fn place_rate_probe(writer: &mut Writer, config: &Config) {
-    let switches = update_norm(writer, config);
-    writer.dispatch(Kernel::PlaceRateProbe, Grid::Tiles, switches);
+/// Keeps what is known of the update; where the gradient is clipped, after its sums.
+fn look_along_update(writer: &mut Writer, config: &Config, form: StepForm) {
+    if config.max_gradient_norm.is_some() {
+        clip_sums(writer, config, form);
+    }
+    keep_update(writer, update_direction_switches(config));
 }
 
-/// The norm of the update; where the gradient is clipped, after its sums.
-fn update_norm(writer: &mut Writer, config: &Config) -> Switches {
+fn keep_update(writer: &mut Writer, switches: Switches) {
+    writer.dispatch(Kernel::UpdateProducts, Grid::Tiles, switches);
+    writer.dispatch(Kernel::KeepUpdate, Grid::Once, Switches::default());
+}
+
+/// Of the kernels that recompute the update.
+fn update_direction_switches(config: &Config) -> Switches {
     // Only a clip needs sums of the gradient.
     let unguarded = config.max_gradient_norm.is_none();
-    let switches = Switches { base: base_rule(config.base), unguarded, ..Switches::default() };
-    writer.dispatch(Kernel::UpdateNorm, Grid::Tiles, switches);
-    switches
+    Switches { base: base_rule(config.base), unguarded, ..Switches::default() }
 }
 
 /// The dispatches that move the parameters; the first of two steps on one minibatch keeps where they were, and
@@ -125,7 +130,11 @@ pub(super) fn check(config: &Config, sums_tiles: bool) -> Program {
             }
             Some(dimer) => displace(&mut writer, dimer),
             None => {
-                place_rate_probe(&mut writer, &Config { max_gradient_norm: None, ..config.clone() })
+                // How far away it lies does not matter.
+                let unclipped = Config { max_gradient_norm: None, ..config.clone() };
+                let switches = update_direction_switches(&unclipped);
+                keep_update(&mut writer, switches);
+                writer.dispatch(Kernel::PlaceRateProbe, Grid::Tiles, switches);
             }
         }
         writer.evaluate(Point::Probe, Vector::ProbeGradient);
@@ -168,12 +177,11 @@ impl Writer {
         let mut push = |kernel, grid, switches| {
             self.stages.push(Stage::Dispatch(Dispatch::new(kernel, grid, switches)));
         };
-        let sets = if self.sums_tiles { sets_needed(kernel, &switches) } else { 0 };
-        if sets > 0 {
-            let switches = Switches { second: sets == 2, ..Switches::default() };
-            push(Kernel::SumTiles, Grid::Once, switches);
+        let summed = self.sums_tiles && needs_sum(kernel, &switches);
+        if summed {
+            push(Kernel::SumTiles, Grid::Once, Switches::default());
         }
-        push(kernel, grid, Switches { summed: sets > 0, ..switches });
+        push(kernel, grid, Switches { summed, ..switches });
     }
 
     /// Ends a block that runs once, then adds one of `stages` that runs this many times.
@@ -202,20 +210,18 @@ impl Writer {
     }
 }
 
-/// How many sets of partials every workgroup of a kernel needs the sum of. Kernels of one workgroup do not count.
-fn sets_needed(kernel: Kernel, switches: &Switches) -> u32 {
+/// Whether every workgroup of a kernel needs the sum of all partials. Kernels of one workgroup do not count.
+fn needs_sum(kernel: Kernel, switches: &Switches) -> bool {
     match kernel {
-        Kernel::Translate | Kernel::UpdateNorm => u32::from(!switches.unguarded),
+        Kernel::Translate | Kernel::UpdateProducts | Kernel::PlaceRateProbe => !switches.unguarded,
         Kernel::RotateTranslate
         | Kernel::Rotate
         | Kernel::MetricPlaceProbe
-        | Kernel::ScaleProduct => 1,
+        | Kernel::ScaleProduct => true,
         Kernel::Displace | Kernel::RegionDisplace => {
-            let relative = switches.displacement == DisplacementRule::Relative;
-            u32::from(relative || switches.far)
+            switches.displacement == DisplacementRule::Relative || switches.far
         }
-        Kernel::PlaceRateProbe => 2,
-        _ => 0,
+        _ => false,
     }
 }
 
@@ -248,11 +254,7 @@ fn event(writer: &mut Writer, config: &Config, dimer: &Dimer, form: StepForm) {
         }
     }
     if matches!(dimer.translation, Translation::SaddleFree(_)) && form.kind == StepKind::Event {
-        if config.max_gradient_norm.is_some() {
-            clip_sums(writer, config, form);
-        }
-        update_norm(writer, config);
-        writer.dispatch(Kernel::KeepUpdateNorm, Grid::Once, Switches::default());
+        look_along_update(writer, config, form);
     }
     move_params(writer, form, |writer| update(writer, config, dimer, form));
 }
@@ -441,6 +443,11 @@ fn update(writer: &mut Writer, config: &Config, dimer: &Dimer, form: StepForm) {
         writer.dispatch(Kernel::RegionGram, Grid::Pieces, switches);
         writer.dispatch(Kernel::SumPieces, Grid::RegionsOfSeveralPieces, switches);
         writer.dispatch(Kernel::SumSinglePieces, Grid::RegionsOfOnePiece, switches);
+        let watches = moves && dimer.translation == Translation::None;
+        if watches && config.max_gradient_norm.is_some() {
+            // The sums of pieces are rounded in another order than without a dimer, and the clip hangs on the last bit.
+            clip_sums(writer, config, form);
+        }
         writer.dispatch(Kernel::RegionNorm, Grid::Once, switches);
         writer.dispatch(Kernel::RegionOutcomes, Grid::Regions, switches);
         writer.dispatch(Kernel::CombineRegions, Grid::Once, switches);

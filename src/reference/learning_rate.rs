@@ -1,7 +1,10 @@
 //! The learning rate from the curvature along the update.
 
-use super::{Reference, clip_factor, dot, norm};
-use crate::config::{CurvatureRate, Difference, LARGEST_RATE, LEAST_RATE, LearningRate, RateProbe};
+use super::{Reference, bias_correction, clip_factor, dot, norm};
+use crate::config::{
+    Adam, Base, CurvatureRate, Difference, LARGEST_RATE, LEAST_RATE, LearningRate, RateProbe, Sgd,
+    Sophia, rate_scale,
+};
 use crate::layout::Group;
 
 /// What a step does for a rate from curvature.
@@ -17,9 +20,41 @@ pub(super) enum Measurement {
 #[derive(Clone, Debug)]
 pub(super) struct FirstHalf {
     params: Vec<f64>,
-    /// g·Δθ.
-    slope: f64,
+    gradient: Vec<f64>,
+    /// 0 if the step was skipped.
     rate: f64,
+    found: Update,
+}
+
+/// What is known of an update u.
+#[derive(Clone, Debug)]
+struct Update {
+    update: Vec<f64>,
+    /// The rate at which it leads as far as a probe along it.
+    reach: f64,
+    /// g·u, and g·w with the update w of the step before.
+    own_slope: f64,
+    previous_slope: f64,
+}
+
+/// A measurement, and by how many learning rates the parameters moved in its steps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    slope: f64,
+    curvature: f64,
+    moved: f64,
+    /// How many updates there had been then.
+    updates: u64,
+}
+
+/// What happens along a displacement e.
+struct Change {
+    /// g·e.
+    slope: f64,
+    /// (g′ − g)·e.
+    change: f64,
+    /// ‖e‖ times the norm of the gradient at θ.
+    norms: f64,
 }
 
 impl Reference {
@@ -86,79 +121,169 @@ impl Reference {
         gradient: &mut impl FnMut(&[f64]) -> Vec<f64>,
     ) {
         let LearningRate::Curvature(settings) = self.config.learning_rate else { return };
-        let (slope, curvature) = match settings.probe {
+        let last = self.last_measured;
+        let (found, length, along) = match settings.probe {
             RateProbe::SeparateGradient => {
-                let u = self.update(g1);
-                // What is frozen is not on the way.
-                let moved = |(x, group): (&f64, &Group)| {
-                    if group.learning_rate_scale > 0.0 { *x } else { 0.0 }
-                };
-                let moved: Vec<f64> = self.params.iter().zip(&self.groups).map(moved).collect();
-                let distance = settings.displacement * (1.0 + norm(&moved));
-                let length = norm(&u);
-                let step = if length > 0.0 { distance / length } else { 0.0 };
-                let probe: Vec<f64> =
-                    self.params.iter().zip(&u).map(|(x, u)| x + step * u).collect();
+                let found = self.look_along_update(settings, g1, last);
+                let length = found.reach;
+                let e: Vec<f64> = found.update.iter().map(|u| length * u).collect();
+                let probe: Vec<f64> = self.params.iter().zip(&e).map(|(x, e)| x + e).collect();
                 let g2 = gradient(&probe);
-                if step == 0.0 {
+                if length == 0.0 {
                     return;
                 }
-                let product: Vec<f64> =
-                    g2.iter().zip(g1).map(|(g2, g1)| (g2 - g1) / step).collect();
-                (dot(g1, &u), dot(&product, &u))
+                (found, length, Change::between(g1, &g2, &e, g1))
             }
             RateProbe::RepeatedMinibatch => {
-                let Some(FirstHalf { params, slope, rate }) = self.first_half.take() else {
+                let Some(FirstHalf { params, gradient, rate, found }) = self.first_half.take()
+                else {
                     return;
                 };
-                let moved: Vec<f64> = self.params.iter().zip(&params).map(|(a, b)| a - b).collect();
-                if rate == 0.0 || moved.iter().all(|&x| x == 0.0) {
+                if rate == 0.0 {
                     return;
                 }
-                (slope / rate, (dot(g1, &moved) - slope) / (rate * rate))
+                let e: Vec<f64> = self.params.iter().zip(&params).map(|(a, b)| a - b).collect();
+                let mut along = Change::between(&gradient, g1, &e, g1);
+                if along.slope == 0.0 && along.change == 0.0 {
+                    along.slope = rate * found.own_slope;
+                }
+                (found, rate, along)
             }
         };
-        if !slope.is_finite() || !curvature.is_finite() {
+        let Change { slope, change, .. } = along;
+        if !slope.is_finite() || !change.is_finite() || (slope == 0.0 && change == 0.0) {
             return;
         }
-        (self.update_slope, self.update_curvature) = (slope, curvature);
-        let q = self.base_learning_rate;
-        let estimate = self.estimate(settings, q, -slope, curvature);
-        // Each estimate after the burn-in counts as much as those before it, and as where it ended.
-        let adopted = if self.is_burning_in() {
-            estimate
-        } else {
-            let counted = self.measurements - self.measurements_of_burn_in() + 2;
-            q * (estimate / q).powf(1.0 / counted as f64)
-        };
+        let curvature = if along.is_resolved() { change / (length * length) } else { 0.0 };
+        (self.update_slope, self.update_curvature) = (slope / length, curvature);
+        let moved = if settings.probe == RateProbe::RepeatedMinibatch { length } else { 0.0 };
+        // Until the step is taken.
+        let updates = 0;
+        let measured = Measured { slope: slope / length, curvature, moved, updates };
+        let goal = self.goal(settings, &found, last, slope / length, curvature);
         self.measurements += 1;
+        self.last_measured = Some(measured);
         let largest = LARGEST_RATE.min(self.rate_bound());
-        self.base_learning_rate = adopted.max(LEAST_RATE).min(largest);
+        self.base_learning_rate = goal.max(LEAST_RATE).min(largest);
     }
 
-    /// Where the base rate is led from q: to the rate at the lowest point of the parabola, times σ, within bounds. In the
-    /// burn-in it is no more than the geometric mean of these, the n-th weighted by n.
-    fn estimate(&mut self, settings: CurvatureRate, q: f64, descent: f64, curvature: f64) -> f64 {
-        let (growth, uphill) = match settings.probe {
-            RateProbe::SeparateGradient => (2.0, 2.0),
-            RateProbe::RepeatedMinibatch => (3.0, 3.0),
+    /// Where the base rate is led from q: signal² times the geometric mean of the estimates, within bounds.
+    fn goal(
+        &mut self,
+        settings: CurvatureRate,
+        found: &Update,
+        last: Option<Measured>,
+        slope: f64,
+        curvature: f64,
+    ) -> f64 {
+        let q = self.base_learning_rate;
+        let growth = match settings.probe {
+            RateProbe::SeparateGradient => 2.0,
+            RateProbe::RepeatedMinibatch => 3.0,
         };
-        if descent <= 0.0 {
-            return q / uphill;
+        let is_burning_in = self.is_burning_in();
+        let is_downhill = slope < 0.0;
+        // What this minibatch would have found of the last slope, where that was measured.
+        if is_burning_in
+            && is_downhill
+            && let Some(last) = last
+            && last.slope < 0.0
+            && last.moved > 0.0
+            && found.previous_slope != 0.0
+        {
+            let slope = found.previous_slope - last.moved * last.curvature;
+            self.signals.push((slope / last.slope).clamp(0.0, 1.0));
         }
-        let estimate = (settings.scale * descent / curvature.abs()).clamp(LEAST_RATE, LARGEST_RATE);
-        let goal = if self.is_burning_in() && curvature != 0.0 {
-            self.burn_in_estimates.push(estimate.ln());
-            let weighted =
-                self.burn_in_estimates.iter().zip(1..).map(|(log, n)| f64::from(n) * log);
-            let weights = (1..=self.burn_in_estimates.len()).sum::<usize>() as f64;
-            estimate.min((weighted.sum::<f64>() / weights).exp())
-        } else if settings.probe == RateProbe::RepeatedMinibatch && curvature <= 0.0 {
-            growth * q
-        } else {
-            estimate
+        let signal = if self.signals.is_empty() { 1.0 } else { mean(&self.signals).max(0.1) };
+        let mut estimate = None;
+        if is_downhill && curvature != 0.0 {
+            let scale = rate_scale(self.config.base, settings.scale);
+            let found = (scale * -slope / curvature.abs()).clamp(LEAST_RATE, LARGEST_RATE);
+            let estimates =
+                if is_burning_in { &mut self.burn_in_estimates } else { &mut self.later_estimates };
+            estimates.push(found.ln());
+            estimate = Some(found);
+        }
+        let mean = self.mean_estimate().map(|mean| signal * signal * mean);
+        let goal = match (mean, estimate) {
+            (Some(mean), Some(estimate)) if is_burning_in => mean.min(signal * signal * estimate),
+            (Some(mean), None) if is_burning_in && !is_downhill => mean.min(q),
+            (None, None) if !is_downhill => q / growth,
+            (_, None) if is_burning_in => found.reach.max(q),
+            (Some(mean), _) => mean,
+            (None, _) => found.reach.max(q),
         };
         goal.clamp(q / 10.0, growth * q)
+    }
+
+    /// The geometric mean of all estimates. After the burn-in, those of the burn-in count as two, if there are as many.
+    fn mean_estimate(&self) -> Option<f64> {
+        let early = &self.burn_in_estimates;
+        let mut all = self.later_estimates.clone();
+        if self.is_burning_in() {
+            all.extend(early);
+        } else if !early.is_empty() {
+            all.extend(std::iter::repeat_n(mean(early), early.len().min(2)));
+        }
+        (!all.is_empty()).then(|| mean(&all).exp())
+    }
+
+    /// What is known of the update before the step.
+    fn look_along_update(
+        &self,
+        settings: CurvatureRate,
+        g1: &[f64],
+        last: Option<Measured>,
+    ) -> Update {
+        let update = self.update(g1);
+        // What is frozen is not on the way.
+        let moved = |(x, group): (&f64, &Group)| {
+            if group.learning_rate_scale > 0.0 { *x } else { 0.0 }
+        };
+        let moved: Vec<f64> = self.params.iter().zip(&self.groups).map(moved).collect();
+        let distance = settings.displacement * (1.0 + norm(&moved));
+        let length = norm(&update);
+        Update {
+            reach: if length > 0.0 { distance / length } else { 0.0 },
+            own_slope: dot(g1, &update),
+            // That of an update that was not measured has nothing to be compared with.
+            previous_slope: match last {
+                Some(last) if last.updates == self.updates => dot(g1, &self.previous_update()),
+                _ => 0.0,
+            },
+            update,
+        }
+    }
+
+    /// The update of the step before, from the moments that it left.
+    fn previous_update(&self) -> Vec<f64> {
+        let t = self.updates;
+        if t == 0 {
+            return vec![0.0; self.params.len()];
+        }
+        let direction = |(i, m): (usize, &f64)| {
+            let v = self.second_moment[i];
+            let direction = match self.config.base {
+                Base::Sgd(Sgd { momentum: 0.0, .. }) => 0.0,
+                // The last gradient is taken for the mean of all.
+                Base::Sgd(Sgd { momentum, nesterov: true }) => {
+                    momentum * m + (1.0 - momentum) / bias_correction(momentum, t) * m
+                }
+                Base::Sgd(_) => *m,
+                Base::Adam(Adam { beta1, beta2, epsilon })
+                | Base::AdamW(Adam { beta1, beta2, epsilon }) => {
+                    let root = (v / bias_correction(beta2, t)).sqrt() + epsilon;
+                    m / bias_correction(beta1, t) / root
+                }
+                Base::Sophia(Sophia { rho, epsilon, .. }) => {
+                    (m / (rho * v).max(epsilon)).clamp(-1.0, 1.0)
+                }
+                Base::Lion(_) if *m == 0.0 => 0.0,
+                Base::Lion(_) => m.signum(),
+            };
+            -self.groups[i].learning_rate_scale * direction
+        };
+        self.first_moment.iter().enumerate().map(direction).collect()
     }
 
     /// What a step at a learning rate of 1 adds to θ, without decoupled weight decay.
@@ -176,14 +301,23 @@ impl Reference {
         stepped.params.iter().zip(&self.params).map(|(after, before)| after - before).collect()
     }
 
-    /// Keeps what the next step needs if this one was the first of two on one minibatch.
-    pub(super) fn keep_slope(&mut self, g1: &[f64], before: &[f64]) {
-        let moved: Vec<f64> = self.params.iter().zip(before).map(|(a, b)| a - b).collect();
+    /// Keeps what the next step needs if this one was the first of two on one minibatch; `before` is the state before it.
+    pub(super) fn keep_first_half(&mut self, g1: &[f64], before: &Self, is_taken: bool) {
+        let LearningRate::Curvature(settings) = self.config.learning_rate else { return };
         self.first_half = Some(FirstHalf {
-            params: before.to_vec(),
-            slope: dot(g1, &moved),
-            rate: self.learning_rate,
+            params: before.params.clone(),
+            gradient: g1.to_vec(),
+            rate: if is_taken { self.learning_rate } else { 0.0 },
+            found: before.look_along_update(settings, g1, before.last_measured),
         });
+    }
+
+    /// Counts a step that was taken among the moves since it measured.
+    pub(super) fn keep_move(&mut self) {
+        if let Some(last) = self.last_measured.as_mut().filter(|last| last.updates == 0) {
+            last.moved += self.learning_rate;
+            last.updates = self.updates;
+        }
     }
 
     /// The learning rate of this step.
@@ -213,4 +347,21 @@ impl Reference {
             && dimer.is_some_and(|dimer| dimer.difference == Difference::Central)
             && self.measurement() == Measurement::Complete
     }
+}
+
+impl Change {
+    /// Between the gradients at the start and at the end of `e`.
+    fn between(start: &[f64], end: &[f64], e: &[f64], centre: &[f64]) -> Self {
+        let difference: Vec<f64> = end.iter().zip(start).map(|(b, a)| b - a).collect();
+        Self { slope: dot(start, e), change: dot(&difference, e), norms: norm(centre) * norm(e) }
+    }
+
+    /// Whether gradients in f32 would show it.
+    fn is_resolved(&self) -> bool {
+        self.change.abs() > 2_f64.powi(-20) * self.norms
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }

@@ -94,8 +94,12 @@ pub struct Reference {
     /// ‖u‖ / N·SN of the update u of the base optimizer in the last event, per learning rate.
     pub update_norm: f64,
     first_half: Option<learning_rate::FirstHalf>,
-    /// Logarithms of the rates that were estimated in the burn-in.
+    /// Logarithms of the rates that were estimated in the burn-in, and since.
     burn_in_estimates: Vec<f64>,
+    later_estimates: Vec<f64>,
+    /// What other minibatches have seen of the slope, in each measurement of the burn-in.
+    signals: Vec<f64>,
+    last_measured: Option<learning_rate::Measured>,
     /// Measurements of the rate, but for lost ones.
     measurements: u64,
     /// The step with which the burn-in ends.
@@ -130,6 +134,9 @@ impl Reference {
             update_curvature: 0.0,
             first_half: None,
             burn_in_estimates: Vec::new(),
+            later_estimates: Vec::new(),
+            signals: Vec::new(),
+            last_measured: None,
             measurements: 0,
             burn_in_end: match config.learning_rate {
                 LearningRate::Fixed(_) => 0,
@@ -210,10 +217,9 @@ impl Reference {
         }
         if !finite(&g1) || !finite(&self.orientation) {
             let (index, skipped) = (before.index + 1, before.skipped + 1);
-            *self = Self { index, skipped, projection: 0.0, shift: 0.0, ..before };
+            *self = Self { index, skipped, projection: 0.0, shift: 0.0, ..before.clone() };
             if rate == Measurement::FirstHalf {
-                let params = self.params.clone();
-                self.keep_slope(&g1, &params);
+                self.keep_first_half(&g1, &before, false);
             }
             return;
         }
@@ -242,8 +248,10 @@ impl Reference {
         };
         let clipped: Vec<f64> = corrected.iter().map(|g| clip * g).collect();
         self.base_step(&clipped);
-        if rate == Measurement::FirstHalf {
-            self.keep_slope(&g1, &before.params);
+        match rate {
+            Measurement::FirstHalf => self.keep_first_half(&g1, &before, true),
+            Measurement::Complete => self.keep_move(),
+            Measurement::None => {}
         }
     }
 

@@ -196,9 +196,10 @@ impl State {
         self.scalar(RATE_OFFSET, RATE)
     }
 
-    /// The learning rate of the first of two steps on one minibatch; 0 where there is none.
-    pub(crate) fn first_rate(&self) -> GpuSlice {
-        self.scalar(RATE_OFFSET + FIRST_RATE, 4)
+    /// The learning rate of the first of two steps on one minibatch, and by how many the parameters have moved since the
+    /// last measurement; 0 where there is none.
+    pub(crate) fn moves(&self) -> GpuSlice {
+        self.scalar(RATE_OFFSET + FIRST_RATE, 8)
     }
 
     /// How many measurements of the learning rate were valid.

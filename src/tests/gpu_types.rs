@@ -104,6 +104,7 @@ fn structs_match_the_host() {
     // What the host reads by its place.
     assert_eq!(u64::from(offset("Ritz", "stopped")), RITZ_STOPPED);
     assert_eq!(u64::from(offset("RateState", "first_rate")), FIRST_RATE);
+    assert_eq!(u64::from(offset("RateState", "last_move")), FIRST_RATE + 4);
     assert_eq!(u64::from(offset("RateState", "measurements")), MEASUREMENTS);
     assert_eq!(u64::from(offset("Scalars", "rate")), RATE_OFFSET);
     assert_eq!(u64::from(offset("Scalars", "calibration")), CALIBRATION_OFFSET);

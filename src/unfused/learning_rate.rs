@@ -3,7 +3,7 @@
 use super::chains::Chains;
 use super::operations::{Dispatch, Operands, Operation, Operations};
 use super::{Slot, USAGE, Vectors};
-use crate::config::{Config, RateProbe};
+use crate::config::{Base, Config, RateProbe};
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuSlice};
 use crate::layout::Layout;
@@ -12,12 +12,16 @@ use crate::plan::RateMeasurement;
 /// The chains of a rate from curvature, and its vectors.
 #[derive(Debug)]
 pub(super) struct RateChains {
-    /// The update u and the probe along it, or the displacement of the last step; before the second gradient.
-    before_probe: Vec<Dispatch>,
+    /// The update u, and what is known of it.
+    look: Vec<Dispatch>,
+    /// The probe along it.
+    place_probe: Vec<Dispatch>,
     /// Slope, curvature and the base rate.
     measure: Vec<Dispatch>,
     /// The rate of the step and what follows from it.
     apply: Vec<Dispatch>,
+    /// Adds the rate to the moves since the measurement.
+    keep_move: Vec<Dispatch>,
     keep_params: Vec<Dispatch>,
     keep_slope: Vec<Dispatch>,
 }
@@ -32,9 +36,10 @@ impl RateChains {
         vectors: &Vectors,
     ) -> Result<Self> {
         let vector = |what| gpu.allocate(what, layout.bytes(), USAGE);
-        // A step of its own, from zero, with moments of its own.
+        // A step of its own, from zero, with moments of its own; and the parameters before a step.
         let scratch = Vectors {
             params: GpuSlice::whole(vector("update")?),
+            probe: GpuSlice::whole(vector("previous_params")?),
             corrected: vector("corrected")?,
             first_moment: vector("first_moment")?,
             second_moment: vector("second_moment")?,
@@ -44,25 +49,33 @@ impl RateChains {
         let rates = Rates { chains: Chains { operations, vectors }, scratch: &scratch };
         let separate = probe == RateProbe::SeparateGradient;
         Ok(Self {
-            before_probe: if separate { rates.place_probe(config, &zeros) } else { Vec::new() },
+            look: rates.look(config, &zeros),
+            place_probe: if separate { rates.place_probe() } else { Vec::new() },
             measure: if separate { rates.measure_probe() } else { rates.measure_step() },
             apply: rates.apply(),
+            keep_move: vec![rates.scalar(
+                Operation::AddScalars,
+                Slot::LearningRate,
+                Slot::LastMove,
+                Slot::LastMove,
+            )],
             keep_params: rates.keep_params(),
             keep_slope: rates.product_with_step(Slot::Slope),
         })
     }
 
-    /// Between the gradient at θ and that at the probe; empty without a probe.
-    pub(super) fn before_probe(&self, rate: RateMeasurement) -> &[Dispatch] {
-        if rate == RateMeasurement::Complete { &self.before_probe } else { &[] }
+    /// Between the gradient at θ and that at the probe; none without a probe.
+    pub(super) fn before_probe(&self, rate: RateMeasurement) -> Option<[&[Dispatch]; 2]> {
+        let is_placed = rate == RateMeasurement::Complete && !self.place_probe.is_empty();
+        is_placed.then_some([&self.look, &self.place_probe])
     }
 
     /// After the gradients of the measurement, before the step.
     pub(super) fn before_step(&self, rate: RateMeasurement) -> Vec<&[Dispatch]> {
         match rate {
             RateMeasurement::None => vec![&self.apply],
-            RateMeasurement::FirstHalf => vec![&self.apply, &self.keep_params],
-            RateMeasurement::Complete => vec![&self.measure, &self.apply],
+            RateMeasurement::FirstHalf => vec![&self.look, &self.apply, &self.keep_params],
+            RateMeasurement::Complete => vec![&self.measure, &self.apply, &self.keep_move],
         }
     }
 
@@ -77,38 +90,85 @@ struct Rates<'a> {
 }
 
 impl Rates<'_> {
-    /// u is where a step at a rate of 1 leads from zero; then probe = θ + δ u/‖u‖ with δ = displacement (1 + ‖θ‖).
-    fn place_probe(&self, config: &Config, zeros: &wgpu::Buffer) -> Vec<Dispatch> {
+    /// u is where a step at a rate of 1 leads from zero, and w the update of the step before; ‖u‖, g·u, g·w, and the rate
+    /// displacement (1 + ‖θ‖)/‖u‖ at which u leads as far as a probe.
+    fn look(&self, config: &Config, zeros: &wgpu::Buffer) -> Vec<Dispatch> {
         let Self { chains, scratch } = self;
-        let Vectors { params, probe, gradient, first_moment, second_moment, .. } = chains.vectors;
+        let Vectors { params, gradient, first_moment, second_moment, product, .. } = chains.vectors;
         let update = &scratch.params.buffer;
-        let mut chain = vec![
+        let mut chain = self.previous_direction(config.base, zeros);
+        chain.extend(chains.dot(&gradient.buffer, product, Slot::PreviousSlope));
+        let [factor, slope] = [Slot::PreviousStep, Slot::PreviousSlope];
+        chain.extend([
+            chains.multiply_scalars(factor, slope, slope),
             chains.copy(zeros, update),
             chains.copy(&gradient.buffer, &scratch.corrected),
             chains.copy(first_moment, &scratch.first_moment),
             chains.copy(second_moment, &scratch.second_moment),
-        ];
+        ]);
         // A decay that is added to the gradient is part of the update, one that multiplies θ is not.
         if !config.base.is_decoupled() && config.weight_decay > 0.0 {
             chain.push(chains.axpy(Slot::Decay, &params.buffer, &scratch.corrected));
         }
         let alone = Config { weight_decay: 0.0, ..config.clone() };
         chain.extend(Chains { operations: chains.operations, vectors: scratch }.base(&alone));
-        chain.extend(chains.dot(update, update, Slot::Squares));
-        chain.push(self.scalar(Operation::SqrtScalar, Slot::Squares, Slot::One, Slot::UpdateNorm));
-        chain.extend(chains.dot(&params.buffer, &params.buffer, Slot::Squares));
+        chain.extend(chains.dot(&gradient.buffer, update, Slot::OwnSlope));
+        chain.extend(self.norm(update, Slot::UpdateNorm));
+        chain.extend(self.norm(&params.buffer, Slot::Squares));
         chain.extend([
-            self.scalar(Operation::SqrtScalar, Slot::Squares, Slot::One, Slot::Squares),
             self.scalar(Operation::AddScalars, Slot::One, Slot::Squares, Slot::Squares),
             chains.multiply_scalars(Slot::RateDisplacement, Slot::Squares, Slot::Squares),
             self.scalar(Operation::DivideScalars, Slot::Squares, Slot::UpdateNorm, Slot::Reach),
-            chains.copy(&params.buffer, &probe.buffer),
-            chains.axpy(Slot::Reach, update, &probe.buffer),
         ]);
         chain
     }
 
-    /// g·u, u·Hu = (g′ − g)·u ‖u‖/δ, q.
+    /// product = m, m / (√v̂ + ε) or sign(m), from the moments of the step before.
+    fn previous_direction(&self, base: Base, zeros: &wgpu::Buffer) -> Vec<Dispatch> {
+        let Self { chains, scratch } = self;
+        let Vectors { first_moment, second_moment, product, .. } = chains.vectors;
+        let root = &scratch.root;
+        let op = |operation, operands| chains.operations.dispatch(operation, operands);
+        let (x, out) = (Some(first_moment), Some(product));
+        match base {
+            Base::Sgd(_) => vec![chains.copy(first_moment, product)],
+            Base::Lion(_) => vec![op(Operation::Sign, Operands { x, out, ..Operands::default() })],
+            Base::Adam(_) | Base::AdamW(_) | Base::Sophia(_) => {
+                let of_root = |x, alpha: Slot| Operands {
+                    x,
+                    out: Some(root),
+                    alpha: alpha as u32,
+                    ..Operands::default()
+                };
+                let divide = Operands {
+                    x,
+                    y: Some(root),
+                    out,
+                    alpha: Slot::One as u32,
+                    ..Operands::default()
+                };
+                vec![
+                    op(Operation::Sqrt, of_root(Some(second_moment), Slot::One)),
+                    op(Operation::Scale, of_root(None, Slot::PreviousRoot)),
+                    op(Operation::AddScalar, of_root(None, Slot::Epsilon)),
+                    chains.copy(zeros, product),
+                    op(Operation::DivideAdd, divide),
+                ]
+            }
+        }
+    }
+
+    /// probe = θ + reach u
+    fn place_probe(&self) -> Vec<Dispatch> {
+        let Self { chains, scratch } = self;
+        let Vectors { params, probe, .. } = chains.vectors;
+        vec![
+            chains.copy(&params.buffer, &probe.buffer),
+            chains.axpy(Slot::Reach, &scratch.params.buffer, &probe.buffer),
+        ]
+    }
+
+    /// g·u, u·Hu = (g′ − g)·u / reach, what rounding makes of that, ‖g‖ ‖u‖ / reach, and q.
     fn measure_probe(&self) -> Vec<Dispatch> {
         let Self { chains, scratch } = self;
         let Vectors { gradient, probe_gradient, product, .. } = chains.vectors;
@@ -117,13 +177,19 @@ impl Rates<'_> {
         chain.extend(chains.dot(&gradient.buffer, update, Slot::Slope));
         chain.extend(chains.dot(product, update, Slot::StepCurvature));
         chain.push(self.divide(Slot::StepCurvature, Slot::Reach));
-        chain.push(self.learning_rate());
+        chain.extend(self.norm(&gradient.buffer, Slot::Norms));
+        chain.extend([
+            chains.multiply_scalars(Slot::UpdateNorm, Slot::Norms, Slot::Norms),
+            self.divide(Slot::Norms, Slot::Reach),
+            self.learning_rate(),
+        ]);
         chain
     }
 
-    /// With Δθ of the last step: g·u = g_old·Δθ / rate, u·Hu = (g_new − g_old)·Δθ / rate², q.
+    /// With Δθ of the last step: g·u = g_old·Δθ / rate, u·Hu = (g_new − g_old)·Δθ / rate², what rounding makes of that,
+    /// ‖g_new‖ ‖Δθ‖ / rate², and q.
     fn measure_step(&self) -> Vec<Dispatch> {
-        let chains = &self.chains;
+        let Self { chains, scratch } = self;
         let mut chain = self.product_with_step(Slot::StepCurvature);
         chain.extend([
             chains.multiply_scalars(Slot::MinusOne, Slot::Slope, Slot::Squares),
@@ -133,11 +199,24 @@ impl Rates<'_> {
                 Slot::Squares,
                 Slot::StepCurvature,
             ),
+        ]);
+        chain.extend(self.norm(&scratch.corrected, Slot::Squares));
+        chain.extend(self.norm(&chains.vectors.gradient.buffer, Slot::Norms));
+        chain.extend([
+            chains.multiply_scalars(Slot::Squares, Slot::Norms, Slot::Norms),
             self.divide(Slot::Slope, Slot::LearningRate),
             self.divide(Slot::StepCurvature, Slot::LearningRate),
             self.divide(Slot::StepCurvature, Slot::LearningRate),
+            self.divide(Slot::Norms, Slot::LearningRate),
+            self.divide(Slot::Norms, Slot::LearningRate),
             self.learning_rate(),
         ]);
+        chain
+    }
+
+    fn norm(&self, x: &wgpu::Buffer, result: Slot) -> Vec<Dispatch> {
+        let mut chain = self.chains.dot(x, x, result);
+        chain.push(self.scalar(Operation::SqrtScalar, result, Slot::One, result));
         chain
     }
 
@@ -161,21 +240,21 @@ impl Rates<'_> {
 
     fn keep_params(&self) -> Vec<Dispatch> {
         let Self { chains, scratch } = self;
-        vec![chains.copy(&chains.vectors.params.buffer, &scratch.params.buffer)]
+        vec![chains.copy(&chains.vectors.params.buffer, &scratch.probe.buffer)]
     }
 
     /// g·Δθ
     fn product_with_step(&self, result: Slot) -> Vec<Dispatch> {
         let Self { chains, scratch } = self;
         let Vectors { params, gradient, .. } = chains.vectors;
-        let (moved, before) = (&scratch.corrected, &scratch.params.buffer);
+        let (moved, before) = (&scratch.corrected, &scratch.probe.buffer);
         let mut chain = vec![self.subtract(&params.buffer, before, moved)];
         chain.extend(chains.dot(&gradient.buffer, moved, result));
         chain
     }
 
     fn learning_rate(&self) -> Dispatch {
-        self.scalar(Operation::LearningRate, Slot::Slope, Slot::LogEstimates, Slot::BaseRate)
+        self.scalar(Operation::LearningRate, Slot::RateScale, Slot::Slope, Slot::BaseRate)
     }
 
     fn divide(&self, left: Slot, right: Slot) -> Dispatch {

@@ -13,7 +13,7 @@ mod tests;
 
 use crate::config::{
     Adam, Base, Config, CurvatureRate, Difference, Displacement, LearningRate, Lion, Metric,
-    Project, Rate, RateProbe, Rotation, Schedule, Scope, Sgd, Translation,
+    Project, Rate, RateProbe, Rotation, Schedule, Scope, Sgd, Translation, rate_scale,
 };
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
@@ -49,26 +49,38 @@ enum Slot {
     MinusStep,
     RateFactor,
     RateDisplacement,
-    // Those of the rule, from the slope on, follow each other.
-    Slope,
-    StepCurvature,
+    /// Of the step before: what its mean was multiplied by for the update, and its root.
+    PreviousStep,
+    PreviousRoot,
+    // Those of the rule follow each other.
     RateScale,
-    Shrink,
     Growth,
-    Uphill,
-    KeepsSign,
     BurnIn,
     RateBound,
-    // Computed on the GPU.
-    BaseRate,
-    // The number of estimates follows the weighted sum of their logarithms, and then the number of measurements.
-    LogEstimates,
+    // Computed on the GPU; those of the rule follow each other.
+    Slope,
+    StepCurvature,
+    Norms,
+    OwnSlope,
+    PreviousSlope,
+    Reach,
+    #[expect(dead_code, reason = "a place in the table")]
+    LogMean,
     #[expect(dead_code, reason = "a place in the table")]
     Estimates,
+    #[expect(dead_code, reason = "a place in the table")]
+    Signal,
+    #[expect(dead_code, reason = "a place in the table")]
+    Signals,
     Measurements,
+    #[expect(dead_code, reason = "a place in the table")]
+    LastSlope,
+    #[expect(dead_code, reason = "a place in the table")]
+    LastCurvature,
+    LastMove,
+    BaseRate,
     LearningRate,
     UpdateNorm,
-    Reach,
     Curvature,
     MinusCurvature,
     Squares,
@@ -78,7 +90,7 @@ enum Slot {
 }
 
 /// Number of slots that the host writes.
-const CONSTANTS: usize = Slot::BaseRate as usize;
+const CONSTANTS: usize = Slot::Slope as usize;
 const SLOTS: u64 = Slot::Correction as u64 + 1;
 
 /// Of every buffer.
@@ -110,8 +122,9 @@ pub struct UnfusedOptimizer {
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     index: u64,
-    /// Of a learning rate from curvature.
+    /// Of a learning rate from curvature, and what the step before measured.
     rate_clock: Option<RateClock>,
+    measured: RateMeasurement,
     /// Whether an event has been recorded.
     turned: bool,
 }
@@ -231,7 +244,7 @@ impl UnfusedOptimizer {
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
     ) -> Result<Progress> {
-        let Progress { index, mut rate_clock, turned } = self.progress;
+        let Progress { index, mut rate_clock, turned, .. } = self.progress;
         let kind = self.events.kind(self.events.is_event(index).unwrap_or(false), turned);
         let mut measurement = RateMeasurement::None;
         if let Some(clock) = &mut rate_clock {
@@ -251,7 +264,8 @@ impl UnfusedOptimizer {
         if let Some(rate) = &self.rate {
             encode(encoder, rate.after_step(measurement));
         }
-        Ok(Progress { index: index + 1, rate_clock, turned: turned || kind == StepKind::Event })
+        let turned = turned || kind == StepKind::Event;
+        Ok(Progress { index: index + 1, rate_clock, measured: measurement, turned })
     }
 
     /// How many measurements of the learning rate there were.
@@ -346,12 +360,7 @@ impl UnfusedOptimizer {
         measurement: RateMeasurement,
     ) -> Result<()> {
         let constants = self.constants().map(|value| value as f32);
-        // The slope and the curvature are the GPU's.
-        let (fixed, rule) = constants.split_at(Slot::Slope as usize);
-        let rule_offset = 4 * Slot::RateScale as u64;
-        let queue = self.gpu.queue();
-        queue.write_buffer(&self.slots, 0, bytemuck::cast_slice(fixed));
-        queue.write_buffer(&self.slots, rule_offset, bytemuck::cast_slice(&rule[2..]));
+        self.gpu.queue().write_buffer(&self.slots, 0, bytemuck::cast_slice(&constants));
         objective.begin_step(StepInfo {
             index: self.progress.index,
             repeats_minibatch: self.progress.rate_clock.is_some_and(|clock| clock.pair().is_some()),
@@ -359,9 +368,8 @@ impl UnfusedOptimizer {
         })?;
         objective.gradient(self.evaluation(encoder, Point::Centre))?;
         if let Some(rate) = &self.rate {
-            let before_probe = rate.before_probe(measurement);
-            if !before_probe.is_empty() {
-                encode(encoder, before_probe);
+            if let Some(before_probe) = rate.before_probe(measurement) {
+                before_probe.iter().for_each(|chain| encode(encoder, chain));
                 objective.gradient(self.evaluation(encoder, Point::Probe))?;
             }
             rate.before_step(measurement).iter().for_each(|chain| encode(encoder, chain));
@@ -404,17 +412,14 @@ impl UnfusedOptimizer {
         set(Slot::Keep, 1.0 - learning_rate * weight_decay);
         set(Slot::MinusStep, -learning_rate);
         if let LearningRate::Curvature(rate) = self.config.learning_rate {
-            let (shrink, growth, uphill, keeps_sign) = match rate.probe {
-                RateProbe::SeparateGradient => (0.1, 2.0, 0.5, 0.0),
-                RateProbe::RepeatedMinibatch => (0.1, 3.0, 1.0 / 3.0, 1.0),
-            };
+            let growth = if rate.probe == RateProbe::SeparateGradient { 2.0 } else { 3.0 };
+            let [step, root] = self.previous_factors();
+            set(Slot::PreviousStep, -step);
+            set(Slot::PreviousRoot, root);
             set(Slot::RateFactor, self.rate_factor);
             set(Slot::RateDisplacement, rate.displacement);
-            set(Slot::RateScale, rate.scale);
-            set(Slot::Shrink, shrink);
+            set(Slot::RateScale, rate_scale(self.config.base, rate.scale));
             set(Slot::Growth, growth);
-            set(Slot::Uphill, uphill);
-            set(Slot::KeepsSign, keeps_sign);
             set(Slot::BurnIn, rate.burn_in_measurements().into());
             let bounded = self.config.base.is_decoupled() && weight_decay > 0.0;
             set(Slot::RateBound, if bounded { weight_decay.recip() } else { f32::MAX.into() });
@@ -451,6 +456,22 @@ impl UnfusedOptimizer {
             }
         }
         constants
+    }
+
+    /// What the mean and the root of the step before were multiplied by for its update; 0 if that was not measured.
+    fn previous_factors(&self) -> [f64; 2] {
+        let t = self.progress.index;
+        match self.config.base {
+            _ if self.progress.measured != RateMeasurement::Complete => [0.0; 2],
+            // The gradient that it saw ahead of the mean is taken for the mean of all.
+            Base::Sgd(Sgd { momentum, nesterov: true }) => {
+                [momentum + (1.0 - momentum) / bias_correction(momentum, t), 0.0]
+            }
+            Base::Adam(Adam { beta1, beta2, .. }) | Base::AdamW(Adam { beta1, beta2, .. }) => {
+                [bias_correction(beta1, t).recip(), bias_correction(beta2, t).sqrt().recip()]
+            }
+            Base::Sgd(_) | Base::Lion(_) | Base::Sophia(_) => [1.0, 0.0],
+        }
     }
 }
 

@@ -18,6 +18,7 @@ torch.set_default_dtype(torch.float64)
 STEPS = [1, 2, 5, 10, 20, 40, 80]
 ALLOWED = 5e-6
 ROUNDING, ROUNDED_RUNS = 2.0**-24, 8
+RESOLUTION = 2.0**-20
 BURN_IN, INTERVAL, INITIAL, DISPLACEMENT = 20, 25, 1e-2, 3e-2
 OPTIMIZERS = {
     "momentum": lambda p: torch.optim.SGD(p, lr=1.0, momentum=0.9),
@@ -54,7 +55,10 @@ class Rate:
         self.random = None if seed is None else torch.Generator().manual_seed(seed)
         self.x = torch.tensor(problem.start, requires_grad=True)
         self.optimizer = make([self.x])
-        self.q, self.burn_in, self.first, self.minibatch = INITIAL, [], None, -1
+        self.q, self.first, self.minibatch = INITIAL, None, -1
+        self.burn_in, self.measured = (BURN_IN // 2 if repeated else BURN_IN), 0
+        self.scale = 1.0 if isinstance(self.optimizer, torch.optim.SGD) else 1.4
+        self.signals, self.log_mean, self.weight, self.last = [], 0.0, 0, None
 
     def gradient(self, x):
         x = self.round(x.detach()).requires_grad_()
@@ -79,36 +83,62 @@ class Rate:
         optimizer.step()
         return (x - self.x).detach()
 
-    def adopt(self, step, slope, curvature, growth):
-        """In the burn-in q goes to the smaller of the estimate and of the geometric mean of all, the n-th counted n
-        times; then it is that of where the burn-in ended and of all estimates since."""
-        if slope >= 0:
-            goal = self.q / growth
+    def previous_update(self, step):
+        """u of the step before, from the moments that it left."""
+        if self.last is None or self.last[3] != step:
+            return torch.zeros_like(self.x.detach())
+        state = self.optimizer.state[self.x]
+        if "momentum_buffer" in state:
+            return -state["momentum_buffer"]
+        root = (state["exp_avg_sq"] / (1 - 0.999**step)).sqrt() + 1e-8
+        return -state["exp_avg"] / (1 - 0.9**step) / root
+
+    def look(self, step, gradient):
+        """u, the slope along the last u, and the rate at which u leads to the probe."""
+        u = self.update(gradient)
+        reach = DISPLACEMENT * (1 + float(self.x.detach().norm())) / float(u.norm())
+        return u, float(gradient @ self.previous_update(step)), reach
+
+    def adopt(self, seen, slope, curvature, rounding, growth):
+        """q goes to the geometric mean of all estimates times the square of what other minibatches see of the slope; in
+        the burn-in not beyond the last estimate, and after it the mean so far counts as two."""
+        _, previous, reach = seen
+        q, burning_in = self.q, self.measured < self.burn_in
+        self.measured += 1
+        last, resolved = self.last, abs(curvature) > rounding
+        self.last = [slope, curvature if resolved else 0.0, self.first[2] if self.repeated else 0.0, 0]
+        if burning_in and slope < 0 and last and last[0] < 0 and previous != 0:
+            there = previous - last[2] * last[1]
+            self.signals.append(min(max(there / last[0], 0.0), 1.0))
+        signal = max(sum(self.signals) / len(self.signals), 0.1) if self.signals else 1.0
+        if slope < 0 and resolved:
+            estimate = min(max(self.scale * -slope / abs(curvature), 1e-10), 1e3)
+            self.weight += 1
+            self.log_mean += (math.log(estimate) - self.log_mean) / self.weight
+            mean = math.exp(self.log_mean)
+            goal = signal**2 * (min(mean, estimate) if burning_in else mean)
+        elif slope < 0 and (burning_in or not self.weight):
+            goal = max(q, reach)
+        elif not self.weight:
+            goal = q / growth
         else:
-            goal = -slope / abs(curvature)
-            if step < BURN_IN:
-                self.burn_in.append(math.log(goal))
-                weights = range(1, len(self.burn_in) + 1)
-                mean = sum(n * log for n, log in zip(weights, self.burn_in)) / sum(weights)
-                goal = min(goal, math.exp(mean))
-            elif self.repeated and curvature <= 0:
-                goal = math.inf
-            goal = min(max(goal, self.q / 10), growth * self.q)
-        if step < BURN_IN:
-            self.logs = []
-        self.logs.append(math.log(goal))
-        self.q = float(self.round(torch.tensor(math.exp(sum(self.logs) / len(self.logs)))))
+            goal = signal**2 * math.exp(self.log_mean)
+            goal = min(goal, q) if burning_in else goal
+        if self.measured == self.burn_in:
+            self.weight = min(self.weight, 2)
+        self.q = float(self.round(torch.tensor(min(max(goal, q / 10), growth * q))))
 
     def measure_by_probe(self, step, g):
-        u = self.update(g)
-        reach = DISPLACEMENT * (1 + float(self.x.detach().norm())) / float(u.norm())
+        seen = self.look(step, g)
+        u, reach = seen[0], seen[2]
         product = (self.gradient(self.x + reach * u) - g) / reach
-        slope, curvature = float(g @ u), float(u @ product)
-        self.adopt(step, slope, curvature, 2)
+        rounding = RESOLUTION * float(g.norm()) * float(u.norm()) / reach
+        self.adopt(seen, float(g @ u), float(u @ product), rounding, 2)
 
     def measure_by_step(self, step, g):
-        moved, slope, rate = self.first
-        self.adopt(step, slope / rate, (float(g @ moved) - slope) / rate**2, 3)
+        moved, slope, rate, seen = self.first
+        rounding = RESOLUTION * float(g.norm()) * float(moved.norm()) / rate**2
+        self.adopt(seen, slope / rate, (float(g @ moved) - slope) / rate**2, rounding, 3)
 
     def step(self, step, factor):
         repeats = self.repeated and self.first is not None
@@ -116,17 +146,22 @@ class Rate:
         g = self.gradient(self.x)
         due = step % INTERVAL == 0
         begins = self.repeated and not repeats and (due or step + 1 < BURN_IN)
+        measured = self.measured
         if repeats:
             self.measure_by_step(step, g)
         elif not self.repeated and (due or step < BURN_IN):
             self.measure_by_probe(step, g)
+        if self.measured > measured:
+            self.last[2] += self.q * factor
+            self.last[3] = step + 1
         before = self.x.detach().clone()
+        seen = self.look(step, g) if begins else None
         self.optimizer.param_groups[0]["lr"] = self.q * factor
         self.x.grad = g.clone()
         self.optimizer.step()
         self.x.data = self.round(self.x.detach())
         moved = self.x.detach() - before
-        self.first = (moved, float(g @ moved), self.q * factor) if begins else None
+        self.first = (moved, float(g @ moved), self.q * factor, seen) if begins else None
 
 
 def main():

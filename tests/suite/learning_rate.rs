@@ -766,6 +766,232 @@ fn decay_bounds_the_rate() {
     }
 }
 
+/// Where the loss has no curvature but what the rounding of its gradient makes up, a longer step is not taken than what
+/// the probe has seen, or than the rate that it started with.
+#[test]
+fn a_rate_does_not_grow_without_curvature() {
+    const LEN: usize = 32;
+    // The last bit of each gradient is a matter of chance.
+    let slope = |x: f32| {
+        let chance = x.to_bits().wrapping_mul(0x9e37_79b9) >> 31;
+        f32::from_bits(1_f32.to_bits() + chance)
+    };
+    for base in [Base::default(), ADAM, SGD, MOMENTUM, LION] {
+        for probe in PROBES {
+            for initial in [1e-6, 1e-3, 0.5] {
+                let rate = CurvatureRate { initial, probe, ..CurvatureRate::default() };
+                let learning_rate = LearningRate::Curvature(rate);
+                let config = Config { base, learning_rate, weight_decay: 0.0, ..Config::default() };
+                let mut optimizer = flat(config, &[0.1; LEN]);
+                let mut objective = HostObjective::new(|params: &[f32], gradient: &mut [f32]| {
+                    gradient.iter_mut().zip(params).for_each(|(g, x)| *g = slope(*x));
+                    0.0
+                });
+                let (mut measured, mut norms, mut longest) = (0, [0.0; 2], 0.0);
+                let mut before = optimizer.read_params().unwrap();
+                for _ in 0..120 {
+                    let norm = wide(&before).iter().map(|x| x * x).sum::<f64>().sqrt();
+                    optimizer.step(&mut objective).unwrap();
+                    let after = optimizer.read_params().unwrap();
+                    let record = *optimizer.telemetry().unwrap().last().unwrap();
+                    measured += u32::from(record.rate_measured);
+                    let squares = wide(&after)
+                        .iter()
+                        .zip(&wide(&before))
+                        .map(|(a, b)| (a - b).powi(2))
+                        .sum::<f64>();
+                    let moved = squares.sqrt();
+                    // Of two steps on one minibatch, the first knows the norm.
+                    norms = [norms[1], norm];
+                    if record.rate_measured {
+                        longest = f64::max(longest, 1e-3 * (1.0 + norms[0].max(norms[1])));
+                    }
+                    let grew = record.learning_rate > initial as f32;
+                    let reach = if grew { longest } else { f64::MAX };
+                    // The update of momentum grows until the next measurement, tenfold at most.
+                    let growth = if base == MOMENTUM { 10.0 } else { 1.0 };
+                    assert!(
+                        moved <= 1.01 * growth * reach,
+                        "{base:?} {probe:?} from {initial}: {moved}, rate {}, reach {reach}",
+                        record.learning_rate
+                    );
+                    if record.rate_measured {
+                        assert_eq!(record.update_curvature, 0.0, "it is lost in rounding");
+                    }
+                    before = after;
+                }
+                assert!(measured > 10, "{base:?} {probe:?} from {initial}: {measured}");
+            }
+        }
+    }
+}
+
+/// A rate whose steps are too small to move anything in f32 grows until they do.
+#[test]
+fn a_rate_below_the_resolution_grows() {
+    for theta in [1.0_f32, 10.0, 100.0, 1e4] {
+        let rate = CurvatureRate {
+            initial: 1e-6,
+            probe: RateProbe::RepeatedMinibatch,
+            ..CurvatureRate::default()
+        };
+        let learning_rate = LearningRate::Curvature(rate);
+        let config = Config { learning_rate, weight_decay: 0.0, ..Config::default() };
+        let mut optimizer = flat(config, &[theta; 8]);
+        let mut objective = HostObjective::new(|params: &[f32], gradient: &mut [f32]| {
+            gradient.iter_mut().zip(params).for_each(|(g, x)| *g = x - theta - 1.0);
+            0.0
+        });
+        for step in 0..500 {
+            let factor = dimer::cosine_with_warm_up(step, 20, 500, 0.0);
+            optimizer.set_rate_factor(factor).unwrap();
+            optimizer.step(&mut objective).unwrap();
+        }
+        let off = optimizer.read_params().unwrap()[0] - theta - 1.0;
+        println!("θ = {theta}: off by {off}");
+        assert!(off.abs() <= 1e-3 + 2.0 * theta * UNIT as f32, "{theta}: {off}");
+    }
+}
+
+/// Where every estimate is the same, the rate goes there at twice per measurement, or a tenth, and stays.
+#[test]
+fn a_wrong_start_is_left_behind() {
+    for probe in PROBES {
+        let (interval, growth) = if probe == PROBES[0] { (1, 2.0_f64) } else { (2, 3.0) };
+        for burn_in in [0, 10] {
+            for initial in [1e-9, 1e-4, 0.25, 1e2] {
+                let rate =
+                    CurvatureRate { probe, initial, interval, burn_in, ..CurvatureRate::default() };
+                let learning_rate = LearningRate::Curvature(rate);
+                let config =
+                    Config { base: SGD, learning_rate, weight_decay: 0.0, ..Config::default() };
+                // L = ½ 4 θ², so that each estimate is 1/4.
+                let mut optimizer = flat(config, &[3.0]);
+                let mut objective = quadratic(vec![4.0]);
+                let mut measured = 0;
+                let expected = |measured: u32| {
+                    let (up, down) = (growth.powi(measured as i32), 0.1_f64.powi(measured as i32));
+                    0.25_f64.clamp(initial * down, initial * up)
+                };
+                for _ in 0..40 {
+                    optimizer.set_rate_factor(0.05).unwrap();
+                    optimizer.step(&mut objective).unwrap();
+                    let record = *optimizer.telemetry().unwrap().last().unwrap();
+                    measured += u32::from(record.rate_measured);
+                    let q = expected(measured);
+                    // The curvature between two steps hangs on the rounding of steps of 10⁻³ · rate.
+                    assert_within("q", record.base_learning_rate.into(), q, 0.02 * q);
+                }
+                assert!(measured > 15, "{measured}");
+            }
+        }
+    }
+}
+
+/// What follows a step that is skipped, or a measurement that is lost, compares only what belongs together.
+#[test]
+fn lost_steps_match_the_reference() {
+    for probe in PROBES {
+        for at in [Point::Centre, Point::Probe] {
+            if probe == RateProbe::RepeatedMinibatch && at == Point::Probe {
+                continue;
+            }
+            for broken_step in 1..7 {
+                let rate = CurvatureRate { burn_in: 16, interval: 50, ..settings(probe) };
+                let learning_rate = LearningRate::Curvature(rate);
+                let config = Config { learning_rate, ..Config::default() };
+                let mut optimizer = flat(config.clone(), &start(LEN));
+                let layout = Layout::flat(LEN).unwrap();
+                let mut reference = Reference::new(&layout, config, &wide(&start(LEN)), &[]);
+                let inner = Minibatches::new(LEN);
+                let mut objective = Broken { inner, step: broken_step, at };
+                let of_reference = Minibatches::new(LEN);
+                let mut minibatch = 0;
+                for step in 0..20 {
+                    minibatch += u64::from(!reference.repeats_minibatch());
+                    let mut calls = 0;
+                    reference.step(|params| {
+                        let mut gradient = of_reference.gradient_in(minibatch, params);
+                        let point = if calls == 0 { Point::Centre } else { Point::Probe };
+                        calls += 1;
+                        if step == broken_step && point == at {
+                            gradient[LEN - 1] = f64::NAN;
+                        }
+                        gradient
+                    });
+                    optimizer.step(&mut objective).unwrap();
+                    let q = optimizer.telemetry().unwrap().last().unwrap().base_learning_rate;
+                    let expected = reference.base_learning_rate;
+                    // As in `follow`.
+                    let bound = MEASURED * (step + 1) as f64;
+                    assert_within("q", q.into(), expected, bound * expected);
+                }
+            }
+        }
+    }
+}
+
+/// The first of two steps on one minibatch that is skipped for the dimer's gradient leaves nothing to measure.
+#[test]
+fn a_skipped_first_step_is_no_measurement() {
+    let learning_rate = LearningRate::Curvature(settings(RateProbe::RepeatedMinibatch));
+    let dimer = Some(Dimer { schedule: Schedule::Every(1), ..fixed_dimer(0.1, 0.25, 1.0) });
+    let mut optimizer = flat(Config { learning_rate, dimer, ..Config::default() }, &start(LEN));
+    let mut objective = Broken { inner: Minibatches::new(LEN), step: 2, at: Point::Probe };
+    let mut rates = Vec::new();
+    for step in 0..4 {
+        optimizer.step(&mut objective).unwrap();
+        let record = *optimizer.telemetry().unwrap().last().unwrap();
+        assert_eq!(record.skipped, step == 2);
+        assert_eq!(record.rate_measured, step == 1, "step {step}");
+        rates.push(record.base_learning_rate);
+    }
+    assert_eq!(rates[3], rates[1]);
+}
+
+/// The noisier the minibatches, the smaller the rate: from gradients that agree to gradients that do not.
+#[test]
+fn noise_makes_the_rate_smaller() {
+    let run = |noise: f32, probe| {
+        let rate = CurvatureRate { probe, initial: 1e-2, ..CurvatureRate::default() };
+        let learning_rate = LearningRate::Curvature(rate);
+        let mut optimizer = flat(Config { learning_rate, ..Config::default() }, &[0.0; 500]);
+        let mut objective = Noisy { noise, minibatch: 0 };
+        for _ in 0..40 {
+            // So that all are measured near one place.
+            optimizer.set_rate_factor(1e-2).unwrap();
+            optimizer.step(&mut objective).unwrap();
+        }
+        optimizer.telemetry().unwrap().last().unwrap().base_learning_rate
+    };
+    for probe in PROBES {
+        let rates = [0.0, 3.0, 10.0].map(|noise| run(noise, probe));
+        println!("{probe:?}: {rates:?}");
+        assert!(rates.windows(2).all(|pair| pair[1] < pair[0]), "{rates:?}");
+    }
+}
+
+/// ½ ‖θ − 1‖² with noise that stays within a minibatch.
+struct Noisy {
+    noise: f32,
+    minibatch: u64,
+}
+
+impl Objective for Noisy {
+    fn begin_step(&mut self, step: StepInfo) -> dimer::Result<()> {
+        self.minibatch += u64::from(!step.repeats_minibatch);
+        Ok(())
+    }
+
+    fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+        let noise = vector(&mut rng(1000 + self.minibatch), 500, Kind::Plain);
+        let params = at.read_params()?;
+        let parts = params.iter().zip(noise);
+        let gradient: Vec<f32> = parts.map(|(x, noise)| x - 1.0 + self.noise * noise).collect();
+        at.write_gradient(&gradient)
+    }
+}
+
 struct Broken {
     inner: Minibatches,
     step: u64,

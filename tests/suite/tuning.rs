@@ -2,9 +2,8 @@
 
 use crate::common::*;
 use dimer::{
-    Base, Config, CurvatureRate, Dimer, Displacement, Error, Gpu, Layout, LearningRate, Metric,
-    Optimizer, RateProbe, Regime, Relative, Rotation, Schedule, Scope, Sgd, Spectrum, Translation,
-    Tuning,
+    Base, Config, Dimer, Displacement, Error, Gpu, Layout, Metric, Optimizer, Regime, Relative,
+    Rotation, Schedule, Scope, Sgd, Spectrum, Translation, Tuning,
 };
 use rand::RngExt;
 
@@ -115,14 +114,6 @@ fn rereading() -> Vec<Config> {
         clipped.clone(),
         Config { base: Base::Sgd(Sgd { momentum: 0.9, nesterov: true }), ..fixed_rate() },
         Config { max_gradient_norm: Some(0.5), ..Config::default() },
-        Config {
-            learning_rate: LearningRate::Curvature(CurvatureRate {
-                probe: RateProbe::SeparateGradient,
-                ..CurvatureRate::default()
-            }),
-            skip_non_finite: false,
-            ..Config::default()
-        },
     ];
     for rotation in rotations {
         for displacement in [relative, Displacement::Absolute(1e-2)] {
@@ -260,8 +251,8 @@ fn kernels_are_timed() {
     let event = [
         "probe/norm",
         "probe/displace",
-        "rate/update_norm",
-        "rate/keep_update_norm",
+        "rate/update_products",
+        "rate/keep_update",
         "step/gram",
         "step/rotate_translate",
     ]

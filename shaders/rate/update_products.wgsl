@@ -1,16 +1,19 @@
-// update_norm: the sums of squares of the update and of the parameters that it can move over one tile.
+// update_products: what a measurement has to know of the update, over one tile: norms, and slopes.
 //
-//   u.u  params.params
+//   u.u  params.params  g.u  g.w  with the update w of the step before; of the parameters those that can move
 //
 // in:  g, params, moments, and where the gradient is clipped the partials of gram
-// out: one `Partial` per tile behind those of gram, of which the first two sums of squares are used
+// out: one `Partial` per tile behind those of gram, of which the first two sums of each kind are used
 // Bytes per element: 8 (SGD), 12 (one moment), 16 (two).
 // builds on: update_direction, partial, tile_sums, scalars, threads, switches
 
 fn terms(i: u32, place: Place) -> Partial {
-    let u = update_at(i, place);
+    let update = update_at(i, place);
+    let u = update.u;
     let theta = select(vec4f(), params[i], vec4<bool>(place.group.learning_rate_scale > 0.0));
     var result = Partial();
+    result.plain.x = dot_lanes(update.g, u);
+    result.plain.y = dot_lanes(update.g, update.previous);
     result.small.x = dot_lanes(u * SMALL_SCALE, u * SMALL_SCALE);
     result.large.x = dot_lanes(u * LARGE_SCALE, u * LARGE_SCALE);
     result.small.y = dot_lanes(theta * SMALL_SCALE, theta * SMALL_SCALE);
