@@ -56,10 +56,10 @@
 //!
 //! # What it gains, and what it does not
 //! A rate from curvature needs no grid of rates: started anywhere from 10⁻⁶ to 1 it trains a small classifier with AdamW
-//! as well as the best rate of a grid, and a small character GPT to within 0.05 of it. That is no guarantee:
+//! and a small character GPT as well as the best rate of a grid. That is no guarantee:
 //! [`LearningRate::Curvature`] says where it falls behind. It is the default because Adam's customary rate of 10⁻³ is
-//! worth so much less there (0.27 on that GPT in 600 gradients), and little more anywhere in
-//! `docs/experiments.md` (0.05 on a larger GPT). The dimer along N is not on by default, since it costs 6 % and gains nothing on top of Adam.
+//! worth so much less there (0.27 on that GPT in 600 gradients), and more only in short runs of a larger GPT (about 0.05).
+//! The dimer along N is not on by default, since it costs 6 % and gains nothing on top of Adam.
 //!
 //! On plateaus around saddles, such as those of deep linear networks under momentum SGD, the saddle-free step
 //! saves most of the gradients. On top of Adam it gained nothing on any problem of the escape suite

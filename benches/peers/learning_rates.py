@@ -234,7 +234,7 @@ class Rate:
 
     def __init__(self, probe, start, base, arguments):
         self.probe, self.q = probe, start
-        self.scale = arguments.scale * (1.4 if BASES[base].adaptive else 1.0)
+        self.scale = arguments.scale * (1.4 if BASES[base].adaptive else 0.5)
         self.interval, self.burn_in = arguments.interval, arguments.burn_in
         self.measured, self.to_measure = 0, self.burn_in // 2 if probe == "repeated" else self.burn_in
         self.log_mean, self.weight, self.signals, self.last = 0.0, 0, [], None

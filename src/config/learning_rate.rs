@@ -17,8 +17,8 @@ pub enum LearningRate {
     ///
     /// A dimer along the update u of the base optimizer (without decoupled weight decay and without a
     /// correction along N) finds the slope g·u and the curvature u·Hu that the step meets on its own minibatch.
-    /// On a parabola the rate −g·u / |u·Hu| leads to its lowest point; times `scale`, and with any base but SGD times 1.4,
-    /// that is the *estimate*, from 10⁻¹⁰ to 10³.
+    /// On a parabola the rate −g·u / |u·Hu| leads to its lowest point; times `scale`, and times ½ with SGD and 1.4 with any
+    /// other base, that is the *estimate*, from 10⁻¹⁰ to 10³.
     ///
     /// Part of the slope is noise that the minibatch has lent to u. The *signal* is what the next minibatch sees of it: with
     /// the update w of the step before, made again from the moments that it left, (g·w − r w·Hw) / g₀·w, from 0 to 1. Here g₀·w
@@ -30,12 +30,13 @@ pub enum LearningRate {
     ///
     /// The base rate q goes to signal² times the geometric mean of the estimates. In the burn-in all count alike, and q does
     /// not go beyond signal² times the last one; afterwards they count as two in all, and each later one as one. One
-    /// measurement moves q no further than [`RateProbe`] says.
+    /// measurement moves q no further than [`RateProbe`] says, and it stays from 10⁻¹⁰ to 10³.
     ///
     /// There is no estimate where the update leads uphill: in the burn-in q then does not grow, and where there is no mean yet
     /// it is divided by the most that it may grow. Nor is there one where |(g′ − g)·e| ≤ 2⁻²⁰ ‖g‖ ‖e‖ for the displacement e
-    /// between two gradients g and g′, which the rounding of f32 explains: in the burn-in, and where there is no mean yet, q
-    /// then goes to the rate at which u leads as far as a probe, if it was smaller, and so without curvature no step is longer.
+    /// between two gradients g and g′ (in the norm, g is the latest at θ), which the rounding of f32 explains: in the burn-in,
+    /// and where there is no mean yet, q then goes to the rate at which u leads as far as a probe, if it was smaller. So without
+    /// curvature the rate does not grow beyond that.
     ///
     /// The rate of a step is q times the factor of the schedule, which should begin with a warm-up. Neither that nor a q that
     /// was measured goes beyond 1 / (learning_rate_scale · weight decay) of any group where the decay is decoupled, since
@@ -44,10 +45,10 @@ pub enum LearningRate {
     /// A gradient at the probe that is not finite costs the measurement, and not the step. What was measured counts
     /// once the step does: a step that is skipped, or that fails and is taken again, leaves no trace.
     ///
-    /// Made for Adam and AdamW. There it does about as well as the best of a grid of rates on a small classifier,
-    /// loses 0.02 to 0.05 to it on a small character GPT, and up to 0.2 in short runs of a larger one, where it is
-    /// too small; on small minibatches with wrong labels it is two or three times too large. At a saddle there is no
-    /// slope to measure, so on problems with saddles, and with SGD in general, a tuned rate is better.
+    /// Made for Adam and AdamW. There it does about as well as the best of a grid of rates on small networks and on a small
+    /// character GPT, and loses 0.2 to it in short runs of a larger one, where it is too small; on small minibatches with wrong
+    /// labels it is up to twice too large. At a saddle there is no slope to measure, so on problems with saddles, and with SGD
+    /// in general, a tuned rate is better.
     /// `docs/experiments.md` has the tables.
     Curvature(CurvatureRate),
 }
@@ -125,12 +126,13 @@ impl RateProbe {
     }
 }
 
-/// What the rate is multiplied by with a base that scales each element by itself.
+/// What the rate is multiplied by: with a base that scales each element by itself, and with one that does not.
 const ADAPTIVE_SCALE: f64 = 1.4;
+const SGD_SCALE: f64 = 0.5;
 
 /// The multiple of the rate that leads to the lowest point of the parabola.
 pub(crate) fn rate_scale(base: Base, scale: f64) -> f64 {
-    if matches!(base, Base::Sgd(_)) { scale } else { ADAPTIVE_SCALE * scale }
+    scale * if matches!(base, Base::Sgd(_)) { SGD_SCALE } else { ADAPTIVE_SCALE }
 }
 
 /// Bounds of the base rate.

@@ -57,7 +57,7 @@ class Rate:
         self.optimizer = make([self.x])
         self.q, self.first, self.minibatch = INITIAL, None, -1
         self.burn_in, self.measured = (BURN_IN // 2 if repeated else BURN_IN), 0
-        self.scale = 1.0 if isinstance(self.optimizer, torch.optim.SGD) else 1.4
+        self.scale = 0.5 if isinstance(self.optimizer, torch.optim.SGD) else 1.4
         self.signals, self.log_mean, self.weight, self.last = [], 0.0, 0, None
 
     def gradient(self, x):

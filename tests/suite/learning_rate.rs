@@ -452,7 +452,8 @@ fn a_fixed_rate_has_a_factor() {
 #[test]
 fn the_share_is_that_of_the_slope() {
     for probe in PROBES {
-        let rate = CurvatureRate { initial: 0.05, ..settings(probe) };
+        // So that SGD goes to the lowest point.
+        let rate = CurvatureRate { initial: 0.05, scale: 2.0, ..settings(probe) };
         let learning_rate = LearningRate::Curvature(rate);
         let mut optimizer = flat(
             Config { base: SGD, learning_rate, weight_decay: 0.0, ..Config::default() },
@@ -860,12 +861,18 @@ fn a_wrong_start_is_left_behind() {
         let (interval, growth) = if probe == PROBES[0] { (1, 2.0_f64) } else { (2, 3.0) };
         for burn_in in [0, 10] {
             for initial in [1e-9, 1e-4, 0.25, 1e2] {
-                let rate =
-                    CurvatureRate { probe, initial, interval, burn_in, ..CurvatureRate::default() };
+                let rate = CurvatureRate {
+                    probe,
+                    initial,
+                    interval,
+                    burn_in,
+                    scale: 2.0,
+                    ..CurvatureRate::default()
+                };
                 let learning_rate = LearningRate::Curvature(rate);
                 let config =
                     Config { base: SGD, learning_rate, weight_decay: 0.0, ..Config::default() };
-                // L = ½ 4 θ², so that each estimate is 1/4.
+                // L = ½ 4 θ², so that each estimate is 1/4, twice what SGD makes of it.
                 let mut optimizer = flat(config, &[3.0]);
                 let mut objective = quadratic(vec![4.0]);
                 let mut measured = 0;
