@@ -38,6 +38,7 @@ fn with_learning_rate(found: Record, previous: Record) -> Record {
 // Takes up what the step has measured, once it is known to count; by one thread.
 fn keep_measurement(record: Record) {
     if LEARNING_RATE == MEASURED {
+        scalars.rate.lost += u32((record.status & RATE_LOST) != 0u);
         if (record.status & RATE_MEASURED) == 0u {
             return;
         }

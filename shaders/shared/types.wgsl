@@ -280,7 +280,9 @@ struct RateState {
     mean_signal: f32,
     signals: u32,
     measurements: u32,
-    // How many updates there had been after the last one.
+    // How many were lost, since a gradient at the probe was not finite.
+    lost: u32,
+    // How many updates there had been after the last measurement.
     last_updates: u32,
 }
 

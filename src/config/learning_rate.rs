@@ -65,10 +65,11 @@ pub struct CurvatureRate {
     /// Steps from one measurement to the next after the burn-in, at least 1, or 2 with
     /// [`RateProbe::RepeatedMinibatch`]; default 50.
     pub interval: u32,
-    /// How many first steps measure as often as they can; default 20. Rotations do not count. Measurements that are lost
-    /// are made up for: where the burn-in should end, the host waits for the GPU to know how many there were, and goes on
-    /// for as many as are missing, up to ten times as long. Steps that are recorded but not submitted put that off until a
-    /// measurement is due. The rule of the burn-in holds until it has its measurements, however far apart they are.
+    /// How many first steps measure as often as they can; default 20. Rotations do not count. Steps that are skipped or have no
+    /// update are made up for: where the burn-in should end, the host waits for the GPU to know how many measurements there
+    /// were, and goes on for as many as are missing, up to ten times as long. Steps that are recorded but not submitted put
+    /// that off until a measurement is due. A measurement that is lost at its probe is not made up for, since the next would be
+    /// lost as well. The rule of the burn-in holds until it has its measurements, however far apart they are.
     pub burn_in: u32,
     /// The rate as a multiple of what this rule makes of it, > 0; default 1.
     pub scale: f64,

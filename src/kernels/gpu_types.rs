@@ -58,8 +58,8 @@ pub(crate) const RITZ: u64 = 64;
 pub(crate) const RITZ_STOPPED: u64 = 48;
 const VEC4_ALIGNMENT: u64 = 16;
 
-/// Bytes of `RateState`, before its `first_rate`, which `last_move` follows, and before its `measurements`.
-pub(crate) const RATE: u64 = 88;
+/// Bytes of `RateState`, before its `first_rate`, which `last_move` follows, and before its `measurements`, which `lost` follows.
+pub(crate) const RATE: u64 = 92;
 pub(crate) const FIRST_RATE: u64 = 24;
 pub(crate) const MEASUREMENTS: u64 = 80;
 

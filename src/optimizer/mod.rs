@@ -395,8 +395,9 @@ impl Optimizer {
         if clock.asks() {
             self.pending.settle(&self.gpu, &self.state)?;
             if self.pending.first().is_none() {
-                let valid = self.gpu.read(&self.state.measurements())?;
-                clock.take_in(bytemuck::pod_read_unaligned(&valid));
+                let bytes = self.gpu.read(&self.state.measurements())?;
+                let [valid, lost]: [u32; 2] = bytemuck::pod_read_unaligned(&bytes);
+                clock.take_in(valid + lost);
             }
         }
         Ok(clock.measurement())

@@ -9,8 +9,8 @@ use crate::config::{CurvatureRate, RateProbe};
 const LONGEST_BURN_IN: u64 = 10;
 
 /// Counts the steps that train; rotations do not count. In the burn-in every step measures that can, until as many
-/// measurements are valid as an undisturbed burn-in has. Only the GPU knows which are, so it is asked where the burn-in
-/// should end.
+/// measurements are made as an undisturbed burn-in has. Only the GPU knows how many were, so it is asked where the burn-in
+/// should end. One that is lost at its probe, outside the domain of the loss, counts: the next would be lost as well.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct RateClock {
     settings: CurvatureRate,
@@ -60,7 +60,7 @@ impl RateClock {
         self.progress.pair
     }
 
-    /// Whether the next step hangs on how many measurements were valid. Where that cannot be asked, the next step that
+    /// Whether the next step hangs on how many measurements were made. Where that cannot be asked, the next step that
     /// is due asks again.
     pub(crate) fn asks(&self) -> bool {
         let Progress { steps, burn_in_end, is_known, pair } = self.progress;
@@ -69,8 +69,8 @@ impl RateClock {
     }
 
     /// Ends the burn-in, or goes on with it for what was lost.
-    pub(crate) fn take_in(&mut self, valid: u32) {
-        let missing = self.settings.burn_in_measurements().saturating_sub(valid);
+    pub(crate) fn take_in(&mut self, made: u32) {
+        let missing = self.settings.burn_in_measurements().saturating_sub(made);
         let progress = &mut self.progress;
         let longest = LONGEST_BURN_IN * u64::from(self.settings.burn_in);
         let end = progress.steps + u64::from(missing) * self.settings.probe.steps();

@@ -82,7 +82,8 @@ impl Reference {
     pub(super) fn prolong_burn_in(&mut self) {
         let LearningRate::Curvature(settings) = self.config.learning_rate else { return };
         if self.index == self.burn_in_end && self.first_half.is_none() {
-            let missing = self.measurements_of_burn_in().saturating_sub(self.measurements);
+            let made = self.measurements + self.lost;
+            let missing = self.measurements_of_burn_in().saturating_sub(made);
             let steps = match settings.probe {
                 RateProbe::SeparateGradient => missing,
                 RateProbe::RepeatedMinibatch => 2 * missing,
@@ -151,7 +152,11 @@ impl Reference {
             }
         };
         let Change { slope, change, .. } = along;
-        if !slope.is_finite() || !change.is_finite() || (slope == 0.0 && change == 0.0) {
+        if !slope.is_finite() || !change.is_finite() {
+            self.lost += 1;
+            return;
+        }
+        if slope == 0.0 && change == 0.0 {
             return;
         }
         let curvature = if along.is_resolved() { change / (length * length) } else { 0.0 };

@@ -100,6 +100,8 @@ pub struct Reference {
     /// What other minibatches have seen of the slope, in each measurement of the burn-in.
     signals: Vec<f64>,
     last_measured: Option<learning_rate::Measured>,
+    /// Measurements that were lost at their probes.
+    lost: u64,
     /// Measurements of the rate, but for lost ones.
     measurements: u64,
     /// The step with which the burn-in ends.
@@ -137,6 +139,7 @@ impl Reference {
             later_estimates: Vec::new(),
             signals: Vec::new(),
             last_measured: None,
+            lost: 0,
             measurements: 0,
             burn_in_end: match config.learning_rate {
                 LearningRate::Fixed(_) => 0,

@@ -202,9 +202,9 @@ impl State {
         self.scalar(RATE_OFFSET + FIRST_RATE, 8)
     }
 
-    /// How many measurements of the learning rate were valid.
+    /// How many measurements of the learning rate were valid, and how many were lost at their probes.
     pub(crate) fn measurements(&self) -> GpuSlice {
-        self.scalar(RATE_OFFSET + MEASUREMENTS, 4)
+        self.scalar(RATE_OFFSET + MEASUREMENTS, 8)
     }
 
     /// The state of the automatic displacement.

@@ -106,6 +106,7 @@ fn structs_match_the_host() {
     assert_eq!(u64::from(offset("RateState", "first_rate")), FIRST_RATE);
     assert_eq!(u64::from(offset("RateState", "last_move")), FIRST_RATE + 4);
     assert_eq!(u64::from(offset("RateState", "measurements")), MEASUREMENTS);
+    assert_eq!(u64::from(offset("RateState", "lost")), MEASUREMENTS + 4);
     assert_eq!(u64::from(offset("Scalars", "rate")), RATE_OFFSET);
     assert_eq!(u64::from(offset("Scalars", "calibration")), CALIBRATION_OFFSET);
     assert_eq!(u64::from(offset("Scalars", "latest")), LATEST_OFFSET);

@@ -560,9 +560,9 @@ fn a_probe_outside_the_domain_costs_the_measurement_alone() {
     };
     let rate = CurvatureRate { initial: 1e-5, ..CurvatureRate::default() };
     let (params, records) = run(LearningRate::Curvature(rate));
-    // Each probe is 10⁻³ below θ < 10⁻³, so that all of the burn-in are lost, and all those that are to make up for them.
+    // Each probe is 10⁻³ below θ < 10⁻³, so that all of the burn-in are lost, and more would be.
     assert!(records.iter().all(|record| !record.skipped && !record.rate_measured));
-    assert_eq!(records.iter().filter(|record| record.measurement_lost).count(), 40);
+    assert_eq!(records.iter().filter(|record| record.measurement_lost).count(), 20);
     assert_eq!(params, run(LearningRate::Fixed(1e-5)).0);
 }
 
