@@ -72,7 +72,7 @@ impl Optimizer {
     /// [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch). For training loops that choose the
     /// minibatch before they step; an objective is told by [`Objective::begin_step`](crate::Objective::begin_step).
     pub fn repeats_minibatch(&self) -> bool {
-        self.rate_clock.is_some_and(|clock| clock.pair().is_some())
+        self.rate_clock.is_some_and(|clock| clock.in_pair())
     }
 
     /// Sets the learning rate of the next steps, before the factor of

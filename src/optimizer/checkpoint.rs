@@ -320,7 +320,7 @@ impl Optimizer {
         {
             clock.load(saved);
         }
-        let in_pair = rate_clock.is_some_and(|clock| clock.pair().is_some());
+        let in_pair = rate_clock.is_some_and(|clock| clock.in_pair());
         for vector in self.vectors(in_pair) {
             let first = format!("{}/{}", vector.name, self.layout.tensors()[0].name);
             let is_lost = is_changed && !checkpoint.tensors.contains_key(&first);

@@ -48,7 +48,8 @@ const ROTATION: StepForm = StepForm { kind: StepKind::Rotation, rate: RateMeasur
 ///
 /// Parameters, gradients, orientation and moments stay on the GPU. One step records two
 /// dispatches of this crate, and a few more in an event, around the work of the objective, and
-/// decides nothing on the host.
+/// decides nothing on the host, but for what a schedule that looks for plateaus, a stop that saves gradients and the end of
+/// a rate's burn-in ask of the GPU.
 ///
 /// A step whose gradient has a NaN or an infinity changes nothing, and is counted in
 /// [`Telemetry::skipped_steps`](crate::Telemetry::skipped_steps).

@@ -60,6 +60,11 @@ impl RateClock {
         self.progress.pair
     }
 
+    /// Whether the next step is the second of two on one minibatch.
+    pub(crate) fn in_pair(&self) -> bool {
+        self.progress.pair.is_some()
+    }
+
     /// Whether the next step hangs on how many measurements were made. Where that cannot be asked, the next step that
     /// is due asks again.
     pub(crate) fn asks(&self) -> bool {

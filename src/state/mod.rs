@@ -196,8 +196,8 @@ impl State {
         self.scalar(RATE_OFFSET, RATE)
     }
 
-    /// The learning rate of the first of two steps on one minibatch, and by how many the parameters have moved since the
-    /// last measurement; 0 where there is none.
+    /// The learning rate of the first of two steps on one minibatch, and by how many the parameters moved in the steps of
+    /// the last measurement; 0 where there is none.
     pub(crate) fn moves(&self) -> GpuSlice {
         self.scalar(RATE_OFFSET + FIRST_RATE, 8)
     }

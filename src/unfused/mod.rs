@@ -363,7 +363,7 @@ impl UnfusedOptimizer {
         self.gpu.queue().write_buffer(&self.slots, 0, bytemuck::cast_slice(&constants));
         objective.begin_step(StepInfo {
             index: self.progress.index,
-            repeats_minibatch: self.progress.rate_clock.is_some_and(|clock| clock.pair().is_some()),
+            repeats_minibatch: self.progress.rate_clock.is_some_and(|clock| clock.in_pair()),
             part: Part::WHOLE,
         })?;
         objective.gradient(self.evaluation(encoder, Point::Centre))?;
