@@ -111,8 +111,8 @@ pub mod architecture {}
 pub use config::{
     Adam, Base, Config, Correction, CurvatureRate, Deterministic, Difference, Dimer, Displacement,
     LearningRate, Lion, Metric, Mode, OnPlateau, Project, Rate, RateProbe, Regime, Relative,
-    Rotation, SaddleFree, Saves, Schedule, Scope, Sgd, Sophia, Stop, Storage, Translation,
-    cosine_with_warm_up,
+    Rotation, SaddleFree, Saves, Schedule, Scope, Sgd, Sophia, SpectrumConfig, Stop, Storage,
+    Translation, cosine_with_warm_up,
 };
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuSlice, KernelTime, Tuning};

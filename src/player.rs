@@ -237,6 +237,7 @@ impl<'a> Player<'a> {
             Grid::Tiles | Grid::Pieces => (0..groups.len(), [0, 1, 1]),
             Grid::TilesTimes { rows, columns } => (0..groups.len(), [0, rows, columns]),
             Grid::Once => once(1),
+            Grid::Entries(count) => once(count),
             Grid::Regions => of_regions(&|regions| regions.threads(size)),
             Grid::RegionsOfSeveralPieces => of_regions(&|regions| regions.streams(size)),
             Grid::RegionsOfOnePiece => {

@@ -1,45 +1,47 @@
-// gram: inner products of the basis and its products over one tile, for row y and four columns from 4 z.
+// gram: the Hessian in the basis over one tile, for three rows from 3 y and four columns from 4 z.
 //
-//   S_y.S_j   S_y.HS_j   HS_y.HS_j
+//   S_i.HS_j
 //
 // in:  S, HS
-// out: one `Partial` per tile, row and four columns
-// 40 bytes per element.
-// builds on: modes_bindings, mode_sums, run, partial, streams, threads, step_bindings, switches
+// out: one `Partial` per tile, for each three rows and four columns
+// 28 bytes per element.
+// builds on: modes_bindings, mode_sums, mode_pass, partial, threads, switches
 
-fn products(i: u32, row: u32, first: u32) -> Partial {
-    let s = workspace[slot(row, i)];
-    let hs = workspace[product_slot(row, i)];
-    var terms = RowSums();
-    for (var column = 0u; column < 4u; column += 1u) {
-        let j = first + column;
-        if j < goal.vectors {
-            let other = workspace[slot(j, i)];
-            let product = workspace[product_slot(j, i)];
-            terms.overlap[column] = dot_lanes(s, other);
-            terms.hessian[column] = dot_lanes(s, product);
-            terms.square[column] = dot_lanes(hs, product);
-        }
+// The vec4 of row `row`, or zero beyond the last.
+fn row_at(row: u32, i: u32) -> vec4f {
+    if row < goal.vectors {
+        return workspace[slot(row, i)];
     }
-    return pack_row_sums(terms);
+    return vec4f();
+}
+
+// The same of a product.
+fn product_at(column: u32, i: u32) -> vec4f {
+    if column < goal.vectors {
+        return workspace[product_slot(column, i)];
+    }
+    return vec4f();
+}
+
+fn terms(i: u32, thread: Thread) -> Partial {
+    let row = 3u * thread.workgroup.y;
+    let column = 4u * thread.workgroup.z;
+    let a = product_at(column, i);
+    let b = product_at(column + 1u, i);
+    let c = product_at(column + 2u, i);
+    let d = product_at(column + 3u, i);
+    let x = row_at(row, i);
+    let y = row_at(row + 1u, i);
+    let z = row_at(row + 2u, i);
+    return Partial(
+        vec4f(dot_lanes(x, a), dot_lanes(x, b), dot_lanes(x, c), dot_lanes(x, d)),
+        vec4f(dot_lanes(y, a), dot_lanes(y, b), dot_lanes(y, c), dot_lanes(y, d)),
+        vec4f(dot_lanes(z, a), dot_lanes(z, b), dot_lanes(z, c), dot_lanes(z, d)),
+    );
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    let walk = walk_of(thread);
-    var total = Partial();
-    var i = walk.first;
-    while i < walk.end {
-        var run = Partial();
-        for (var term = 0u; term < RUN && i < walk.end; term += 1u) {
-            run = add(run, products(i, thread.workgroup.y, 4u * thread.workgroup.z));
-            i += STREAM_WIDTH;
-        }
-        total = add(total, run);
-    }
-    let sums = reduce_workgroup(thread, total);
-    if thread.lane == 0u {
-        let entry = thread.workgroup.y * thread.workgroups.z + thread.workgroup.z;
-        modes.partials[entry * step.tiles + shard.first_tile + thread.workgroup.x] = sums;
-    }
+    let sums = sum_over_tile(thread);
+    leave_sums(thread, thread.workgroup.y * thread.workgroups.z + thread.workgroup.z, sums);
 }

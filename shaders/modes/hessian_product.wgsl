@@ -1,6 +1,6 @@
 // hessian_product: the Hessian along one vector of the basis.
 //
-//   HS[slot] <- (g2 - g1) / distance      where the dimer acts, else 0
+//   HS_slot <- (g2 - g1) / distance      where the dimer acts, else 0; 0 for a vector that was not kept
 //
 // in:  g1, g2
 // out: one vector of the workspace
@@ -9,11 +9,12 @@
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    let inverse = 1.0 / scalars.displacement;
+    let kept = vec4<bool>(modes.kept[goal.slot] != 0u);
+    let inverse = 1.0 / modes.distance;
     let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         let place = place_of(i);
         let d = load_difference(i, place, load_gradient(i, place));
-        workspace[product_slot(goal.slot, i)] = inverse * d;
+        workspace[product_slot(goal.slot, i)] = select(vec4f(), inverse * d, kept);
     }
 }

@@ -1,18 +1,20 @@
-// The sums of the block of modes: one row of three matrices, four columns at a time.
-// builds on: partial
+// Sums of the block of modes: several entries, each with one `Partial` per tile.
+// builds on: modes_bindings, partial, threads, step_bindings, switches
 
-struct RowSums {
-    // S_y.S_j, S_y.HS_j, HS_y.HS_j
-    overlap: vec4f,
-    hessian: vec4f,
-    square: vec4f,
+// The workgroup's share of one entry.
+fn leave_sums(thread: Thread, entry: u32, sums: Partial) {
+    if thread.lane == 0u {
+        modes.partials[entry * step.tiles + shard.first_tile + thread.workgroup.x] = sums;
+    }
 }
 
-// As a partial, which is what a workgroup reduces.
-fn pack_row_sums(sums: RowSums) -> Partial {
-    return Partial(sums.overlap, sums.hessian, sums.square);
-}
-
-fn unpack_row_sums(sums: Partial) -> RowSums {
-    return RowSums(sums.plain, sums.small, sums.large);
+// The sum of all tiles of one entry, known to the first thread.
+fn sum_of_entry(thread: Thread, entry: u32) -> Partial {
+    var total = Partial();
+    for (var tile = thread.lane; tile < step.tiles; tile += WORKGROUP_SIZE) {
+        total = add(total, modes.partials[entry * step.tiles + tile]);
+    }
+    let sums = reduce_workgroup(thread, total);
+    workgroupBarrier();
+    return sums;
 }

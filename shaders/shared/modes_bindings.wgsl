@@ -1,30 +1,43 @@
 // Groups 0 and 2 of the block of modes: one shard of each vector, and what one dispatch is for.
-// builds on: scalars, partial
+// builds on: scalars, partial, streams, threads
 
-// Modes of one block, and the vectors of its basis: for each mode x, its force u and its direction p.
-const MAX_MODES: u32 = 8u;
-const MAX_BASIS: u32 = 24u;
+// Modes of one block, and the vectors of its basis: for each mode x, p, a part of what x was before, and the residual u.
+const MAX_MODES: u32 = 16u;
+const MAX_BASIS: u32 = 48u;
 
 struct Modes {
     curvatures: array<f32, MAX_MODES>,
     residuals: array<f32, MAX_MODES>,
-    // 1 / residual, or 0 once a mode has converged.
-    inverse_residuals: array<f32, MAX_MODES>,
-    // x'_j = sum_s combination[s][j] S_s, and p'_j likewise.
-    combination: array<array<f32, MAX_MODES>, MAX_BASIS>,
-    direction: array<array<f32, MAX_MODES>, MAX_BASIS>,
+    // |Hx measured on one side of theta - Hx measured on the other| / 2
+    product_errors: array<f32, MAX_MODES>,
+    // x'_j = sum_s combination[s][j] S_s, and p'_j likewise from column goal.modes + j; four columns together.
+    combination: array<array<vec4f, MAX_MODES / 2u>, MAX_BASIS>,
+    // 1 for each vector of the basis that was kept, 0 for one that depended on those before it.
+    kept: array<u32, MAX_BASIS>,
+    // What is taken from a vector that is made orthogonal, and the factor on the rest.
+    overlaps: array<f32, MAX_BASIS>,
+    factor: f32,
+    // The distance of the probes; the one to begin with is max(minimum, fraction |theta|).
+    distance: f32,
+    fraction: f32,
+    minimum: f32,
+    // The best distance that a search has found, and the error of a product there.
+    best_distance: f32,
+    best_error: f32,
+    // The largest |Ritz value| so far.
+    largest: f32,
     // 0 once a gradient was not finite.
     valid: u32,
     partials: array<Partial>,
 }
 
 struct Goal {
-    // The vector that is probed or measured.
+    // The vector that is made orthogonal, probed or measured.
     slot: u32,
-    // Modes, and vectors of the basis that are in use.
+    // Modes, those of them at the lower end, and vectors of the basis that are in use.
     modes: u32,
+    lowest: u32,
     vectors: u32,
-    padding: u32,
 }
 
 @group(0) @binding(2) var<storage, read> blocks: array<u32>;
@@ -32,7 +45,7 @@ struct Goal {
 @group(0) @binding(4) var<storage, read> probe_gradient: array<vec4f>;
 @group(0) @binding(6) var<storage, read> params: array<vec4f>;
 @group(0) @binding(9) var<storage, read_write> probe: array<vec4f>;
-// The basis S: all x, all u, all p; then HS in the same order.
+// The basis S: all x, all p, all u; then HS in the same order.
 @group(0) @binding(10) var<storage, read_write> workspace: array<vec4f>;
 @group(0) @binding(11) var<storage, read_write> modes: Modes;
 @group(2) @binding(0) var<uniform> goal: Goal;
@@ -44,6 +57,16 @@ fn slot(vector: u32, i: u32) -> u32 {
 
 fn product_slot(vector: u32, i: u32) -> u32 {
     return (3u * goal.modes + vector) * shard.vectors + i;
+}
+
+// The walk of a thread where several workgroups share a tile: one for each row of the dispatch. Loops over vectors are
+// nested in it, and some drivers (Mesa 22 on a CPU) end the loops of a thread after 65 536 iterations in all.
+fn shared_walk_of(thread: Thread) -> Walk {
+    let walk = walk_of(thread);
+    let steps = (walk.end - min(walk.first, walk.end) + STREAM_WIDTH - 1u) / STREAM_WIDTH;
+    let share = (steps + thread.workgroups.y - 1u) / thread.workgroups.y * STREAM_WIDTH;
+    let first = walk.first + thread.workgroup.y * share;
+    return Walk(first, min(walk.end, first + share));
 }
 
 fn probe_gradient_at(i: u32) -> vec4f {

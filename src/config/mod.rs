@@ -10,6 +10,7 @@ mod probe;
 mod rotation;
 mod schedule;
 mod scope;
+mod spectrum;
 mod storage;
 mod translation;
 
@@ -24,6 +25,7 @@ pub(crate) use rotation::RayleighRitz;
 pub use rotation::{Deterministic, Mode, Rate, Regime, Rotation, Saves, Stop};
 pub use schedule::{OnPlateau, Schedule, cosine_with_warm_up};
 pub use scope::Scope;
+pub use spectrum::SpectrumConfig;
 pub use storage::Storage;
 pub use translation::{Correction, Project, SaddleFree, Translation};
 
@@ -307,7 +309,9 @@ impl Dimer {
     fn validate(&self) -> Result<()> {
         self.rotation.validate()?;
         self.schedule.validate()?;
-        self.displacement.validate()?;
+        let fields =
+            ["dimer.displacement", "dimer.displacement.factor", "dimer.displacement.minimum"];
+        self.displacement.validate(fields)?;
         if self.displacement == Displacement::Automatic && self.difference != Difference::Forward {
             return unsupported(
                 "Displacement::Automatic",

@@ -50,12 +50,14 @@ impl Default for Displacement {
 }
 
 impl Displacement {
-    pub(super) fn validate(self) -> Result<()> {
+    /// `fields`: what an error calls it, its factor and its minimum.
+    pub(super) fn validate(self, fields: [&'static str; 3]) -> Result<()> {
+        let [absolute, of_factor, of_minimum] = fields;
         match self {
-            Self::Absolute(distance) => positive("dimer.displacement", distance),
+            Self::Absolute(distance) => positive(absolute, distance),
             Self::Relative(Relative { factor, minimum }) => {
-                positive("dimer.displacement.factor", factor)?;
-                positive("dimer.displacement.minimum", minimum)
+                positive(of_factor, factor)?;
+                positive(of_minimum, minimum)
             }
             Self::Automatic => Ok(()),
         }

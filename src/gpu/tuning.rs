@@ -27,7 +27,7 @@ const STREAM_WIDTH_CPU: u32 = 8;
 /// Fewest threads of one stream; fewer would load less than a cache line at once.
 const MIN_STREAM_WIDTH: u32 = 4;
 
-/// Fewest threads of one workgroup: what the smallest reduction and the block of modes need.
+/// Fewest threads of one workgroup: what the smallest reduction needs.
 const MIN_WORKGROUP_SIZE: u32 = 32;
 
 /// How the kernels spread their work over a device; part of a [`Gpu`].

@@ -280,10 +280,10 @@ impl Region {
     }
 }
 
-/// `MAX_MODES`: most modes of a block.
-pub(crate) const MAX_MODES: usize = 8;
+/// `MAX_MODES`: most modes of a block; half of them at each end.
+pub(crate) const MAX_MODES: usize = 16;
 
-/// Vectors of the basis for each mode: x, u and p.
+/// Vectors of the basis for each mode: x, p and u.
 pub(crate) const BASIS: usize = 3;
 
 /// `Modes`, without its partials.
@@ -292,11 +292,22 @@ pub(crate) const BASIS: usize = 3;
 pub(crate) struct Results {
     pub curvatures: [f32; MAX_MODES],
     pub residuals: [f32; MAX_MODES],
-    inverse_residuals: [f32; MAX_MODES],
-    combination: [[f32; MAX_MODES]; BASIS * MAX_MODES],
-    direction: [[f32; MAX_MODES]; BASIS * MAX_MODES],
+    /// Half of what the products from the two sides of θ differ by.
+    pub product_errors: [f32; MAX_MODES],
+    pub combination: [[[f32; 4]; MAX_MODES / 2]; BASIS * MAX_MODES],
+    pub kept: [u32; BASIS * MAX_MODES],
+    pub overlaps: [f32; BASIS * MAX_MODES],
+    pub factor: f32,
+    pub distance: f32,
+    /// The distance of the probes, or that with which its search begins, is max(minimum, fraction · ‖θ‖).
+    pub fraction: f32,
+    pub minimum: f32,
+    pub best_distance: f32,
+    pub best_error: f32,
+    /// The largest |Ritz value| so far.
+    pub largest: f32,
+    /// 0 once a gradient was not finite.
     pub valid: u32,
-    padding: [u32; 3],
 }
 
 /// `Goal`: what a dispatch of the block of modes is for.
@@ -305,6 +316,6 @@ pub(crate) struct Results {
 pub(crate) struct Goal {
     pub slot: u32,
     pub modes: u32,
+    pub lowest: u32,
     pub vectors: u32,
-    pub padding: u32,
 }

@@ -63,8 +63,13 @@ pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f6
         Kernel::MetricPlaceProbe => (3, 1),
         Kernel::ScaleProduct => (2 + u32::from(switches.difference != Difference::Exact), 1),
         Kernel::ModePlaceProbe | Kernel::ModeHessianProduct => (3, 0),
-        Kernel::ModeGram => (10, 0),
-        Kernel::ModeUpdateBasis => (5, 0),
+        Kernel::ModeResiduals => (4, 0),
+        Kernel::ModeOppositeProduct => (8, 0),
+        Kernel::ModeGram => (7, 0),
+        Kernel::ModeOverlaps => (9, 0),
+        // And what it takes from them: as many more as there are vectors.
+        Kernel::ModeOrthogonalize => (2 + 2 * u32::from(switches.last), 0),
+        Kernel::ModeCombine => (11, 0),
         Kernel::Count
         | Kernel::SumTiles
         | Kernel::Calibrate
@@ -77,7 +82,12 @@ pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f6
         | Kernel::KeepUpdate
         | Kernel::KeepSlope
         | Kernel::MeasureRate
-        | Kernel::ModeRitz => (0, 0),
+        | Kernel::ModeFirstDistance
+        | Kernel::ModeSearchDistance
+        | Kernel::ModeCoefficients
+        | Kernel::ModeSumEntries
+        | Kernel::ModeRitz
+        | Kernel::ModeOutcome => (0, 0),
     };
     (u64::from(wide) * Storage::F32.bytes() + u64::from(stored) * storage.bytes()) as f64
 }

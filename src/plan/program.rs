@@ -72,6 +72,8 @@ pub(crate) enum Grid {
     Pieces,
     /// One workgroup, with the first shard.
     Once,
+    /// One for each of this many sums, with the first shard.
+    Entries(u32),
     /// A thread for each region, or a stream for each region of several pieces, with the first shard.
     Regions,
     RegionsOfSeveralPieces,
@@ -79,8 +81,8 @@ pub(crate) enum Grid {
     RegionsOfOnePiece,
 }
 
-/// Which vector of a block of modes a dispatch is for, and how many parts of the basis are in use: x, then u,
-/// then p.
+/// Which vector of a block of modes a dispatch is for, and how many parts of the basis are in use: x, then p,
+/// then u.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Goal {
     pub slot: u32,

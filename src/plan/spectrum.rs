@@ -1,14 +1,12 @@
-//! The program of a block of modes: Rayleigh–Ritz in the span of all modes, forces and directions.
+//! The program of a block of modes: Davidson's method with a thick restart.
 
 use super::program::{Asks, Block, Dispatch, Evaluate, Goal, Grid, Program, Stage};
-use super::step::set_displacement;
-use super::sums_tiles;
-use crate::config::{Config, Difference, Displacement};
+use crate::config::{Config, Difference, Displacement, Relative, SpectrumConfig};
 use crate::error::{Error, Result};
 use crate::gpu::Tuning;
 use crate::kernels::bindings::Vector;
 use crate::kernels::catalogue::Kernel;
-use crate::kernels::gpu_types::{BASIS, MAX_MODES};
+use crate::kernels::gpu_types::BASIS;
 use crate::kernels::switches::Switches;
 use crate::layout::Layout;
 use crate::objective::Point;
@@ -16,98 +14,207 @@ use crate::objective::Point;
 /// What a block of modes does; see [`Spectrum`](crate::Spectrum).
 #[derive(Clone, Debug)]
 pub(crate) struct SpectrumPlan {
-    pub count: usize,
-    /// How the distance of the probes is found.
-    displacement: Vec<Stage>,
+    pub modes: usize,
+    pub lowest: usize,
+    /// The distance of the probes, or that with which its search begins, is max(minimum, fraction · ‖θ‖).
+    pub fraction: f32,
+    pub minimum: f32,
+    /// Whether it is searched for.
+    searches: bool,
+    /// vec4 that one thread of a tile walks.
+    walked: usize,
+    /// Error up to which a mode counts as converged, as a fraction of the largest |eigenvalue|.
+    pub tolerance: f64,
+    /// Of the first directions.
+    pub seed: u64,
 }
 
+/// Iterations of all loops of one thread, of a driver's 65 536 (see [`MAX_ITERATIONS`](crate::layout::MAX_ITERATIONS)).
+const ITERATIONS: usize = 48 * 1024;
+
+/// Distances that a search compares.
+const DISTANCES: u32 = 7;
+/// The first of them, as a fraction of ‖θ‖, or of 1.
+const FIRST_FRACTION: f32 = 1e-5;
+
 impl SpectrumPlan {
-    /// A block of `count` modes.
-    ///
     /// # Errors
-    /// [`Error::Unsupported`] for settings that it cannot measure with; [`Error::InvalidArgument`] for a
-    /// count out of range.
+    /// [`Error::Unsupported`] for an optimizer that it cannot measure with; [`Error::InvalidConfig`].
     pub(crate) fn new(
         config: &Config,
+        settings: &SpectrumConfig,
         layout: &Layout,
         tuning: &Tuning,
-        count: usize,
     ) -> Result<Self> {
-        let dimer = config.dimer.as_ref().ok_or_else(|| Error::no_dimer("a block of modes"))?;
-        if dimer.difference == Difference::Exact || dimer.displacement == Displacement::Automatic {
+        let dimer = config.dimer.as_ref().ok_or_else(|| Error::no_dimer("a spectrum"))?;
+        if dimer.difference == Difference::Exact {
             return Err(Error::Unsupported {
-                what: "a block of modes",
-                with: "an automatic displacement or exact products",
-                instead: "set `dimer.displacement` to Absolute or Relative, and `dimer.difference` to \
-                          Forward or Central",
+                what: "a spectrum",
+                with: "exact products",
+                instead: "set `dimer.difference` to Forward or Central",
             });
         }
-        if !(1..=MAX_MODES.min(layout.dimer_len())).contains(&count) {
-            return Err(Error::InvalidArgument {
-                argument: "count",
-                value: count.to_string(),
-                expected: "from 1 to 8, and at most the elements under the dimer",
-            });
-        }
-        let displacement = set_displacement(dimer, sums_tiles(layout, tuning));
-        Ok(Self { count, displacement })
+        settings.validate(layout.dimer_len())?;
+        let (fraction, minimum) = match settings.displacement {
+            Displacement::Absolute(distance) => (0.0, distance as f32),
+            Displacement::Relative(Relative { factor, minimum }) => (factor as f32, minimum as f32),
+            Displacement::Automatic => (FIRST_FRACTION, FIRST_FRACTION),
+        };
+        Ok(Self {
+            modes: settings.modes(),
+            lowest: settings.lowest,
+            fraction,
+            minimum,
+            searches: settings.displacement == Displacement::Automatic,
+            walked: (layout.tile() / 4).div_ceil(tuning.workgroup_size as usize),
+            tolerance: settings.tolerance,
+            seed: settings.seed,
+        })
     }
 
     /// Vectors of the basis.
     pub(crate) fn basis(&self) -> usize {
-        BASIS * self.count
+        BASIS * self.modes
     }
 
-    /// The gradient at θ, then a product along every mode, then this many rotations, each with a product
-    /// along every force.
-    pub(crate) fn program(&self, rotations: u32) -> Program {
-        let gradient =
-            Evaluate { point: Point::Centre, asks: Asks::Gradient, into: Vector::Gradient };
-        let mut first = vec![Stage::Evaluate(gradient)];
-        first.extend(&self.displacement);
-        self.measure(&mut first, 0);
-        self.rotate(&mut first, 1);
-        if rotations > 0 {
-            // The directions of an earlier call belong to another θ.
-            self.measure(&mut first, self.count);
-            self.rotate(&mut first, 2);
-        }
-        let mut blocks = vec![Block { stages: first, times: 1 }];
-        if rotations > 1 {
-            let mut others = Vec::new();
-            self.measure(&mut others, self.count);
-            self.rotate(&mut others, 3);
-            blocks.push(Block { stages: others, times: rotations - 1 });
-        }
-        Program { blocks, ..Program::default() }
+    /// Sums that the kernels leave at once: those of `gram` in the whole basis, three rows and four columns each.
+    pub(crate) fn sums(&self) -> usize {
+        self.modes * self.basis().div_ceil(4)
     }
 
-    /// A product along each of the `count` vectors of the basis from `first` on.
-    fn measure(&self, stages: &mut Vec<Stage>, first: usize) {
-        for slot in first..first + self.count {
-            let goal = Goal { slot: slot as u32, parts: 1 };
-            stages.push(dispatch(Kernel::ModePlaceProbe, Grid::Tiles, goal));
-            stages.push(Stage::Evaluate(Evaluate {
-                point: Point::Probe,
-                asks: Asks::Gradient,
-                into: Vector::ProbeGradient,
-            }));
-            stages.push(dispatch(Kernel::ModeHessianProduct, Grid::Tiles, goal));
+    /// The gradient at θ and a product along every mode; then this many rotations, each with a product along every
+    /// residual; then every mode measured afresh, from both sides. `is_first`: whether the distance of the probes has yet
+    /// to be found.
+    pub(crate) fn program(&self, rotations: u32, is_first: bool) -> Program {
+        let mut program = Program::default();
+        let mut block = |times, writer: Writer| {
+            if times > 0 && !writer.stages.is_empty() {
+                program.blocks.push(Block { stages: writer.stages, times });
+            }
+        };
+        let mut begin = Writer::new(self);
+        begin.evaluate(Point::Centre, Vector::Gradient);
+        if is_first {
+            begin.once(Kernel::Norm, Grid::Tiles);
+            begin.once(Kernel::ModeFirstDistance, Grid::Once);
+            if self.searches {
+                begin.orthogonalize(0);
+                block(1, begin);
+                let mut search = Writer::new(self);
+                search.try_distance(false);
+                block(DISTANCES - 1, search);
+                begin = Writer::new(self);
+                begin.try_distance(true);
+            }
         }
-    }
-
-    /// Rayleigh–Ritz in the span of x; with `parts` 2 also of u, with 3 also of p.
-    fn rotate(&self, stages: &mut Vec<Stage>, parts: u32) {
-        let goal = Goal { slot: 0, parts };
-        let rows = parts * self.count as u32;
-        let grid = Grid::TilesTimes { rows, columns: rows.div_ceil(4) };
-        stages.push(dispatch(Kernel::ModeGram, grid, goal));
-        stages.push(dispatch(Kernel::ModeRitz, Grid::Once, goal));
-        stages.push(dispatch(Kernel::ModeUpdateBasis, Grid::Tiles, goal));
+        for mode in 0..self.modes {
+            begin.measure(mode);
+        }
+        begin.rotate(1);
+        block(1, begin);
+        let mut rotation = Writer::new(self);
+        for residual in 2 * self.modes..self.basis() {
+            rotation.measure(residual);
+        }
+        rotation.rotate(BASIS);
+        block(rotations, rotation);
+        let mut end = Writer::new(self);
+        for mode in 0..self.modes {
+            end.measure_from_both_sides(mode);
+        }
+        end.residuals(self.modes);
+        end.once(Kernel::ModeOutcome, Grid::Once);
+        block(1, end);
+        program
     }
 }
 
-fn dispatch(kernel: Kernel, grid: Grid, goal: Goal) -> Stage {
-    let dispatch = Dispatch::new(kernel, grid, Switches::default());
-    Stage::Dispatch(Dispatch { goal: Some(goal), ..dispatch })
+/// Collects stages.
+struct Writer {
+    modes: usize,
+    walked: usize,
+    stages: Vec<Stage>,
+}
+
+impl Writer {
+    fn new(plan: &SpectrumPlan) -> Self {
+        Self { modes: plan.modes, walked: plan.walked, stages: Vec::new() }
+    }
+
+    /// The tiles, each shared by as many workgroups as it takes where a thread loops this often for each vec4.
+    fn shared_tiles(&self, loops: usize) -> Grid {
+        Grid::TilesTimes { rows: (self.walked * loops).div_ceil(ITERATIONS) as u32, columns: 1 }
+    }
+
+    fn evaluate(&mut self, point: Point, into: Vector) {
+        self.stages.push(Stage::Evaluate(Evaluate { point, asks: Asks::Gradient, into }));
+    }
+
+    fn dispatch(&mut self, kernel: Kernel, grid: Grid, goal: Goal, last: bool) {
+        let dispatch = Dispatch::new(kernel, grid, Switches { last, ..Switches::default() });
+        self.stages.push(Stage::Dispatch(Dispatch { goal: Some(goal), ..dispatch }));
+    }
+
+    /// A dispatch for one vector of the basis.
+    fn of_vector(&mut self, kernel: Kernel, grid: Grid, slot: usize, last: bool) {
+        self.dispatch(kernel, grid, Goal { slot: slot as u32, parts: 1 }, last);
+    }
+
+    /// A dispatch for no vector in particular.
+    fn once(&mut self, kernel: Kernel, grid: Grid) {
+        self.of_vector(kernel, grid, 0, false);
+    }
+
+    /// Makes a vector of the basis orthogonal to those before it, and places the probe along it.
+    fn orthogonalize(&mut self, slot: usize) {
+        for last in [false, true] {
+            let grid = Grid::TilesTimes { rows: 1, columns: slot.div_ceil(8).max(1) as u32 };
+            self.of_vector(Kernel::ModeOverlaps, grid, slot, false);
+            self.of_vector(Kernel::ModeCoefficients, Grid::Once, slot, last);
+            let tiles = self.shared_tiles(slot + 1);
+            self.of_vector(Kernel::ModeOrthogonalize, tiles, slot, last);
+        }
+    }
+
+    /// The product along a vector of the basis, once that is orthogonal to those before it.
+    fn measure(&mut self, slot: usize) {
+        self.orthogonalize(slot);
+        self.evaluate(Point::Probe, Vector::ProbeGradient);
+        self.of_vector(Kernel::ModeHessianProduct, Grid::Tiles, slot, false);
+    }
+
+    /// The product along a mode from both sides of θ, and half of what the two differ by.
+    fn measure_from_both_sides(&mut self, mode: usize) {
+        self.of_vector(Kernel::ModePlaceProbe, Grid::Tiles, mode, false);
+        self.evaluate(Point::Probe, Vector::ProbeGradient);
+        self.of_vector(Kernel::ModeHessianProduct, Grid::Tiles, mode, false);
+        self.once(Kernel::Opposite, Grid::Tiles);
+        self.evaluate(Point::Probe, Vector::ProbeGradient);
+        self.of_vector(Kernel::ModeOppositeProduct, Grid::Tiles, mode, false);
+    }
+
+    /// The residuals of this many modes.
+    fn residuals(&mut self, modes: usize) {
+        self.once(Kernel::ModeResiduals, Grid::TilesTimes { rows: modes as u32, columns: 1 });
+    }
+
+    /// The error of a product along the first mode at one distance.
+    fn try_distance(&mut self, last: bool) {
+        self.measure_from_both_sides(0);
+        self.residuals(1);
+        self.of_vector(Kernel::ModeSearchDistance, Grid::Once, 0, last);
+    }
+
+    /// Rayleigh–Ritz in the span of x, or of all `parts` of the basis.
+    fn rotate(&mut self, parts: usize) {
+        let goal = Goal { slot: 0, parts: parts as u32 };
+        let vectors = parts * self.modes;
+        let [rows, columns] = [vectors.div_ceil(3), vectors.div_ceil(4)].map(|count| count as u32);
+        self.dispatch(Kernel::ModeGram, Grid::TilesTimes { rows, columns }, goal, false);
+        self.dispatch(Kernel::ModeSumEntries, Grid::Entries(rows * columns), goal, false);
+        self.dispatch(Kernel::ModeRitz, Grid::Once, goal, false);
+        // Of the basis and of its products: all are loaded, and for four results each all are added.
+        let loops = 2 * (vectors + 1) * (1 + self.modes.div_ceil(2)) + self.modes;
+        self.dispatch(Kernel::ModeCombine, self.shared_tiles(loops), goal, false);
+    }
 }

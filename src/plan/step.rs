@@ -146,14 +146,6 @@ pub(super) fn check(config: &Config, sums_tiles: bool) -> Program {
     writer.finish()
 }
 
-/// The distance of the probes of a block of modes, which is that of an event's first probe.
-pub(super) fn set_displacement(dimer: &Dimer, sums_tiles: bool) -> Vec<Stage> {
-    let mut writer = Writer::new(sums_tiles);
-    let (scope, metric) = (Scope::Global, Metric::Euclidean);
-    displace(&mut writer, &Dimer { scope, metric, ..dimer.clone() });
-    writer.stages
-}
-
 /// Collects stages.
 struct Writer {
     /// Whether the partials of all tiles are added before each kernel whose workgroups all need their sum.

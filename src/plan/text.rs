@@ -127,6 +127,7 @@ impl Plan {
             Grid::Tiles | Grid::Pieces => {}
             Grid::TilesTimes { rows, columns } => words.push(format!("{rows} x {columns}")),
             Grid::Once => words.push("once".to_owned()),
+            Grid::Entries(count) => words.push(format!("for {count} sums")),
             Grid::Regions => words.push("a thread for each region".to_owned()),
             Grid::RegionsOfSeveralPieces => words.push("for regions of several pieces".to_owned()),
             Grid::RegionsOfOnePiece => words.push("for regions of one piece".to_owned()),

@@ -7,10 +7,10 @@ use crate::kernels::catalogue::{Kernel, Source};
 use crate::kernels::choices::Choices;
 use crate::kernels::gpu_types::STEP_STRIDE;
 use crate::kernels::gpu_types::{
-    BLOCK, BY_ANGLE, BY_RESIDUAL, CALIBRATION_OFFSET, EVENT, FIRST_RATE, Goal, GroupEntry,
-    LATEST_OFFSET, MAX_GROUPS, MAX_WORKGROUPS, MEASUREMENTS, PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH,
-    Piece, RATE, RATE_LOST, RATE_MEASURED, RATE_OFFSET, RING, RITZ, RITZ_STOPPED, Record, Region,
-    Results, SKIPPED, STOP_SHIFT, Shard, Step, Tables, UNMEASURED, WRITTEN,
+    BASIS, BLOCK, BY_ANGLE, BY_RESIDUAL, CALIBRATION_OFFSET, EVENT, FIRST_RATE, Goal, GroupEntry,
+    LATEST_OFFSET, MAX_GROUPS, MAX_MODES, MAX_WORKGROUPS, MEASUREMENTS, PARTIAL, PARTIALS_OFFSET,
+    PIECE_WIDTH, Piece, RATE, RATE_LOST, RATE_MEASURED, RATE_OFFSET, RING, RITZ, RITZ_STOPPED,
+    Record, Region, Results, SKIPPED, STOP_SHIFT, Shard, Step, Tables, UNMEASURED, WRITTEN,
 };
 use crate::kernels::switches::{
     BaseRule, DIFFERENCES, DisplacementRule, RateRule, RotationRule, TranslationRule,
@@ -66,7 +66,20 @@ fn structs_of_modes_match_the_host() {
     let module = module(Kernel::ModeRitz);
     assert_eq!(size_in(&module, "Goal"), size_of::<Goal>());
     assert_eq!(offset_in(&module, "Modes", "partials") as usize, size_of::<Results>());
-    assert_eq!(offset_in(&module, "Modes", "valid") as usize, offset_of!(Results, valid));
+    assert_eq!(constant_in(&module, "MAX_MODES") as usize, MAX_MODES);
+    assert_eq!(constant_in(&module, "MAX_BASIS") as usize, BASIS * MAX_MODES);
+    let offsets = [
+        ("residuals", offset_of!(Results, residuals)),
+        ("product_errors", offset_of!(Results, product_errors)),
+        ("distance", offset_of!(Results, distance)),
+        ("fraction", offset_of!(Results, fraction)),
+        ("minimum", offset_of!(Results, minimum)),
+        ("largest", offset_of!(Results, largest)),
+        ("valid", offset_of!(Results, valid)),
+    ];
+    for (field, offset) in offsets {
+        assert_eq!(offset_in(&module, "Modes", field) as usize, offset, "{field}");
+    }
 }
 
 /// The values of a switch have the order that the host gives them.

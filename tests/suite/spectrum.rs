@@ -1,92 +1,280 @@
-//! The k lowest modes as a block: against matrices with known eigenpairs, across shards, with groups
-//! out of reach, and what cannot be asked for.
+//! Both ends of the spectrum: against matrices with known eigenpairs, long after convergence, with groups out of reach,
+//! and what cannot be asked for.
 
 use crate::common::*;
 use crate::matrix::Matrix;
 use dimer::reference::{dot, norm};
 use dimer::{
-    Config, Difference, Dimer, Displacement, Error, Group, HostObjective, Layout, Optimizer,
-    Relative, Spectrum,
+    Config, Difference, Dimer, Displacement, Error, Gpu, Group, HostObjective, Layout, Optimizer,
+    Relative, Spectrum, SpectrumConfig, Tuning,
 };
+use nalgebra::{DMatrix, DVector};
+use rand::RngExt;
 
-fn config(displacement: Displacement) -> Config {
-    let dimer = Dimer { displacement, ..Dimer::default() };
-    Config { dimer: Some(dimer), ..fixed_rate() }
+fn config() -> Config {
+    Config { dimer: Some(Dimer::default()), ..fixed_rate() }
 }
 
-/// Eigenvalues, orthonormal modes and residuals of a block on a spectrum from −4 to 6, for block sizes
-/// that are odd, multiples of four and the largest. Gradients and dots are good to 20 units of the
-/// spectrum's width for each of 40 rotations, all added; a Ritz value has the square of its vector's
-/// error, so what bounds it is the convergence that the residual shows: |λ − θ| ≤ ‖F‖ for some λ.
-#[test]
-fn finds_the_lowest_eigenpairs() {
-    let len = 130;
-    let mut eigenvalues: Vec<f64> = (0..len).map(|i| 6.0 * i as f64 / len as f64).collect();
-    let lowest = [-4.0, -3.5, -3.0, -2.4, -1.9, -1.3, -0.8, -0.4];
-    eigenvalues[..8].copy_from_slice(&lowest);
-    let matrix = Matrix::new(&mut rng(1), eigenvalues);
-    for count in [1, 3, 4, 7, 8] {
-        let config = config(Displacement::Absolute(1.0));
-        let mut optimizer = flat(config, &vec![0.0; len]);
-        let theta = bits(&optimizer.read_params().unwrap());
-        let mut spectrum = Spectrum::new(&mut optimizer, count, 3).unwrap();
-        spectrum.rotate(&mut matrix.objective(1.0), 40).unwrap();
+/// The spectra of the tests, of a given size: apart, in clusters, several times the same, nothing at all, of one sign,
+/// of both, and ill-conditioned.
+fn spectra(len: usize) -> Vec<(&'static str, Vec<f64>)> {
+    let part = |i: usize| i as f64 / len as f64;
+    let all = |value: &dyn Fn(usize) -> f64| (0..len).map(value).collect::<Vec<f64>>();
+    vec![
+        ("apart", all(&|i| [-2.0, -1.5, -0.5].get(i).copied().unwrap_or(1.0 + 28.0 * part(i)))),
+        ("clusters", all(&|i| if i < 4 { -1.0 + 1e-3 * i as f64 } else { 0.5 + part(i) })),
+        ("fivefold", all(&|i| if i < 5 { -1.0 } else { i as f64 - 5.0 })),
+        ("zero", all(&|_| 0.0)),
+        ("identity", all(&|_| 1.0)),
+        ("positive", all(&|i| i as f64 + 1.3)),
+        ("both signs", all(&|i| 10.0 * part(i) - 5.0)),
+        ("condition 10⁶", all(&|i| 10_f64.powf(6.0 * part(i) - 4.0))),
+    ]
+}
+
+/// What a product of the last look can be off by: both gradients are rounded, each by half a unit in the last place, and
+/// a few operations after that.
+fn product_error(scale: f64, theta: f64, distance: f64) -> f64 {
+    UNIT * scale * ((theta + distance) / distance + 10.0)
+}
+
+/// Looks at a block again and again: no eigenvalue is ever below the truth by more than the error of a product, and none
+/// is lost once it was found; error bounds hold, and modes are orthonormal.
+fn stays_right(
+    (what, eigenvalues): (&str, Vec<f64>),
+    settings: SpectrumConfig,
+    seed: u64,
+    looks: usize,
+) {
+    let len = eigenvalues.len();
+    let scale = eigenvalues.iter().fold(0.0, |scale: f64, h| scale.max(h.abs()));
+    let mut sorted = eigenvalues.clone();
+    sorted.sort_by(f64::total_cmp);
+    let truth: Vec<f64> = [&sorted[..settings.lowest], &sorted[len - settings.highest..]].concat();
+    let mut rng = rng(seed);
+    let matrix = Matrix::new(&mut rng, eigenvalues);
+    let theta = vector(&mut rng, len, Kind::Plain);
+    let size = norm(&wide(&theta));
+    let mut optimizer = flat(config(), &theta);
+    let mut spectrum = Spectrum::with_config(&mut optimizer, settings).unwrap();
+    let (mut below, mut off) = (0.0_f64, 0.0_f64);
+    for look in 0..looks {
+        spectrum.rotate(&mut matrix.objective(1.0), 10).unwrap();
+        let distance = f64::from(spectrum.displacement().unwrap().unwrap());
+        let error = product_error(scale, size, distance);
         let found = spectrum.read().unwrap();
-        assert_eq!(spectrum.optimizer().steps(), 0);
         let vectors: Vec<_> = found.iter().map(|mode| wide(&mode.orientation)).collect();
-        for (i, mode) in found.iter().enumerate() {
-            println!("{count}: {} {} of {}", mode.curvature, mode.residual, lowest[i]);
-            assert_within("λ", mode.curvature.into(), lowest[i], 40.0 * 20.0 * UNIT * 10.0);
-            let product = matrix.product_wide(&vectors[i]);
-            let residual: Vec<f64> =
-                product.iter().zip(&vectors[i]).map(|(h, x)| h - lowest[i] * x).collect();
-            assert!(norm(&residual) < 1e-2, "‖Hx − λx‖ = {}", norm(&residual));
+        let at =
+            || format!("{what}, {len} elements, seed {seed}, {settings:?}, look {look}: {found:?}");
+        for (i, (mode, expected)) in found.iter().zip(&truth).enumerate() {
+            let curvature = f64::from(mode.curvature);
+            below = below.max(sorted[0] - curvature).max(curvature - sorted[len - 1]);
+            assert!(below <= error, "beyond the truth by {below}, at most {error}; {}", at());
+            let nearest =
+                sorted.iter().map(|h| (h - curvature).abs()).fold(f64::INFINITY, f64::min);
+            // What the two sides of θ differ by is itself random, and 0 where both happen to be rounded alike.
+            let bound = f64::from(mode.error) + error;
+            assert!(nearest <= bound, "{nearest} from an eigenvalue, at most {bound}; {}", at());
             for (j, other) in vectors.iter().enumerate() {
-                let expected = f64::from(u8::from(i == j));
-                assert_within("xᵢ·xⱼ", dot(&vectors[i], other), expected, 1e-4);
+                let unit = f64::from(u8::from(i == j));
+                assert_within("xᵢ·xⱼ", dot(&vectors[i], other), unit, 1e-4);
+            }
+            if look + 1 == looks {
+                off = off.max((curvature - expected).abs());
+                // Forward differences along the whole basis count, where the points round as well and each gradient
+                // counts in full, and combinations round once a rotation.
+                let basis = (3.0 * vectors.len() as f64).sqrt();
+                let rounded = (10 * looks) as f64 * UNIT * scale * basis;
+                let bound = basis * 3.0 * error + rounded + 1e-3 * scale;
+                assert!((curvature - expected).abs() <= bound, "{expected} is lost; {}", at());
             }
         }
-        assert_eq!(optimizer.gradient_evaluations(), (1 + 41 * count) as f64);
-        assert_eq!(bits(&optimizer.read_params().unwrap()), theta);
     }
+    println!("{what}, {len}, {settings:?}: beyond the truth by {below:.1e}, off by {off:.1e}");
 }
 
-/// A block needs fewer rotations for its softest mode than a single vector, where the gap above the
-/// first eigenvalue is small; and a second call goes on where the first one ended.
+fn displacements() -> [Displacement; 4] {
+    [
+        Displacement::Automatic,
+        Displacement::default(),
+        Displacement::Absolute(1e-3),
+        Displacement::Absolute(1.0),
+    ]
+}
+
+/// Every size from 1 to 24 and some larger ones, 200 rotations each, with settings at random.
 #[test]
-fn a_cluster_at_the_bottom() {
-    let len = 200;
-    let mut eigenvalues: Vec<f64> = (0..len).map(|i| 0.5 + i as f64 / len as f64).collect();
-    eigenvalues[..4].copy_from_slice(&[-1.0, -0.999, -0.998, -0.997]);
-    let matrix = Matrix::new(&mut rng(2), eigenvalues);
-    let mut optimizer = flat(config(Displacement::Absolute(1.0)), &vec![0.0; len]);
-    let mut spectrum = Spectrum::new(&mut optimizer, 5, 0).unwrap();
-    let mut softest = Vec::new();
-    for _ in 0..3 {
-        spectrum.rotate(&mut matrix.objective(1.0), 8).unwrap();
-        let found = spectrum.read().unwrap();
-        softest.push(found[0].curvature);
-        assert!(found.windows(2).all(|pair| pair[0].curvature <= pair[1].curvature + 1e-6));
+fn stays_right_for_200_rotations() {
+    let seed = rand::random();
+    let mut draws = rng(seed);
+    for len in (1..=24).chain([50, 130, 400]) {
+        for _ in 0..2 {
+            let spectra = spectra(len);
+            let spectrum = spectra[draws.random_range(0..spectra.len())].clone();
+            let modes = draws.random_range(1..=len.min(8));
+            let highest = draws.random_range(0..=modes);
+            let displacement = displacements()[draws.random_range(0..4)];
+            let (lowest, seed) = (modes - highest, draws.random());
+            let settings =
+                SpectrumConfig { lowest, highest, displacement, seed, ..SpectrumConfig::default() };
+            stays_right(spectrum, settings, seed, 20);
+        }
     }
-    println!("{softest:?}");
-    assert!(softest.windows(2).all(|pair| pair[1] <= pair[0] + 1e-5));
-    assert_within("λ", softest[2].into(), -1.0, 2e-4);
 }
 
-/// As many modes as elements: the whole spectrum, in one rotation.
+/// As many modes as elements: the whole spectrum, in one rotation, and then all gaps are known.
 #[test]
 fn all_of_a_small_problem() {
-    for len in [1_u32, 2, 5, 8] {
+    for len in [1_u32, 2, 5, 8, 13, 16] {
         let eigenvalues: Vec<f64> = (0..len).map(|i| f64::from(i) - 1.5).collect();
         let matrix = Matrix::new(&mut rng(3), eigenvalues.clone());
         let len = len as usize;
-        let mut optimizer = flat(config(Displacement::Absolute(1.0)), &vec![0.0; len]);
-        let mut spectrum = Spectrum::new(&mut optimizer, len, 0).unwrap();
-        spectrum.rotate(&mut matrix.objective(1.0), 3).unwrap();
-        for (found, expected) in spectrum.read().unwrap().iter().zip(eigenvalues) {
+        let lowest = len.min(8);
+        let settings =
+            SpectrumConfig { lowest, highest: len - lowest, ..SpectrumConfig::default() };
+        let mut optimizer = flat(config(), &vec![0.1; len]);
+        let mut spectrum = Spectrum::with_config(&mut optimizer, settings).unwrap();
+        spectrum.rotate(&mut matrix.objective(1.0), 1).unwrap();
+        let found = spectrum.read().unwrap();
+        assert_eq!(found.len(), len);
+        for (found, expected) in found.iter().zip(eigenvalues) {
             assert_within("λ", found.curvature.into(), expected, 1e-4);
+            assert!(found.converged && f64::from(found.error) < 1e-4, "{found:?}");
         }
     }
+}
+
+/// A random symmetric matrix, at both ends, against nalgebra: as good as the bound says after few rotations and after
+/// many, and `converged` where that is good enough.
+#[test]
+fn errors_are_what_they_say() {
+    let mut resolved = [0, 0];
+    for seed in 0..6 {
+        let mut rng = rng(seed);
+        let len = rng.random_range(20..150);
+        let entry = |_: usize, _: usize| rng.random_range(-1.0..1.0_f64);
+        let half = DMatrix::from_fn(len, len, entry);
+        let hessian = &half + half.transpose();
+        let mut truth: Vec<f64> = hessian.symmetric_eigenvalues().iter().copied().collect();
+        truth.sort_by(f64::total_cmp);
+        let scale = truth.iter().fold(0.0, |scale: f64, h| scale.max(h.abs()));
+        let mut objective = HostObjective::new(|theta: &[f32], gradient: &mut [f32]| {
+            let product = &hessian * DVector::from_vec(wide(theta));
+            gradient.iter_mut().zip(product.iter()).for_each(|(g, h)| *g = *h as f32);
+            0.0
+        });
+        let theta = vector(&mut rng, len, Kind::Plain);
+        let size = norm(&wide(&theta));
+        let mut optimizer = flat(config(), &theta);
+        let settings = SpectrumConfig { lowest: 3, highest: 2, seed, ..SpectrumConfig::default() };
+        let mut spectrum = Spectrum::with_config(&mut optimizer, settings).unwrap();
+        let expected = [&truth[..3], &truth[len - 2..]].concat();
+        for rotations in [0, 2, 4, 8, 40] {
+            spectrum.rotate(&mut objective, rotations).unwrap();
+            let found = spectrum.read().unwrap();
+            assert!(found.is_sorted_by(|a, b| a.curvature <= b.curvature));
+            let distance = spectrum.displacement().unwrap().unwrap();
+            let rounding = product_error(scale, size, distance.into());
+            for (mode, expected) in found.iter().zip(&expected) {
+                let curvature = f64::from(mode.curvature);
+                let nearest =
+                    truth.iter().map(|h| (h - curvature).abs()).fold(f64::INFINITY, f64::min);
+                assert!(nearest <= f64::from(mode.error) + rounding, "{nearest}: {mode:?}");
+                assert_eq!(mode.converged, f64::from(mode.error) <= 0.01 * scale, "{mode:?}");
+                resolved[usize::from(mode.converged)] += 1;
+                if rotations == 40 {
+                    assert_within("λ", curvature, *expected, rounding + 1e-4 * scale);
+                    assert!(f64::from(mode.error) < 1e-3 * scale, "{mode:?}");
+                }
+            }
+        }
+    }
+    println!("{resolved:?}");
+    assert!(resolved.iter().all(|&count| count > 20));
+}
+
+/// A loss whose curvature changes: the search finds a distance between rounding and bending, and where a distance is
+/// given that is too large, the errors say so.
+#[test]
+fn curved_losses() {
+    // Σ hᵢ θᵢ²/2 + b Σ θᵢ³/6 has the Hessian h + b θ.
+    let len = 60;
+    let bend = 40.0_f32;
+    let theta: Vec<f32> = (0..len).map(|i| (i as f32).sin()).collect();
+    let mut objective = HostObjective::new(|theta: &[f32], gradient: &mut [f32]| {
+        for (i, (g, x)) in gradient.iter_mut().zip(theta).enumerate() {
+            *g = i as f32 * x + 0.5 * bend * x * x;
+        }
+        0.0
+    });
+    let mut truth: Vec<f64> =
+        (0..len).map(|i| f64::from(i as f32 + bend * theta[i as usize])).collect();
+    truth.sort_by(f64::total_cmp);
+    let scale = truth[59].abs().max(truth[0].abs());
+    let mut distances = Vec::new();
+    for (displacement, is_right) in
+        [(Displacement::Automatic, true), (Displacement::Absolute(2.0), false)]
+    {
+        let settings =
+            SpectrumConfig { lowest: 2, highest: 2, displacement, ..SpectrumConfig::default() };
+        let mut optimizer = flat(config(), &theta);
+        let mut spectrum = Spectrum::with_config(&mut optimizer, settings).unwrap();
+        assert_eq!(spectrum.displacement().unwrap(), None);
+        spectrum.rotate(&mut objective, 40).unwrap();
+        distances.push(spectrum.displacement().unwrap().unwrap());
+        let found = spectrum.read().unwrap();
+        println!("{displacement:?}: {found:?}");
+        for (mode, truth) in found.iter().zip([truth[0], truth[1], truth[58], truth[59]]) {
+            assert_eq!(mode.converged, is_right, "{mode:?}");
+            if is_right {
+                assert_within("λ", mode.curvature.into(), truth, 1e-3 * scale);
+            }
+        }
+    }
+    let [search, given] = distances[..] else { unreachable!() };
+    assert!((1e-5..1e-2).contains(&search) && given == 2.0, "{distances:?}");
+}
+
+/// Both ends at their largest in workgroups of every size and over several shards; shards change no bit.
+#[test]
+fn every_tuning_and_many_shards() {
+    let len = 20_000;
+    // Eight eigenvalues apart at each end, the others between.
+    let h: Vec<f32> = (0..len)
+        .map(|i| match i % (len / 16) {
+            0 => [-1.0, 1.0][usize::from(i >= len / 2)] * (10 + i / (len / 16)) as f32,
+            _ => (i as f32).sin(),
+        })
+        .collect();
+    let mut truth = h.clone();
+    truth.sort_by(f32::total_cmp);
+    let settings = SpectrumConfig { lowest: 8, highest: 8, ..SpectrumConfig::default() };
+    let look = |gpu: &Gpu| {
+        let layout = Layout::flat(len).unwrap();
+        let mut optimizer = Optimizer::new(gpu, layout, config(), &vec![0.01; len]).unwrap();
+        let mut spectrum = Spectrum::with_config(&mut optimizer, settings).unwrap();
+        spectrum.rotate(&mut quadratic(h.clone()), 8).unwrap();
+        let found = spectrum.read().unwrap();
+        let expected = truth[..8].iter().chain(&truth[len - 8..]);
+        for (mode, &expected) in found.iter().zip(expected) {
+            assert_within("λ", mode.curvature.into(), expected.into(), 1e-3);
+            assert!(mode.converged);
+        }
+        found
+    };
+    // What one tile of the basis and its products takes, and no more.
+    let bytes = 96 * 4 * 4096;
+    let small =
+        gpu_with(|limits| wgpu::Limits { max_storage_buffer_binding_size: bytes, ..limits });
+    for workgroup_size in [32, 256] {
+        let tuning = Tuning { workgroup_size, ..*gpu().tuning() };
+        let [whole, sharded] =
+            [gpu(), small.clone()].map(|gpu| look(&gpu.with_tuning(tuning).unwrap()));
+        assert_eq!(whole, sharded);
+    }
+    // A thread of one workgroup has too much to do for one.
+    let tuning = Tuning { workgroup_size: 32, workgroups: 1, ..*gpu().tuning() };
+    look(&gpu().with_tuning(tuning).unwrap());
 }
 
 /// Several tensors, one out of reach: modes of the rest.
@@ -105,10 +293,14 @@ fn groups_out_of_reach() {
             _ => 1.0,
         })
         .collect();
-    let config = config(Displacement::Relative(Relative { factor: 0.1, minimum: 0.5 }));
-    let mut optimizer = Optimizer::new(&gpu(), layout, config, &[0.0; 140]).unwrap();
-    let mut spectrum = Spectrum::new(&mut optimizer, 2, 0).unwrap();
+    let displacement = Displacement::Relative(Relative { factor: 0.1, minimum: 0.5 });
+    let settings = SpectrumConfig { lowest: 2, displacement, ..SpectrumConfig::default() };
+    // What is out of reach does not count in ‖θ‖ either.
+    let theta: Vec<f32> = (0..140).map(|i| if (30..70).contains(&i) { 1e4 } else { 1.0 }).collect();
+    let mut optimizer = Optimizer::new(&gpu(), layout, config(), &theta).unwrap();
+    let mut spectrum = Spectrum::with_config(&mut optimizer, settings).unwrap();
     spectrum.rotate(&mut quadratic(h), 10).unwrap();
+    assert_eq!(spectrum.displacement().unwrap(), Some(1.0));
     let found = spectrum.read().unwrap();
     assert_within("λ", found[0].curvature.into(), -2.0, 1e-4);
     assert_within("λ", found[1].curvature.into(), -1.0, 1e-4);
@@ -118,21 +310,30 @@ fn groups_out_of_reach() {
 
 #[test]
 fn what_cannot_be_asked_for() {
-    let absolute = config(Displacement::Absolute(1.0));
-    let refused = |config: Config, count| {
-        Spectrum::new(&mut flat(config, &[0.0; 5]), count, 0).map(|_| ()).unwrap_err()
+    let refused = |config: Config, settings: SpectrumConfig| {
+        let mut optimizer = flat(config, &[0.0; 12]);
+        Spectrum::with_config(&mut optimizer, settings).map(|_| ()).unwrap_err()
     };
-    for count in [0, 6, 9] {
-        let error = refused(absolute.clone(), count);
-        assert!(matches!(error, Error::InvalidArgument { argument: "count", .. }), "{error}");
-    }
-    let exact = Dimer { difference: Difference::Exact, ..absolute.dimer.unwrap() };
-    for config in [
-        Config { dimer: None, ..fixed_rate() },
-        config(Displacement::Automatic),
-        Config { dimer: Some(exact), ..fixed_rate() },
+    let default = SpectrumConfig::default;
+    for (settings, field) in [
+        (SpectrumConfig { lowest: 0, ..default() }, "lowest + highest"),
+        (SpectrumConfig { lowest: 7, highest: 6, ..default() }, "lowest + highest"),
+        (SpectrumConfig { lowest: 9, ..default() }, "lowest"),
+        (SpectrumConfig { highest: 9, ..default() }, "highest"),
+        (SpectrumConfig { tolerance: -1.0, ..default() }, "tolerance"),
+        (SpectrumConfig { tolerance: f64::NAN, ..default() }, "tolerance"),
+        (SpectrumConfig { displacement: Displacement::Absolute(0.0), ..default() }, "displacement"),
     ] {
-        let error = refused(config, 1);
+        match refused(config(), settings) {
+            Error::InvalidConfig { field: found, .. } => assert_eq!(found, field),
+            other => panic!("{other}"),
+        }
+    }
+    let exact = Dimer { difference: Difference::Exact, ..Dimer::default() };
+    for config in
+        [Config { dimer: None, ..fixed_rate() }, Config { dimer: Some(exact), ..fixed_rate() }]
+    {
+        let error = refused(config, default());
         assert!(matches!(error, Error::Unsupported { .. }), "{error}");
     }
 }
@@ -141,7 +342,7 @@ fn what_cannot_be_asked_for() {
 #[test]
 fn a_training_goes_on_after_a_look() {
     let run = |looks: bool| {
-        let mut optimizer = flat(config(Displacement::Absolute(1.0)), &[1.0; 70]);
+        let mut optimizer = flat(config(), &[1.0; 70]);
         let sound = || quadratic((0..70).map(|i| i as f32 - 3.0).collect());
         for step in 0..60 {
             if looks && step % 20 == 10 {
@@ -158,40 +359,61 @@ fn a_training_goes_on_after_a_look() {
 /// Kernels of a block are timed like those of a step.
 #[test]
 fn kernels_of_a_block_are_timed() {
-    let mut optimizer = flat(config(Displacement::Absolute(1.0)), &[0.0; 70]);
+    let mut optimizer = flat(config(), &[0.0; 70]);
     optimizer.time_kernels(true).unwrap();
     optimizer.step(&mut quadratic(vec![1.0; 70])).unwrap();
-    let mut spectrum = Spectrum::new(&mut optimizer, 2, 0).unwrap();
+    let displacement = Displacement::Absolute(1.0);
+    let settings = SpectrumConfig { lowest: 2, displacement, ..SpectrumConfig::default() };
+    let mut spectrum = Spectrum::with_config(&mut optimizer, settings).unwrap();
     spectrum.rotate(&mut quadratic(vec![1.0; 70]), 1).unwrap();
     optimizer.step(&mut quadratic(vec![1.0; 70])).unwrap();
     let times = optimizer.kernel_times().unwrap();
     let kernels: Vec<_> = times.iter().map(|time| (time.step, time.kernel)).collect();
     println!("{kernels:?}");
     let block: Vec<_> = kernels.iter().filter(|(_, kernel)| kernel.starts_with("modes/")).collect();
-    // Two products, three kernels, two products, three kernels.
-    assert_eq!(block.len(), 2 * (2 * 2 + 3));
+    let count = |kernel: &str| {
+        block.iter().filter(|(_, found)| *found == format!("modes/{kernel}")).count()
+    };
+    // Modes at the start and residuals in the one rotation, twice each.
+    assert_eq!((count("orthogonalize"), count("ritz"), count("combine")), (2 * (2 + 2), 2, 2));
+    // The last two of all.
+    assert_eq!((count("residuals"), count("outcome")), (1, 1));
     assert!(block.iter().all(|(step, _)| *step == 1));
     let of_steps = |step| kernels.iter().filter(move |it| **it == (step, "step/translate")).count();
     assert_eq!((of_steps(0), of_steps(1)), (1, 1));
     assert!(times.iter().all(|time| time.nanoseconds >= 0.0));
 }
 
-/// A NaN is an error when the modes are read, and a sound gradient heals it.
+/// A NaN is an error when the modes are read, wherever it was, and a sound gradient heals it; one in the search for a
+/// distance only costs that distance.
 #[test]
 fn non_finite_gradients() {
-    let mut optimizer = flat(config(Displacement::Absolute(1.0)), &[0.0; 70]);
-    let mut spectrum = Spectrum::new(&mut optimizer, 3, 0).unwrap();
     let sound = || quadratic((0..70).map(|i| i as f32 - 3.0).collect());
-    let mut calls = 0;
-    let mut poisoned = HostObjective::new(|theta: &[f32], gradient: &mut [f32]| {
-        calls += 1;
-        gradient.copy_from_slice(theta);
-        gradient[66] = if calls == 6 { f32::NAN } else { 0.0 };
-        0.0
-    });
-    spectrum.rotate(&mut poisoned, 4).unwrap();
-    assert!(matches!(spectrum.read().unwrap_err(), Error::NonFinite { .. }));
-    spectrum.rotate(&mut sound(), 30).unwrap();
-    let found = spectrum.read().unwrap();
-    assert_within("λ", found[0].curvature.into(), -3.0, 1e-3);
+    // At θ, in the search, along a mode, along a residual, and in the last look. There are 1 + 14 + 3 + 12 + 6.
+    for (poisoned_call, is_found) in
+        [(1, true), (6, false), (17, true), (24, true), (33, true), (36, true)]
+    {
+        let mut optimizer = flat(config(), &[0.3; 70]);
+        let mut spectrum = Spectrum::new(&mut optimizer, 3, 0).unwrap();
+        let mut calls = 0;
+        let mut poisoned = HostObjective::new(|theta: &[f32], gradient: &mut [f32]| {
+            calls += 1;
+            for (i, (g, x)) in gradient.iter_mut().zip(theta).enumerate() {
+                *g = (i as f32 - 3.0) * x;
+            }
+            if calls == poisoned_call {
+                gradient[66] = f32::NAN;
+            }
+            0.0
+        });
+        spectrum.rotate(&mut poisoned, 4).unwrap();
+        let found = spectrum.read();
+        assert_eq!(matches!(found, Err(Error::NonFinite { .. })), is_found, "call {poisoned_call}");
+        spectrum.rotate(&mut sound(), 30).unwrap();
+        assert_eq!(calls, 36);
+        for (mode, expected) in spectrum.read().unwrap().iter().zip([-3.0, -2.0, -1.0]) {
+            assert_within("λ", mode.curvature.into(), expected, 1e-3);
+            assert!(mode.converged);
+        }
+    }
 }

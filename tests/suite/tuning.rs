@@ -3,7 +3,7 @@
 use crate::common::*;
 use dimer::{
     Base, Config, Dimer, Displacement, Error, Gpu, Layout, Metric, Optimizer, Regime, Relative,
-    Rotation, Schedule, Scope, Sgd, Spectrum, Translation, Tuning,
+    Rotation, Schedule, Scope, Sgd, Translation, Tuning,
 };
 use rand::RngExt;
 
@@ -153,31 +153,6 @@ fn no_bit_depends_on_who_adds_the_tiles() {
         assert_eq!(bits(&once.1), bits(&often.1), "{config:?}");
         assert_eq!(once.2.to_bits(), often.2.to_bits(), "{config:?}");
     }
-}
-
-/// The same for a block of modes, whose displacement is relative.
-#[test]
-fn no_bit_of_a_spectrum_depends_on_who_adds_the_tiles() {
-    let displacement = Displacement::Relative(Relative { factor: 1e-4, minimum: 1e-6 });
-    let dimer = Some(Dimer { displacement, ..Dimer::default() });
-    let [once, often] = [0, 2048].map(|reread_tiles| {
-        let tuning = Tuning { workgroups: 256, reread_tiles, ..*gpu().tuning() };
-        let gpu = gpu().with_tuning(tuning).unwrap();
-        let config = Config { dimer: dimer.clone(), ..fixed_rate() };
-        let layout = Layout::flat(LEN).unwrap();
-        let mut optimizer = Optimizer::new(&gpu, layout, config, &[0.5; LEN]).unwrap();
-        let mut rng = rng(3);
-        let mut objective = quadratic((0..LEN).map(|_| rng.random_range(0.5..2.0)).collect());
-        let is_timed = optimizer.time_kernels(true).is_ok();
-        let mut spectrum = Spectrum::new(&mut optimizer, 2, 1).unwrap();
-        spectrum.rotate(&mut objective, 2).unwrap();
-        let modes = spectrum.read().unwrap();
-        let times = optimizer.kernel_times().unwrap();
-        let adds = times.iter().any(|time| time.kernel == "step/sum_tiles");
-        assert!(!is_timed || adds == (reread_tiles == 0));
-        modes.iter().map(|mode| mode.curvature.to_bits()).collect::<Vec<_>>()
-    });
-    assert_eq!(once, often);
 }
 
 #[test]

@@ -1,0 +1,44 @@
+// overlaps: inner products of one vector of the basis with eight of those before it, from 8 z, over one tile.
+//
+//   S_slot.S_j, and in the first eight |S_slot|^2
+//
+// in:  S
+// out: one `Partial` per tile, for each eight: plain and small; large.x and large.y hold |S_slot|^2 at two scales
+// 4 bytes per element for each vector that is read.
+// builds on: modes_bindings, mode_sums, mode_pass, partial, threads, switches
+
+// The inner product of `s` with vector `other`, or 0 where that does not come before it.
+fn overlap(s: vec4f, other: u32, i: u32) -> f32 {
+    if other < goal.slot {
+        return dot_lanes(s, workspace[slot(other, i)]);
+    }
+    return 0.0;
+}
+
+fn overlaps(s: vec4f, first: u32, i: u32) -> vec4f {
+    return vec4f(
+        overlap(s, first, i),
+        overlap(s, first + 1u, i),
+        overlap(s, first + 2u, i),
+        overlap(s, first + 3u, i),
+    );
+}
+
+fn terms(i: u32, thread: Thread) -> Partial {
+    let first = 8u * thread.workgroup.z;
+    let s = workspace[slot(goal.slot, i)];
+    var found = Partial();
+    found.plain = overlaps(s, first, i);
+    found.small = overlaps(s, first + 4u, i);
+    if first == 0u {
+        found.large.x = dot_lanes(s * SMALL_SCALE, s * SMALL_SCALE);
+        found.large.y = dot_lanes(s * LARGE_SCALE, s * LARGE_SCALE);
+    }
+    return found;
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(thread: Thread) {
+    let sums = sum_over_tile(thread);
+    leave_sums(thread, thread.workgroup.z, sums);
+}

@@ -1,0 +1,27 @@
+// residuals: what the products that were measured from both sides say of the mode of each row, over one tile.
+//
+//   plain: y.y, y.f, |y - x|^2, with f = Hy - C y;  f.f and e.e at two scales
+//
+// in:  x, y, Hy, e of opposite_product
+// out: one `Partial` per tile and mode
+// 16 bytes per element.
+// builds on: modes_bindings, mode_sums, mode_pass, displacement_norms, partial, threads, switches
+
+fn terms(i: u32, thread: Thread) -> Partial {
+    let mode = thread.workgroup.y;
+    let y = workspace[slot(goal.modes + mode, i)];
+    let rounded = y - workspace[slot(mode, i)];
+    let f = fma(vec4f(-modes.curvatures[mode]), y, workspace[product_slot(mode, i)]);
+    let e = workspace[product_slot(2u * goal.modes + mode, i)];
+    var found = Partial();
+    found.plain.x = dot_lanes(y, y);
+    found.plain.y = dot_lanes(y, f);
+    found.plain.z = dot_lanes(rounded, rounded);
+    return with_norms(found, f, e);
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(thread: Thread) {
+    let sums = sum_over_tile(thread);
+    leave_sums(thread, thread.workgroup.y, sums);
+}

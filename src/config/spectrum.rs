@@ -1,0 +1,66 @@
+//! [`SpectrumConfig`]: which eigenpairs a spectrum is for, and how well.
+
+use super::{Displacement, invalid, not_negative};
+use crate::error::Result;
+
+/// Settings of a [`Spectrum`](crate::Spectrum).
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpectrumConfig {
+    /// How many of the lowest eigenpairs, from 0 to 8; default 1.
+    pub lowest: usize,
+    /// How many of the highest, from 0 to 8; default 0. Both ends share one basis: a product along a residual of one end
+    /// serves the other as well.
+    pub highest: usize,
+    /// Distance of the probes; default [`Displacement::Automatic`], which here is a search before the first rotation: of
+    /// 10⁻⁵ · 4ⁿ · max(‖θ‖, 1), n from 0 to 6, the one at which products along a random direction from the two sides of θ
+    /// differ least, for 14 gradients. What is right for training is mostly too small for a spectrum, since rounding counts
+    /// more where nothing averages it.
+    pub displacement: Displacement,
+    /// Error up to which an eigenvalue counts as converged, as a fraction of the largest |eigenvalue| seen, ≥ 0; default
+    /// 0.01. See [`Eigenpair::converged`](crate::Eigenpair::converged).
+    pub tolerance: f64,
+    /// Of the random directions that it begins with; default 0.
+    pub seed: u64,
+}
+
+impl Default for SpectrumConfig {
+    fn default() -> Self {
+        Self {
+            lowest: 1,
+            highest: 0,
+            displacement: Displacement::Automatic,
+            tolerance: 0.01,
+            seed: 0,
+        }
+    }
+}
+
+/// Most modes at one end.
+const MAX_AT_ONE_END: usize = 8;
+
+impl SpectrumConfig {
+    /// All modes.
+    pub(crate) fn modes(&self) -> usize {
+        self.lowest + self.highest
+    }
+
+    /// Checks every setting, for as many elements as the dimer reaches.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`](crate::Error::InvalidConfig).
+    pub(crate) fn validate(&self, reached: usize) -> Result<()> {
+        for (field, count) in [("lowest", self.lowest), ("highest", self.highest)] {
+            if count > MAX_AT_ONE_END {
+                return invalid(field, count, "from 0 to 8");
+            }
+        }
+        if !(1..=reached).contains(&self.modes()) {
+            let expected =
+                "at least 1 at both ends together, and at most the elements under the dimer";
+            return invalid("lowest + highest", self.modes(), expected);
+        }
+        not_negative("tolerance", self.tolerance)?;
+        self.displacement.validate(["displacement", "displacement.factor", "displacement.minimum"])
+    }
+}
