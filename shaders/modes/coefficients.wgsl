@@ -2,7 +2,8 @@
 //
 //   first:  factor = 1 / |S|                          overlaps_j = S.S_j / |S|
 //   LAST:   factor = 1 / |S - sum_j (S.S_j) S_j|      overlaps_j = factor S.S_j
-//   both 0 where |S| is 0, or with LAST less than a thousandth of the vector was left: its direction would be rounding
+//   both 0 where |S| is 0, or with LAST less than a thousandth of the vector was left: its direction would be rounding;
+//   and for a residual in whose place its mode is measured again
 //
 // in:  the partials of overlaps
 // out: modes.overlaps, modes.factor, and with LAST modes.kept
@@ -42,7 +43,8 @@ fn main(thread: Thread) {
     let kept = select(norm > LEAST, norm > DEPENDENT, LAST);
     // Where it kept the vector, what is taken now is rounding.
     let left = select(norm, sqrt(max(0.0, fma(norm, norm, -taken))), LAST);
-    let factor = select(0.0, 1.0 / left, kept && is_finite(norm));
+    let goes_in = kept && is_finite(norm) && !measures_again();
+    let factor = select(0.0, 1.0 / left, goes_in);
     modes.factor = factor;
     if LAST {
         modes.kept[goal.slot] = u32(factor != 0.0);

@@ -1,7 +1,7 @@
 // orthogonalize: takes from one vector of the basis what lies along those before it.
 //
 //   S_slot <- factor S_slot - sum_j overlaps_j S_j
-//   with LAST also probe <- params + distance S_slot
+//   with LAST also probe <- params + distance S_slot, or along its mode where that is measured again
 //
 // in:  S, with LAST params
 // out: one vector of the workspace, with LAST the probe
@@ -12,6 +12,7 @@
 fn main(thread: Thread) {
     let distance = vec4f(modes.distance);
     let factor = modes.factor;
+    let again = measures_again();
     let walk = shared_walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         var s = factor * workspace[slot(goal.slot, i)];
@@ -20,6 +21,9 @@ fn main(thread: Thread) {
         }
         workspace[slot(goal.slot, i)] = s;
         if LAST {
+            if again {
+                s = workspace[slot(mode_of_residual(), i)];
+            }
             probe[i] = fma(distance, s, params[i]);
         }
     }

@@ -4,7 +4,7 @@
 //   p'_j = the part of x_j outside all x' and the p' before it, of unit length
 //
 // in:  the first partial of each entry of gram
-// out: modes.combination, the curvatures, kept, valid
+// out: modes.combination, the curvatures, kept, again, valid
 // Stathopoulos, Saad 1998, Electron. Trans. Numer. Anal. 7, 163: Davidson's method with a thick restart. The basis is
 // orthonormal before it is measured and combined by orthonormal matrices alone, so that errors of products never grow.
 // builds on: modes_bindings, partial, threads, step_bindings
@@ -15,6 +15,7 @@ const THREADS: u32 = 64u;
 const SWEEPS: u32 = 9u;
 // p is dropped when less than this is left of x: rotations in f32 leave the coefficients good to 1e-6.
 const DEPENDENT: f32 = 1e-5;
+const SPOILT: f32 = 0.5;
 // The eigenvalue of a dropped vector, so that it comes last.
 const DROPPED: f32 = 3e38;
 
@@ -30,7 +31,20 @@ fn at(row: u32, column: u32) -> u32 {
     return row * MAX_BASIS + column;
 }
 
-// The entries of gram, made symmetric.
+// Whether the product along the residual of mode j tells of x_j less than half of what the product along x_j, combined of
+// many, tells of the residual: the rest is errors, and would stay. A product that is new will not be measured again. (Mesa 22
+// on a CPU crashes over an early return here.)
+fn is_spoilt(j: u32) -> bool {
+    let residual = 2u * goal.modes + j;
+    let is_there = residual < goal.vectors;
+    let row = select(0u, residual, is_there);
+    let told = abs(matrix[at(j, row)]);
+    let carried = abs(matrix[at(row, j)]);
+    let was_kept = is_there & (modes.again[j] == 0u) & (modes.kept[row] != 0u);
+    return was_kept & (told < SPOILT * carried);
+}
+
+// The entries of gram, made symmetric, and which modes are measured again.
 fn gather(lane: u32) {
     let chunks = (goal.vectors + 3u) / 4u;
     let entries = (goal.vectors + 2u) / 3u * chunks;
@@ -49,6 +63,10 @@ fn gather(lane: u32) {
                 }
             }
         }
+    }
+    workgroupBarrier();
+    if lane < goal.modes {
+        modes.again[lane] = u32(is_spoilt(lane));
     }
     workgroupBarrier();
     if lane < goal.vectors {

@@ -14,6 +14,8 @@ struct Modes {
     combination: array<array<vec4f, MAX_MODES / 2u>, MAX_BASIS>,
     // 1 for each vector of the basis that was kept, 0 for one that depended on those before it.
     kept: array<u32, MAX_BASIS>,
+    // 1 for each mode whose product is measured again in place of one along its residual.
+    again: array<u32, MAX_MODES>,
     // What is taken from a vector that is made orthogonal, and the factor on the rest.
     overlaps: array<f32, MAX_BASIS>,
     factor: f32,
@@ -57,6 +59,15 @@ fn slot(vector: u32, i: u32) -> u32 {
 
 fn product_slot(vector: u32, i: u32) -> u32 {
     return (3u * goal.modes + vector) * shard.vectors + i;
+}
+
+// Whether the vector of the dispatch is a residual in whose place its mode is measured again; which mode that is.
+fn measures_again() -> bool {
+    return goal.slot >= 2u * goal.modes && modes.again[mode_of_residual()] != 0u;
+}
+
+fn mode_of_residual() -> u32 {
+    return max(goal.slot, 2u * goal.modes) - 2u * goal.modes;
 }
 
 // The walk of a thread where several workgroups share a tile: one for each row of the dispatch. Loops over vectors are

@@ -296,6 +296,7 @@ pub(crate) struct Results {
     pub product_errors: [f32; MAX_MODES],
     pub combination: [[[f32; 4]; MAX_MODES / 2]; BASIS * MAX_MODES],
     pub kept: [u32; BASIS * MAX_MODES],
+    pub again: [u32; MAX_MODES],
     pub overlaps: [f32; BASIS * MAX_MODES],
     pub factor: f32,
     pub distance: f32,

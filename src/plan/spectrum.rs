@@ -32,6 +32,9 @@ pub(crate) struct SpectrumPlan {
 /// Iterations of all loops of one thread, of a driver's 65 536 (see [`MAX_ITERATIONS`](crate::layout::MAX_ITERATIONS)).
 const ITERATIONS: usize = 48 * 1024;
 
+/// Rotations before a search for the distance.
+const ROTATIONS_BEFORE_SEARCH: u32 = 4;
+
 /// Distances that a search compares.
 const DISTANCES: u32 = 7;
 /// The first of them, as a fraction of ‖θ‖, or of 1.
@@ -84,48 +87,54 @@ impl SpectrumPlan {
 
     /// The gradient at θ and a product along every mode; then this many rotations, each with a product along every
     /// residual; then every mode measured afresh, from both sides. `is_first`: whether the distance of the probes has yet
-    /// to be found.
+    /// to be found. A search for it looks along a mode after a few of the rotations: along a random direction, the
+    /// curvature hardly changes.
     pub(crate) fn program(&self, rotations: u32, is_first: bool) -> Program {
-        let mut program = Program::default();
-        let mut block = |times, writer: Writer| {
-            if times > 0 && !writer.stages.is_empty() {
-                program.blocks.push(Block { stages: writer.stages, times });
-            }
+        let mut blocks = Vec::new();
+        let mut block = |times, fill: &dyn Fn(&mut Writer)| {
+            let mut writer = Writer { modes: self.modes, walked: self.walked, stages: Vec::new() };
+            fill(&mut writer);
+            blocks.push(Block { stages: writer.stages, times });
         };
-        let mut begin = Writer::new(self);
-        begin.evaluate(Point::Centre, Vector::Gradient);
+        let rotation = |writer: &mut Writer| {
+            for residual in 2 * self.modes..self.basis() {
+                writer.measure(residual);
+            }
+            writer.rotate(BASIS);
+        };
+        let begin = |writer: &mut Writer| {
+            for mode in 0..self.modes {
+                writer.measure(mode);
+            }
+            writer.rotate(1);
+        };
+        block(1, &|writer| writer.evaluate(Point::Centre, Vector::Gradient));
+        let mut left = rotations;
         if is_first {
-            begin.once(Kernel::Norm, Grid::Tiles);
-            begin.once(Kernel::ModeFirstDistance, Grid::Once);
+            block(1, &|writer| writer.first_distance(self.searches));
             if self.searches {
-                begin.orthogonalize(0);
-                block(1, begin);
-                let mut search = Writer::new(self);
-                search.try_distance(false);
-                block(DISTANCES - 1, search);
-                begin = Writer::new(self);
-                begin.try_distance(true);
+                let before = rotations.min(ROTATIONS_BEFORE_SEARCH);
+                left -= before;
+                block(1, &begin);
+                block(before, &rotation);
+                block(1, &|writer| writer.first_distance(false));
+                // The stiffest mode, if there is one: there the curvature changes most.
+                let mode = if self.lowest < self.modes { self.lowest } else { 0 };
+                block(DISTANCES - 1, &|writer| writer.try_distance(mode, false));
+                block(1, &|writer| writer.try_distance(mode, true));
             }
         }
-        for mode in 0..self.modes {
-            begin.measure(mode);
-        }
-        begin.rotate(1);
-        block(1, begin);
-        let mut rotation = Writer::new(self);
-        for residual in 2 * self.modes..self.basis() {
-            rotation.measure(residual);
-        }
-        rotation.rotate(BASIS);
-        block(rotations, rotation);
-        let mut end = Writer::new(self);
-        for mode in 0..self.modes {
-            end.measure_from_both_sides(mode);
-        }
-        end.residuals(self.modes);
-        end.once(Kernel::ModeOutcome, Grid::Once);
-        block(1, end);
-        program
+        block(1, &begin);
+        block(left, &rotation);
+        block(1, &|writer| {
+            for mode in 0..self.modes {
+                writer.measure_from_both_sides(mode);
+            }
+            writer.residuals(self.modes);
+            writer.once(Kernel::ModeOutcome, Grid::Once);
+        });
+        blocks.retain(|block| block.times > 0);
+        Program { blocks, ..Program::default() }
     }
 }
 
@@ -137,10 +146,6 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(plan: &SpectrumPlan) -> Self {
-        Self { modes: plan.modes, walked: plan.walked, stages: Vec::new() }
-    }
-
     /// The tiles, each shared by as many workgroups as it takes where a thread loops this often for each vec4.
     fn shared_tiles(&self, loops: usize) -> Grid {
         Grid::TilesTimes { rows: (self.walked * loops).div_ceil(ITERATIONS) as u32, columns: 1 }
@@ -198,11 +203,21 @@ impl Writer {
         self.once(Kernel::ModeResiduals, Grid::TilesTimes { rows: modes as u32, columns: 1 });
     }
 
-    /// The error of a product along the first mode at one distance.
-    fn try_distance(&mut self, last: bool) {
-        self.measure_from_both_sides(0);
-        self.residuals(1);
-        self.of_vector(Kernel::ModeSearchDistance, Grid::Once, 0, last);
+    /// The distance of the probes, or of those before a search for it.
+    fn first_distance(&mut self, far: bool) {
+        self.once(Kernel::Norm, Grid::Tiles);
+        let switches = Switches { far, ..Switches::default() };
+        let dispatch = Dispatch::new(Kernel::ModeFirstDistance, Grid::Once, switches);
+        let goal = Some(Goal { slot: 0, parts: 1 });
+        self.stages.push(Stage::Dispatch(Dispatch { goal, ..dispatch }));
+    }
+
+    /// The error of a product along a mode at one distance.
+    fn try_distance(&mut self, mode: usize, last: bool) {
+        self.measure_from_both_sides(mode);
+        // Those of the modes before it are not used.
+        self.residuals(mode + 1);
+        self.of_vector(Kernel::ModeSearchDistance, Grid::Once, mode, last);
     }
 
     /// Rayleigh–Ritz in the span of x, or of all `parts` of the basis.

@@ -22,7 +22,8 @@ use crate::state::{BindGroups, UNIFORM, VECTOR, Workspace, orientation};
 ///
 /// In each rotation the residual of every mode is made orthogonal to the basis, which holds the modes and what they were
 /// before, and the Hessian along it is measured by a forward difference. Nothing that has been measured is ever scaled up,
-/// so that errors do not grow with the number of rotations. At the end of [`Spectrum::rotate`] every mode is measured
+/// so that errors do not grow with the number of rotations; and where errors are most of what a residual holds, the mode
+/// itself is measured again. At the end of [`Spectrum::rotate`] every mode is measured
 /// afresh, from both sides of θ; what the two differ by tells how good the products are.
 ///
 /// For k modes it takes 6k vectors on the GPU. It borrows the optimizer; the spectrum is the one at the optimizer's

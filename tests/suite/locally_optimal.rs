@@ -7,7 +7,7 @@ use crate::{data, network};
 use dimer::reference::{self, Reference};
 use dimer::{
     Config, Correction, Dimer, Displacement, Error, HostObjective, Layout, LearningRate, Optimizer,
-    Point, Rate, Regime, Rotation, Schedule,
+    Point, Rate, Regime, Rotation, Schedule, Spectrum, SpectrumConfig,
 };
 use rand::RngExt;
 
@@ -198,6 +198,16 @@ fn matches_torch_hessian() {
         println!("{record:?}, torch {row:?}");
         assert_within("loss", record.loss.unwrap().into(), row[1], 1e-5 * row[1]);
         assert_within("λ", record.curvature.into(), row[2], 0.01 * row[2].abs());
+        // The same from a spectrum.
+        for displacement in [Displacement::Automatic, Displacement::Absolute(3e-3)] {
+            let settings = SpectrumConfig { lowest: 2, displacement, ..SpectrumConfig::default() };
+            let mut spectrum = Spectrum::with_config(&mut optimizer, settings).unwrap();
+            spectrum.rotate(&mut training, 60).unwrap();
+            let found = &spectrum.read().unwrap()[0];
+            let distance = spectrum.displacement().unwrap();
+            println!("{} {} {} {distance:?}", found.curvature, found.residual, found.error);
+            assert_within("λ", found.curvature.into(), row[2], 0.01 * row[2].abs());
+        }
     }
 }
 

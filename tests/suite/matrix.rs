@@ -47,6 +47,23 @@ impl Matrix {
     }
 }
 
+/// Spectra of a given size: apart, in clusters, several times the same, nothing at all, of one sign,
+/// of both, and ill-conditioned.
+pub fn spectra(len: usize) -> Vec<(&'static str, Vec<f64>)> {
+    let part = |i: usize| i as f64 / len as f64;
+    let all = |value: &dyn Fn(usize) -> f64| (0..len).map(value).collect::<Vec<f64>>();
+    vec![
+        ("apart", all(&|i| [-2.0, -1.5, -0.5].get(i).copied().unwrap_or(1.0 + 28.0 * part(i)))),
+        ("clusters", all(&|i| if i < 4 { -1.0 + 1e-3 * i as f64 } else { 0.5 + part(i) })),
+        ("fivefold", all(&|i| if i < 5 { -1.0 } else { i as f64 - 5.0 })),
+        ("zero", all(&|_| 0.0)),
+        ("identity", all(&|_| 1.0)),
+        ("positive", all(&|i| i as f64 + 1.3)),
+        ("both signs", all(&|i| 10.0 * part(i) - 5.0)),
+        ("condition 10⁶", all(&|i| 10_f64.powf(6.0 * part(i) - 4.0))),
+    ]
+}
+
 /// A quadratic with a cubic term, times ±1, with its products: no two evaluations are alike.
 pub struct Signed<'a> {
     pub matrix: &'a Matrix,
