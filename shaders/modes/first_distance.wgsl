@@ -1,7 +1,7 @@
-// first_distance: the distance of the probes, or with FAR and without those before and at the beginning of a search, by one
-// workgroup.
+// first_distance: the distance of the probes, or where that is searched for the least one, by one workgroup; with FAR the
+// middle of the search, for the probes before it.
 //
-//   distance = max(minimum, fraction |theta|)      FAR: 64 times that, the middle of what is searched
+//   distance = max(minimum, fraction |theta|)      FAR: 64 times that
 //
 // in:  the partials of norm
 // out: modes.distance

@@ -1,4 +1,5 @@
-// residuals: what the products that were measured from both sides say of the mode of each row, over one tile.
+// residuals: what the products that were measured from both sides say of the modes from goal.slot on, one for each row,
+// over one tile.
 //
 //   plain: y.y, y.f, |y - x|^2, with f = Hy - C y;  f.f and e.e at two scales
 //
@@ -8,7 +9,7 @@
 // builds on: modes_bindings, mode_sums, mode_pass, displacement_norms, partial, threads, switches
 
 fn terms(i: u32, thread: Thread) -> Partial {
-    let mode = thread.workgroup.y;
+    let mode = goal.slot + thread.workgroup.y;
     let y = workspace[slot(goal.modes + mode, i)];
     let rounded = y - workspace[slot(mode, i)];
     let f = fma(vec4f(-modes.curvatures[mode]), y, workspace[product_slot(mode, i)]);

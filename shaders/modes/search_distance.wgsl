@@ -11,7 +11,7 @@ const STEP: f32 = 4.0;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    let sums = sum_of_entry(thread, goal.slot);
+    let sums = sum_of_entry(thread, 0u);
     if thread.lane != 0u {
         return;
     }

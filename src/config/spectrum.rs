@@ -14,8 +14,8 @@ pub struct SpectrumConfig {
     pub highest: usize,
     /// Distance of the probes; default [`Displacement::Automatic`], which here is a search after the first four rotations:
     /// of 10⁻⁵ · 4ⁿ · max(‖θ‖, 1), n from 0 to 6, the one at which products along a mode from the two sides of θ differ
-    /// least, with what rounding does to the points. It costs 14 gradients, and one for each mode. What is right for training is mostly too small for a spectrum, since rounding counts
-    /// more where nothing averages it.
+    /// least, with what rounding does to the points. It costs 14 gradients, and one for each mode. What is right for
+    /// training is mostly too small for a spectrum, since rounding counts more where nothing averages it.
     pub displacement: Displacement,
     /// Error up to which an eigenvalue counts as converged, as a fraction of the largest |eigenvalue| seen, ≥ 0; default
     /// 0.01. See [`Eigenpair::converged`](crate::Eigenpair::converged).

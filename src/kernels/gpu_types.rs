@@ -294,17 +294,17 @@ pub(crate) struct Results {
     pub residuals: [f32; MAX_MODES],
     /// Half of what the products from the two sides of θ differ by.
     pub product_errors: [f32; MAX_MODES],
-    pub combination: [[[f32; 4]; MAX_MODES / 2]; BASIS * MAX_MODES],
-    pub kept: [u32; BASIS * MAX_MODES],
-    pub again: [u32; MAX_MODES],
-    pub overlaps: [f32; BASIS * MAX_MODES],
-    pub factor: f32,
+    combination: [[[f32; 4]; MAX_MODES / 2]; BASIS * MAX_MODES],
+    kept: [u32; BASIS * MAX_MODES],
+    again: [u32; MAX_MODES],
+    overlaps: [f32; BASIS * MAX_MODES],
+    factor: f32,
     pub distance: f32,
     /// The distance of the probes, or that with which its search begins, is max(minimum, fraction · ‖θ‖).
     pub fraction: f32,
     pub minimum: f32,
-    pub best_distance: f32,
-    pub best_error: f32,
+    best_distance: f32,
+    best_error: f32,
     /// The largest |Ritz value| so far.
     pub largest: f32,
     /// 0 once a gradient was not finite.

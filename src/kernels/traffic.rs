@@ -67,7 +67,7 @@ pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f6
         Kernel::ModeOppositeProduct => (8, 0),
         Kernel::ModeGram => (7, 0),
         Kernel::ModeOverlaps => (9, 0),
-        // And what it takes from them: as many more as there are vectors.
+        // It also loads every vector of the basis before its own.
         Kernel::ModeOrthogonalize => (2 + 2 * u32::from(switches.last), 0),
         Kernel::ModeCombine => (11, 0),
         Kernel::Count

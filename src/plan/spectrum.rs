@@ -111,7 +111,10 @@ impl SpectrumPlan {
         block(1, &|writer| writer.evaluate(Point::Centre, Vector::Gradient));
         let mut left = rotations;
         if is_first {
-            block(1, &|writer| writer.first_distance(self.searches));
+            block(1, &|writer| {
+                writer.once(Kernel::Norm, Grid::Tiles);
+                writer.first_distance(self.searches);
+            });
             if self.searches {
                 let before = rotations.min(ROTATIONS_BEFORE_SEARCH);
                 left -= before;
@@ -130,7 +133,7 @@ impl SpectrumPlan {
             for mode in 0..self.modes {
                 writer.measure_from_both_sides(mode);
             }
-            writer.residuals(self.modes);
+            writer.residuals(0, self.modes);
             writer.once(Kernel::ModeOutcome, Grid::Once);
         });
         blocks.retain(|block| block.times > 0);
@@ -198,14 +201,14 @@ impl Writer {
         self.of_vector(Kernel::ModeOppositeProduct, Grid::Tiles, mode, false);
     }
 
-    /// The residuals of this many modes.
-    fn residuals(&mut self, modes: usize) {
-        self.once(Kernel::ModeResiduals, Grid::TilesTimes { rows: modes as u32, columns: 1 });
+    /// The residuals of this many modes from `first` on.
+    fn residuals(&mut self, first: usize, modes: usize) {
+        let grid = Grid::TilesTimes { rows: modes as u32, columns: 1 };
+        self.of_vector(Kernel::ModeResiduals, grid, first, false);
     }
 
-    /// The distance of the probes, or of those before a search for it.
+    /// The distance of the probes from ‖θ‖, or of those before a search for it.
     fn first_distance(&mut self, far: bool) {
-        self.once(Kernel::Norm, Grid::Tiles);
         let switches = Switches { far, ..Switches::default() };
         let dispatch = Dispatch::new(Kernel::ModeFirstDistance, Grid::Once, switches);
         let goal = Some(Goal { slot: 0, parts: 1 });
@@ -215,8 +218,7 @@ impl Writer {
     /// The error of a product along a mode at one distance.
     fn try_distance(&mut self, mode: usize, last: bool) {
         self.measure_from_both_sides(mode);
-        // Those of the modes before it are not used.
-        self.residuals(mode + 1);
+        self.residuals(mode, 1);
         self.of_vector(Kernel::ModeSearchDistance, Grid::Once, mode, last);
     }
 

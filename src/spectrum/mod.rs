@@ -78,9 +78,8 @@ pub struct Eigenpair {
     /// rounding and the change of the curvature over the displacement add to it.
     pub error: f32,
     /// Whether `error` is at most [`SpectrumConfig::tolerance`] times the largest |eigenvalue| seen. A mode that is not
-    /// converged needs more rotations if its residual is large, or another displacement if it is not. That no lower
-    /// eigenvalue was missed is more than any method that looks at products alone can promise; it is almost certain for
-    /// fewer equal eigenvalues than modes.
+    /// converged needs more rotations if its residual is large, or another displacement if it is not. No method that looks
+    /// at products alone can promise that no eigenvalue was missed; of more equal ones than modes, some are.
     pub converged: bool,
     /// x, of unit length, in the order of the layout and without padding.
     pub orientation: Vec<f32>,
@@ -124,7 +123,7 @@ impl<'a> Spectrum<'a> {
             shards: &workspace,
             modes: Some((&results, &goals, size_of::<Goal>() as u64)),
         };
-        let wanted = [Bindings::Scalars, Bindings::Probe, Bindings::Modes].into();
+        let wanted = [Bindings::Probe, Bindings::Modes].into();
         let groups = BindGroups::new(gpu, layout, &optimizer.plan, state, &shards, &wanted, parts)?;
         let has_distance = false;
         let spectrum = Self { plan, has_distance, shards, workspace, results, groups, optimizer };
@@ -134,8 +133,7 @@ impl<'a> Spectrum<'a> {
 
     /// Improves the modes at the current parameters by this many rotations, in one submission. It costs
     /// 1 + k (`rotations` + 3) gradients for k modes, and the first time those of the search for a
-    /// [displacement](SpectrumConfig::displacement); with small problems fewer would do, once there is nothing left to
-    /// measure. The optimizer takes no step. Between two steps on one minibatch
+    /// [displacement](SpectrumConfig::displacement). The optimizer takes no step. Between two steps on one minibatch
     /// ([`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch)) it uses that minibatch as well.
     ///
     /// # Errors
@@ -217,6 +215,24 @@ impl<'a> Spectrum<'a> {
         Ok(modes)
     }
 
+    /// The distance of the probes, in units of the parameters, once [`Spectrum::rotate`] has found it.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    pub fn displacement(&self) -> Result<Option<f32>> {
+        let bytes = self.optimizer.gpu.read(&self.found())?;
+        Ok(self.has_distance.then(|| bytemuck::pod_read_unaligned::<Results>(&bytes).distance))
+    }
+
+    /// The asynchronous twin of [`Spectrum::displacement`].
+    ///
+    /// # Errors
+    /// The same as for [`Spectrum::displacement`].
+    pub async fn displacement_async(&self) -> Result<Option<f32>> {
+        let bytes = self.optimizer.gpu.read_async(&self.found()).await?;
+        Ok(self.has_distance.then(|| bytemuck::pod_read_unaligned::<Results>(&bytes).distance))
+    }
+
     /// What the kernels have found, without their partials.
     fn found(&self) -> GpuSlice {
         let size = size_of::<Results>() as u64;
@@ -232,23 +248,14 @@ impl<'a> Spectrum<'a> {
         })
     }
 
-    /// The distance of the probes, in units of the parameters, once [`Spectrum::rotate`] has found it.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
-    pub fn displacement(&self) -> Result<Option<f32>> {
-        let results: Results =
-            bytemuck::pod_read_unaligned(&self.optimizer.gpu.read(&self.found())?);
-        Ok(self.has_distance.then_some(results.distance))
-    }
-
     /// Writes what the kernels begin with: the bounds of the distance, and modes that are random and orthogonal to each
     /// other.
     fn write_random(&self) {
         let Optimizer { gpu, layout, .. } = &*self.optimizer;
         let all: Vec<usize> = (0..layout.tensors().len()).collect();
         let SpectrumPlan { fraction, minimum, seed, .. } = self.plan;
-        let results = Results { fraction, minimum, ..Results::zeroed() };
+        let mut results = Results::zeroed();
+        (results.fraction, results.minimum) = (fraction, minimum);
         gpu.queue().write_buffer(&self.results, 0, bytemuck::bytes_of(&results));
         let mut vectors: Vec<Vec<f32>> = Vec::new();
         for mode in 0..self.plan.modes {

@@ -380,4 +380,6 @@ fn readers_agree_with_their_asynchronous_twins() {
     spectrum.rotate(&mut quadratic(self::spectrum()), 2).unwrap();
     let modes = pollster::block_on(spectrum.read_async()).unwrap();
     assert_eq!(modes, spectrum.read().unwrap());
+    let displacement = pollster::block_on(spectrum.displacement_async()).unwrap();
+    assert!(displacement.is_some() && displacement == spectrum.displacement().unwrap());
 }
