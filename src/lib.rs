@@ -37,7 +37,9 @@
 //! - [`LearningRate`]: a number, or the curvature along the step.
 //! - [`Layout`]: named tensors, groups with their own learning rate and weight decay.
 //! - [`Telemetry`]: what each step found. [`Mode`]: whether a dimer seeks the softest direction of the loss or the
-//!   stiffest, whose curvature is the sharpness; [`Dimer::watching`] only measures. [`Spectrum`]: the lowest modes of the loss at a point.
+//!   stiffest, whose curvature is the sharpness; [`Dimer::watching`] only measures. [`Spectrum`]: both ends, trace and
+//!   density of the Hessian's spectrum at a point.
+//! - [`Accumulated`]: an objective over many minibatches.
 //!
 //! # What it costs
 //! An event ([`Schedule`] says which steps are events) costs one gradient more than any other step, or as
@@ -117,10 +119,13 @@ pub use config::{
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuSlice, KernelTime, Tuning};
 pub use layout::{Group, GroupId, Layout, LayoutBuilder, Tensor};
-pub use objective::{Evaluation, HessianProduct, HostObjective, Objective, Part, Point, StepInfo};
+pub use objective::{
+    Accumulated, Evaluation, HessianProduct, HostObjective, Objective, Part, Point, Progress,
+    StepInfo,
+};
 pub use optimizer::{ManualStep, Optimizer, PointBuffers, RegionCurvature, StopReason, Telemetry};
 pub use plan::{Plan, RateMeasurement, StepCost, StepKind};
-pub use spectrum::{Eigenpair, Spectrum};
+pub use spectrum::{Density, Eigenpair, Estimate, Node, Spectrum};
 pub use state::Buffers;
 /// The version of wgpu whose devices and buffers this crate accepts.
 pub use wgpu;

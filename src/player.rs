@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice, Timer};
 use crate::kernels::bindings::Vector;
-use crate::kernels::gpu_types::{BASIS, STEP_SLOTS, STEP_STRIDE};
+use crate::kernels::gpu_types::{STEP_SLOTS, STEP_STRIDE};
 use crate::layout::Layout;
 use crate::objective::{Evaluation, HessianProduct, Objective, Point};
 use crate::plan::Plan;
@@ -42,8 +42,8 @@ pub(crate) struct Context<'a> {
     pub timer: Option<&'a Timer>,
     /// The step whose hyperparameters are used.
     pub index: u64,
-    /// Modes of the block that is turned; 0 in a step.
-    pub modes: u32,
+    /// Vectors of the basis that is built; 0 in a step.
+    pub basis: u32,
 }
 
 /// Why a program paused.
@@ -218,7 +218,7 @@ impl<'a> Player<'a> {
     fn set_extra(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch) {
         let Some(extra) = dispatch.kernel.bindings().extra() else { return };
         let goal = dispatch.goal.map(|goal| {
-            let goals = (goal.parts - 1) * BASIS as u32 * self.context.modes + goal.slot;
+            let goals = (goal.parts - 1) * self.context.basis + goal.slot;
             goals * STEP_STRIDE as u32
         });
         if let Some(group) = self.context.groups.extra(extra) {

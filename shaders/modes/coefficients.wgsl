@@ -6,7 +6,7 @@
 //   and for a residual in whose place its mode is measured again
 //
 // in:  the partials of overlaps
-// out: modes.overlaps, modes.factor, and with LAST modes.kept
+// out: modes.overlaps, modes.factor, with LAST modes.kept, and the entries of the Lanczos method
 // Classical Gram-Schmidt, twice: Giraud, Langou, Rozloznik 2005, Comput. Math. Appl. 50, 1069.
 // builds on: modes_bindings, mode_sums, partial, threads, switches
 
@@ -48,6 +48,12 @@ fn main(thread: Thread) {
     modes.factor = factor;
     if LAST {
         modes.kept[goal.slot] = u32(factor != 0.0);
+        modes.off_diagonal[goal.slot] *= select(0.0, left, kept);
+    } else {
+        modes.off_diagonal[goal.slot % MAX_VECTORS] = norm;
+        if goal.slot > 0u {
+            modes.diagonal[goal.slot - 1u] = modes.overlaps[goal.slot - 1u];
+        }
     }
     for (var j = 0u; j < goal.slot; j += 1u) {
         modes.overlaps[j] = select(0.0, factor * modes.overlaps[j], factor != 0.0);

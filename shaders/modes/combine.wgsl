@@ -12,7 +12,7 @@ fn main(thread: Thread) {
     if modes.valid == 0u {
         return;
     }
-    let basis = 3u * goal.modes;
+    let basis = goal.products;
     let walk = shared_walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         // The basis, then its products, which lie behind it.

@@ -1,6 +1,7 @@
 // hessian_product: the Hessian along one vector of the basis.
 //
-//   HS_slot <- (g2 - g1) / distance      where the dimer acts, else 0; 0 for a vector that was not kept
+//   HS_slot <- (g2 - g1) / distance, or with exact products g2      where the dimer acts, else 0; 0 for a vector that was
+//   not kept
 //   where the mode of a residual is measured again, HS of that mode
 //
 // in:  g1, g2
@@ -12,7 +13,7 @@
 fn main(thread: Thread) {
     let kept = vec4<bool>(modes.kept[goal.slot] != 0u);
     let again = measures_again();
-    let inverse = 1.0 / modes.distance;
+    let inverse = inverse_distance();
     let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         let place = place_of(i);

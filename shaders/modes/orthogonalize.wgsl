@@ -1,7 +1,8 @@
 // orthogonalize: takes from one vector of the basis what lies along those before it.
 //
 //   S_slot <- factor S_slot - sum_j overlaps_j S_j
-//   with LAST also probe <- params + distance S_slot, or along its mode where that is measured again
+//   with LAST also probe <- params + distance S_slot, or with exact products S_slot; along its mode where that is measured
+//   again
 //
 // in:  S, with LAST params
 // out: one vector of the workspace, with LAST the probe
@@ -10,7 +11,6 @@
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    let distance = vec4f(modes.distance);
     let factor = modes.factor;
     let again = measures_again();
     let walk = shared_walk_of(thread);
@@ -24,7 +24,7 @@ fn main(thread: Thread) {
             if again {
                 s = workspace[slot(mode_of_residual(), i)];
             }
-            probe[i] = fma(distance, s, params[i]);
+            probe[i] = probe_along(s, i);
         }
     }
 }

@@ -1,6 +1,6 @@
 // place_probe: places the probe along one vector of the basis.
 //
-//   probe <- params + distance S_slot
+//   probe <- params + distance S_slot, or with exact products S_slot
 //
 // in:  params, one vector of the workspace
 // out: probe
@@ -9,9 +9,8 @@
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    let distance = vec4f(modes.distance);
     let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
-        probe[i] = fma(distance, workspace[slot(goal.slot, i)], params[i]);
+        probe[i] = probe_along(workspace[slot(goal.slot, i)], i);
     }
 }

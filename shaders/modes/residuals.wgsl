@@ -1,19 +1,24 @@
 // residuals: what the products that were measured from both sides say of the modes from goal.slot on, one for each row,
 // over one tile.
 //
-//   plain: y.y, y.f, |y - x|^2, with f = Hy - C y;  f.f and e.e at two scales
+//   plain: y.y, y.f, |y - x|^2, with f = Hy - C y;  f.f and e.e at two scales; with exact products y = x and e = 0
 //
-// in:  x, y, Hy, e of opposite_product
+// in:  x, Hy, and y and e of opposite_product
 // out: one `Partial` per tile and mode
 // 16 bytes per element.
 // builds on: modes_bindings, mode_sums, mode_pass, displacement_norms, partial, threads, switches
 
 fn terms(i: u32, thread: Thread) -> Partial {
     let mode = goal.slot + thread.workgroup.y;
-    let y = workspace[slot(goal.modes + mode, i)];
-    let rounded = y - workspace[slot(mode, i)];
+    let x = workspace[slot(mode, i)];
+    var y = x;
+    var e = vec4f();
+    if DIFFERENCE != EXACT {
+        y = workspace[slot(goal.modes + mode, i)];
+        e = workspace[product_slot(2u * goal.modes + mode, i)];
+    }
+    let rounded = y - x;
     let f = fma(vec4f(-modes.curvatures[mode]), y, workspace[product_slot(mode, i)]);
-    let e = workspace[product_slot(2u * goal.modes + mode, i)];
     var found = Partial();
     found.plain.x = dot_lanes(y, y);
     found.plain.y = dot_lanes(y, f);

@@ -1,9 +1,12 @@
-// Groups 0 and 2 of the block of modes: one shard of each vector, and what one dispatch is for.
-// builds on: scalars, partial, streams, threads
+// Groups 0 and 2 of the kernels that build a basis: one shard of each vector, and what one dispatch is for. The basis is
+// that of a block of modes, or of the Lanczos method.
+// builds on: scalars, partial, streams, switches, threads
 
 // Modes of one block, and the vectors of its basis: for each mode x, p, a part of what x was before, and the residual u.
 const MAX_MODES: u32 = 16u;
 const MAX_BASIS: u32 = 48u;
+// Vectors of the basis of the Lanczos method.
+const MAX_VECTORS: u32 = 128u;
 
 struct Modes {
     curvatures: array<f32, MAX_MODES>,
@@ -13,11 +16,11 @@ struct Modes {
     // x'_j = sum_s combination[s][j] S_s, and p'_j likewise from column goal.modes + j; four columns together.
     combination: array<array<vec4f, MAX_MODES / 2u>, MAX_BASIS>,
     // 1 for each vector of the basis that was kept, 0 for one that depended on those before it.
-    kept: array<u32, MAX_BASIS>,
+    kept: array<u32, MAX_VECTORS>,
     // 1 for each mode whose product is measured again in place of one along its residual.
     again: array<u32, MAX_MODES>,
     // What is taken from a vector that is made orthogonal, and the factor on the rest.
-    overlaps: array<f32, MAX_BASIS>,
+    overlaps: array<f32, MAX_VECTORS>,
     factor: f32,
     // The distance of the probes; the one to begin with is max(minimum, fraction |theta|).
     distance: f32,
@@ -30,6 +33,10 @@ struct Modes {
     largest: f32,
     // 0 once a gradient was not finite.
     valid: u32,
+    // The tridiagonal matrix of the Lanczos method, where each vector is the product along the one before it:
+    // diagonal[j] = S_j.HS_j, and off_diagonal[j] is the length of HS_(j-1) outside all vectors before S_j.
+    diagonal: array<f32, MAX_VECTORS>,
+    off_diagonal: array<f32, MAX_VECTORS>,
     partials: array<Partial>,
 }
 
@@ -40,6 +47,9 @@ struct Goal {
     modes: u32,
     lowest: u32,
     vectors: u32,
+    // Where the product along the first vector lies; the others follow. In the Lanczos method, where the next vector is
+    // made of it.
+    products: u32,
 }
 
 @group(0) @binding(2) var<storage, read> blocks: array<u32>;
@@ -47,7 +57,7 @@ struct Goal {
 @group(0) @binding(4) var<storage, read> probe_gradient: array<vec4f>;
 @group(0) @binding(6) var<storage, read> params: array<vec4f>;
 @group(0) @binding(9) var<storage, read_write> probe: array<vec4f>;
-// The basis S: all x, all p, all u; then HS in the same order.
+// The basis S: all x, all p, all u; then HS in the same order. In the Lanczos method one vector after the other.
 @group(0) @binding(10) var<storage, read_write> workspace: array<vec4f>;
 @group(0) @binding(11) var<storage, read_write> modes: Modes;
 @group(2) @binding(0) var<uniform> goal: Goal;
@@ -58,7 +68,7 @@ fn slot(vector: u32, i: u32) -> u32 {
 }
 
 fn product_slot(vector: u32, i: u32) -> u32 {
-    return (3u * goal.modes + vector) * shard.vectors + i;
+    return (goal.products + vector) * shard.vectors + i;
 }
 
 // Whether the vector of the dispatch is a residual in whose place its mode is measured again; which mode that is.
@@ -78,6 +88,16 @@ fn shared_walk_of(thread: Thread) -> Walk {
     let share = (steps + thread.workgroups.y - 1u) / thread.workgroups.y * STREAM_WIDTH;
     let first = walk.first + thread.workgroup.y * share;
     return Walk(first, min(walk.end, first + share));
+}
+
+// The probe along a vector, or with exact products the vector itself.
+fn probe_along(s: vec4f, i: u32) -> vec4f {
+    return select(fma(vec4f(modes.distance), s, params[i]), s, vec4<bool>(DIFFERENCE == EXACT));
+}
+
+// What a difference of gradients is multiplied with.
+fn inverse_distance() -> f32 {
+    return select(1.0 / modes.distance, 1.0, DIFFERENCE == EXACT);
 }
 
 fn probe_gradient_at(i: u32) -> vec4f {

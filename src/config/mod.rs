@@ -26,6 +26,7 @@ pub use rotation::{Deterministic, Mode, Rate, Regime, Rotation, Saves, Stop};
 pub use schedule::{OnPlateau, Schedule, cosine_with_warm_up};
 pub use scope::Scope;
 pub use spectrum::SpectrumConfig;
+pub(crate) use spectrum::{MAX_STEPS, validate_sampling};
 pub use storage::Storage;
 pub use translation::{Correction, Project, SaddleFree, Translation};
 

@@ -210,10 +210,12 @@ impl Gpu {
     }
 
     /// Finishes and submits `encoder`.
-    pub(crate) fn submit(&self, what: &'static str, encoder: wgpu::CommandEncoder) -> Result<()> {
-        self.validated(what, || {
-            self.queue.submit([encoder.finish()]);
-        })
+    pub(crate) fn submit(
+        &self,
+        what: &'static str,
+        encoder: wgpu::CommandEncoder,
+    ) -> Result<wgpu::SubmissionIndex> {
+        self.validated(what, || self.queue.submit([encoder.finish()]))
     }
 
     /// Submits what is recorded in `encoder` so far and goes on with an empty one.
@@ -221,7 +223,7 @@ impl Gpu {
         &self,
         what: &'static str,
         encoder: &mut wgpu::CommandEncoder,
-    ) -> Result<()> {
+    ) -> Result<wgpu::SubmissionIndex> {
         let recorded = std::mem::replace(encoder, self.encoder(what));
         self.submit(what, recorded)
     }
@@ -235,6 +237,15 @@ impl Gpu {
     pub(crate) fn wait(&self) -> Result<()> {
         self.device
             .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|error| self.lost_error(&error.to_string()))?;
+        self.check_lost()
+    }
+
+    /// Blocks until this submission has finished.
+    pub(crate) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        let submission_index = Some(submission);
+        self.device
+            .poll(wgpu::PollType::Wait { submission_index, timeout: None })
             .map_err(|error| self.lost_error(&error.to_string()))?;
         self.check_lost()
     }

@@ -286,6 +286,9 @@ pub(crate) const MAX_MODES: usize = 16;
 /// Vectors of the basis for each mode: x, p and u.
 pub(crate) const BASIS: usize = 3;
 
+/// `MAX_VECTORS`: most vectors of the basis of the Lanczos method.
+pub(crate) const MAX_VECTORS: usize = crate::config::MAX_STEPS as usize;
+
 /// `Modes`, without its partials.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -295,9 +298,9 @@ pub(crate) struct Results {
     /// Half of what the products from the two sides of θ differ by.
     pub product_errors: [f32; MAX_MODES],
     combination: [[[f32; 4]; MAX_MODES / 2]; BASIS * MAX_MODES],
-    kept: [u32; BASIS * MAX_MODES],
+    kept: [u32; MAX_VECTORS],
     again: [u32; MAX_MODES],
-    overlaps: [f32; BASIS * MAX_MODES],
+    overlaps: [f32; MAX_VECTORS],
     factor: f32,
     pub distance: f32,
     /// The distance of the probes, or that with which its search begins, is max(minimum, fraction · ‖θ‖).
@@ -309,6 +312,9 @@ pub(crate) struct Results {
     pub largest: f32,
     /// 0 once a gradient was not finite.
     pub valid: u32,
+    /// The tridiagonal matrix of the Lanczos method; the first of the second is not part of it.
+    pub diagonal: [f32; MAX_VECTORS],
+    pub off_diagonal: [f32; MAX_VECTORS],
 }
 
 /// `Goal`: what a dispatch of the block of modes is for.
@@ -319,4 +325,6 @@ pub(crate) struct Goal {
     pub modes: u32,
     pub lowest: u32,
     pub vectors: u32,
+    /// Where the product along the first vector lies.
+    pub products: u32,
 }

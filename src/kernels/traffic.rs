@@ -64,7 +64,7 @@ pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f6
         Kernel::ScaleProduct => (2 + u32::from(switches.difference != Difference::Exact), 1),
         Kernel::ModePlaceProbe | Kernel::ModeHessianProduct => (3, 0),
         Kernel::ModeResiduals => (4, 0),
-        Kernel::ModeOppositeProduct => (8, 0),
+        Kernel::ModeOppositeProduct => (4 + 4 * u32::from(switches.last), 0),
         Kernel::ModeGram => (7, 0),
         Kernel::ModeOverlaps => (9, 0),
         // It also loads every vector of the basis before its own.

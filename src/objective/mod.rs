@@ -1,9 +1,11 @@
 //! [`Objective`] and [`Evaluation`]: how a user hands gradients over.
 
+mod accumulated;
 mod host;
 
 use std::ops::Range;
 
+pub use accumulated::{Accumulated, Progress};
 pub use host::HostObjective;
 
 use crate::error::{Error, Result};
@@ -166,7 +168,7 @@ impl Evaluation<'_> {
     /// # Errors
     /// [`Error::Rejected`] or [`Error::DeviceLost`].
     pub fn submit(&mut self) -> Result<()> {
-        self.gpu.flush("an evaluation", self.encoder)
+        self.gpu.flush("an evaluation", self.encoder).map(drop)
     }
 
     /// Submits, waits, and returns the parameters without padding.

@@ -311,7 +311,7 @@ impl Optimizer {
             groups: &self.groups,
             timer: self.timer.as_ref(),
             index: self.index,
-            modes: 0,
+            basis: 0,
         }
     }
 

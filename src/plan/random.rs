@@ -35,6 +35,16 @@ impl SplitMix {
         ((u128::from(self.next()) * u128::from(count)) >> u64::BITS) as u32
     }
 
+    /// Numbers of this size with random signs.
+    pub(crate) fn fill_signs(&mut self, to: &mut [f32], size: f32) {
+        for part in to.chunks_mut(u64::BITS as usize) {
+            let bits = self.next();
+            for (bit, x) in part.iter_mut().enumerate() {
+                *x = if bits >> bit & 1 == 0 { size } else { -size };
+            }
+        }
+    }
+
     /// Standard normal (Box, Muller 1958).
     pub(crate) fn normal(&mut self) -> f64 {
         let radius = (-2.0 * self.uniform().ln()).sqrt();

@@ -1,4 +1,5 @@
-//! The program of a block of modes: Davidson's method with a thick restart.
+//! The programs of a spectrum: Davidson's method with a thick restart for a block of modes, and the Lanczos method from a
+//! random vector.
 
 use super::program::{Asks, Block, Dispatch, Evaluate, Goal, Grid, Program, Stage};
 use crate::config::{Config, Difference, Displacement, Relative, SpectrumConfig};
@@ -6,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Tuning;
 use crate::kernels::bindings::Vector;
 use crate::kernels::catalogue::Kernel;
-use crate::kernels::gpu_types::BASIS;
+use crate::kernels::gpu_types::{BASIS, Goal as GoalEntry};
 use crate::kernels::switches::Switches;
 use crate::layout::Layout;
 use crate::objective::Point;
@@ -21,6 +22,7 @@ pub(crate) struct SpectrumPlan {
     pub minimum: f32,
     /// Whether it is searched for.
     searches: bool,
+    pub difference: Difference,
     /// vec4 that one thread of a tile walks.
     walked: usize,
     /// Error up to which a mode counts as converged, as a fraction of the largest |eigenvalue|.
@@ -42,20 +44,15 @@ const FIRST_FRACTION: f32 = 1e-5;
 
 impl SpectrumPlan {
     /// # Errors
-    /// [`Error::Unsupported`] for an optimizer that it cannot measure with; [`Error::InvalidConfig`].
+    /// [`Error::Unsupported`] for an optimizer without a dimer; [`Error::InvalidConfig`].
     pub(crate) fn new(
         config: &Config,
         settings: &SpectrumConfig,
         layout: &Layout,
         tuning: &Tuning,
     ) -> Result<Self> {
-        let dimer = config.dimer.as_ref().ok_or_else(|| Error::no_dimer("a spectrum"))?;
-        if dimer.difference == Difference::Exact {
-            return Err(Error::Unsupported {
-                what: "a spectrum",
-                with: "exact products",
-                instead: "set `dimer.difference` to Forward or Central",
-            });
+        if config.dimer.is_none() {
+            return Err(Error::no_dimer("a spectrum"));
         }
         settings.validate(layout.dimer_len())?;
         let (fraction, minimum) = match settings.displacement {
@@ -69,6 +66,7 @@ impl SpectrumPlan {
             fraction,
             minimum,
             searches: settings.displacement == Displacement::Automatic,
+            difference: settings.difference,
             walked: (layout.tile() / 4).div_ceil(tuning.workgroup_size as usize),
             tolerance: settings.tolerance,
             seed: settings.seed,
@@ -80,9 +78,31 @@ impl SpectrumPlan {
         BASIS * self.modes
     }
 
+    /// A goal for every vector that a dispatch can be for, with each number of vectors in use.
+    pub(crate) fn goals(&self) -> Vec<GoalEntry> {
+        let goal = |parts: usize, slot: usize| GoalEntry {
+            slot: slot as u32,
+            modes: self.modes as u32,
+            lowest: self.lowest as u32,
+            vectors: (parts * self.modes) as u32,
+            products: self.basis() as u32,
+        };
+        (1..=BASIS).flat_map(|parts| (0..self.basis()).map(move |slot| goal(parts, slot))).collect()
+    }
+
+    /// Whether products are along probes at a distance that has to be found first.
+    pub(crate) fn has_distance(&self) -> bool {
+        self.difference != Difference::Exact
+    }
+
     /// Sums that the kernels leave at once: those of `gram` in the whole basis, three rows and four columns each.
     pub(crate) fn sums(&self) -> usize {
         self.modes * self.basis().div_ceil(4)
+    }
+
+    fn writer(&self) -> Writer {
+        let Self { modes, walked, difference, .. } = *self;
+        Writer { modes, walked, difference, blocks: Vec::new(), stages: Vec::new() }
     }
 
     /// The gradient at θ and a product along every mode; then this many rotations, each with a product along every
@@ -90,76 +110,163 @@ impl SpectrumPlan {
     /// to be found. A search for it looks along a mode after a few of the rotations: along a random direction, the
     /// curvature hardly changes.
     pub(crate) fn program(&self, rotations: u32, is_first: bool) -> Program {
-        let mut blocks = Vec::new();
-        let mut block = |times, fill: &dyn Fn(&mut Writer)| {
-            let mut writer = Writer { modes: self.modes, walked: self.walked, stages: Vec::new() };
-            fill(&mut writer);
-            blocks.push(Block { stages: writer.stages, times });
-        };
-        let rotation = |writer: &mut Writer| {
-            for residual in 2 * self.modes..self.basis() {
-                writer.measure(residual);
-            }
-            writer.rotate(BASIS);
-        };
-        let begin = |writer: &mut Writer| {
+        let mut writer = self.writer();
+        let searched = self.begin(&mut writer, rotations, is_first);
+        writer.block(1, |writer| self.measure_modes(writer));
+        writer.block(rotations - searched, |writer| self.rotation(writer));
+        writer.block(1, |writer| {
             for mode in 0..self.modes {
-                writer.measure(mode);
-            }
-            writer.rotate(1);
-        };
-        block(1, &|writer| writer.evaluate(Point::Centre, Vector::Gradient));
-        let mut left = rotations;
-        if is_first {
-            block(1, &|writer| {
-                writer.once(Kernel::Norm, Grid::Tiles);
-                writer.first_distance(self.searches);
-            });
-            if self.searches {
-                let before = rotations.min(ROTATIONS_BEFORE_SEARCH);
-                left -= before;
-                block(1, &begin);
-                block(before, &rotation);
-                block(1, &|writer| writer.first_distance(false));
-                // The stiffest mode, if there is one: there the curvature changes most.
-                let mode = if self.lowest < self.modes { self.lowest } else { 0 };
-                block(DISTANCES - 1, &|writer| writer.try_distance(mode, false));
-                block(1, &|writer| writer.try_distance(mode, true));
-            }
-        }
-        block(1, &begin);
-        block(left, &rotation);
-        block(1, &|writer| {
-            for mode in 0..self.modes {
-                writer.measure_from_both_sides(mode);
+                writer.measure_for_the_last_time(mode);
             }
             writer.residuals(0, self.modes);
             writer.once(Kernel::ModeOutcome, Grid::Once);
         });
-        blocks.retain(|block| block.times > 0);
-        Program { blocks, ..Program::default() }
+        writer.finish()
+    }
+
+    /// What comes before the first random vector: the gradient at θ, and the distance of the probes if that has yet to be
+    /// found.
+    pub(crate) fn before_vectors(&self, is_first: bool) -> Program {
+        let mut writer = self.writer();
+        self.begin(&mut writer, ROTATIONS_BEFORE_SEARCH, is_first);
+        writer.finish()
+    }
+
+    /// The gradient at θ, and `is_first` the distance of the probes; returns how many of the `rotations` a search for it
+    /// has taken.
+    fn begin(&self, writer: &mut Writer, rotations: u32, is_first: bool) -> u32 {
+        if !self.has_distance() {
+            return 0;
+        }
+        writer.block(1, |writer| writer.evaluate(Point::Centre, Vector::Gradient));
+        if !is_first {
+            return 0;
+        }
+        writer.block(1, |writer| {
+            writer.once(Kernel::Norm, Grid::Tiles);
+            writer.first_distance(self.searches);
+        });
+        if !self.searches {
+            return 0;
+        }
+        let before = rotations.min(ROTATIONS_BEFORE_SEARCH);
+        writer.block(1, |writer| self.measure_modes(writer));
+        writer.block(before, |writer| self.rotation(writer));
+        writer.block(1, |writer| writer.first_distance(false));
+        // The stiffest mode, if there is one: there the curvature changes most.
+        let mode = if self.lowest < self.modes { self.lowest } else { 0 };
+        writer.block(DISTANCES - 1, |writer| writer.try_distance(mode, false));
+        writer.block(1, |writer| writer.try_distance(mode, true));
+        before
+    }
+
+    fn measure_modes(&self, writer: &mut Writer) {
+        for mode in 0..self.modes {
+            writer.measure(mode);
+        }
+        writer.rotate(1);
+    }
+
+    fn rotation(&self, writer: &mut Writer) {
+        for residual in 2 * self.modes..self.basis() {
+            writer.measure(residual);
+        }
+        writer.rotate(BASIS);
     }
 }
 
-/// Collects stages.
+/// The Lanczos method from one random vector, with full orthogonalization (Lanczos 1950; Paige 1970); see
+/// [`Spectrum::density`](crate::Spectrum::density).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LanczosPlan {
+    /// Products, and vectors of the basis.
+    pub steps: usize,
+    difference: Difference,
+    walked: usize,
+}
+
+impl LanczosPlan {
+    /// Measures as `spectrum` does.
+    pub(crate) fn new(spectrum: &SpectrumPlan, steps: usize) -> Self {
+        Self { steps, difference: spectrum.difference, walked: spectrum.walked }
+    }
+
+    /// Vectors of the workspace: those of the basis, and the product along the last.
+    pub(crate) fn vectors(&self) -> usize {
+        self.steps + 1
+    }
+
+    /// Sums that the kernels leave at once: overlaps with eight vectors each.
+    pub(crate) fn sums(&self) -> usize {
+        self.steps.div_ceil(8)
+    }
+
+    /// A goal for every vector. The product along one is what the next is made of; and no vector is a residual.
+    pub(crate) fn goals(&self) -> Vec<GoalEntry> {
+        let modes = self.vectors() as u32;
+        let goal = |slot| GoalEntry { slot, modes, lowest: 0, vectors: modes, products: 1 };
+        (0..modes).map(goal).collect()
+    }
+
+    /// All steps, from the vector that lies in the first slot.
+    pub(crate) fn program(&self) -> Program {
+        let Self { steps, difference, walked } = *self;
+        let mut writer =
+            Writer { modes: steps, walked, difference, blocks: Vec::new(), stages: Vec::new() };
+        writer.block(1, |writer| {
+            for vector in 0..steps {
+                writer.measure(vector);
+            }
+            writer.overlap(steps, false);
+        });
+        writer.finish()
+    }
+}
+
+/// Collects stages, and blocks of them.
 struct Writer {
     modes: usize,
     walked: usize,
+    difference: Difference,
+    blocks: Vec<Block>,
     stages: Vec<Stage>,
 }
 
 impl Writer {
+    /// A block that runs this many times.
+    fn block(&mut self, times: u32, fill: impl FnOnce(&mut Self)) {
+        fill(self);
+        let stages = std::mem::take(&mut self.stages);
+        if times > 0 {
+            self.blocks.push(Block { stages, times });
+        }
+    }
+
+    fn finish(self) -> Program {
+        Program { blocks: self.blocks, ..Program::default() }
+    }
+
     /// The tiles, each shared by as many workgroups as it takes where a thread loops this often for each vec4.
     fn shared_tiles(&self, loops: usize) -> Grid {
         Grid::TilesTimes { rows: (self.walked * loops).div_ceil(ITERATIONS) as u32, columns: 1 }
     }
 
     fn evaluate(&mut self, point: Point, into: Vector) {
-        self.stages.push(Stage::Evaluate(Evaluate { point, asks: Asks::Gradient, into }));
+        let asks = match self.difference {
+            Difference::Exact => Asks::HessianProduct,
+            Difference::Forward | Difference::Central => Asks::Gradient,
+        };
+        self.stages.push(Stage::Evaluate(Evaluate { point, asks, into }));
     }
 
     fn dispatch(&mut self, kernel: Kernel, grid: Grid, goal: Goal, last: bool) {
-        let dispatch = Dispatch::new(kernel, grid, Switches { last, ..Switches::default() });
+        // The two sides of a central difference are two forward ones to the kernels.
+        let difference = match self.difference {
+            Difference::Central => Difference::Forward,
+            other => other,
+        };
+        let switches = Switches { last, difference, ..Switches::default() };
+        let dispatch = Dispatch::new(kernel, grid, switches);
         self.stages.push(Stage::Dispatch(Dispatch { goal: Some(goal), ..dispatch }));
     }
 
@@ -176,29 +283,49 @@ impl Writer {
     /// Makes a vector of the basis orthogonal to those before it, and places the probe along it.
     fn orthogonalize(&mut self, slot: usize) {
         for last in [false, true] {
-            let grid = Grid::TilesTimes { rows: 1, columns: slot.div_ceil(8).max(1) as u32 };
-            self.of_vector(Kernel::ModeOverlaps, grid, slot, false);
-            self.of_vector(Kernel::ModeCoefficients, Grid::Once, slot, last);
+            self.overlap(slot, last);
             let tiles = self.shared_tiles(slot + 1);
             self.of_vector(Kernel::ModeOrthogonalize, tiles, slot, last);
         }
     }
 
+    /// What lies along the vectors before one.
+    fn overlap(&mut self, slot: usize, last: bool) {
+        let grid = Grid::TilesTimes { rows: 1, columns: slot.div_ceil(8).max(1) as u32 };
+        self.of_vector(Kernel::ModeOverlaps, grid, slot, false);
+        self.of_vector(Kernel::ModeCoefficients, Grid::Once, slot, last);
+    }
+
     /// The product along a vector of the basis, once that is orthogonal to those before it.
     fn measure(&mut self, slot: usize) {
         self.orthogonalize(slot);
+        self.product(slot);
+        if self.difference == Difference::Central {
+            self.opposite_product(slot, false);
+        }
+    }
+
+    /// The product along a mode for the last time, from both sides of θ if there are sides, and half of what the two
+    /// differ by.
+    fn measure_for_the_last_time(&mut self, mode: usize) {
+        self.of_vector(Kernel::ModePlaceProbe, Grid::Tiles, mode, false);
+        self.product(mode);
+        if self.difference != Difference::Exact {
+            self.opposite_product(mode, true);
+        }
+    }
+
+    /// The product along a vector whose probe is placed.
+    fn product(&mut self, slot: usize) {
         self.evaluate(Point::Probe, Vector::ProbeGradient);
         self.of_vector(Kernel::ModeHessianProduct, Grid::Tiles, slot, false);
     }
 
-    /// The product along a mode from both sides of θ, and half of what the two differ by.
-    fn measure_from_both_sides(&mut self, mode: usize) {
-        self.of_vector(Kernel::ModePlaceProbe, Grid::Tiles, mode, false);
-        self.evaluate(Point::Probe, Vector::ProbeGradient);
-        self.of_vector(Kernel::ModeHessianProduct, Grid::Tiles, mode, false);
+    /// The same from the other side of θ.
+    fn opposite_product(&mut self, slot: usize, last: bool) {
         self.once(Kernel::Opposite, Grid::Tiles);
         self.evaluate(Point::Probe, Vector::ProbeGradient);
-        self.of_vector(Kernel::ModeOppositeProduct, Grid::Tiles, mode, false);
+        self.of_vector(Kernel::ModeOppositeProduct, Grid::Tiles, slot, last);
     }
 
     /// The residuals of this many modes from `first` on.
@@ -217,7 +344,7 @@ impl Writer {
 
     /// The error of a product along a mode at one distance.
     fn try_distance(&mut self, mode: usize, last: bool) {
-        self.measure_from_both_sides(mode);
+        self.measure_for_the_last_time(mode);
         self.residuals(mode, 1);
         self.of_vector(Kernel::ModeSearchDistance, Grid::Once, mode, last);
     }

@@ -1,19 +1,19 @@
-//! [`Spectrum`]: both ends of the spectrum of the Hessian at the parameters of an optimizer.
+//! [`Spectrum`]: both ends of the spectrum of the Hessian at the parameters of an optimizer, its trace and its density.
 
-use std::ops::Range;
+mod basis;
+mod density;
 
-use bytemuck::Zeroable;
+pub use density::{Density, Estimate, Node};
 
 use crate::config::SpectrumConfig;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuSlice};
-use crate::kernels::bindings::Bindings;
-use crate::kernels::gpu_types::{BASIS, Goal, PARTIAL, Results, STEP_STRIDE};
+use crate::kernels::gpu_types::Results;
 use crate::objective::Objective;
 use crate::optimizer::Optimizer;
 use crate::plan::spectrum::SpectrumPlan;
-use crate::player::{Compiled, Context, Player};
-use crate::state::{BindGroups, UNIFORM, VECTOR, Workspace, orientation};
+use crate::state::orientation;
+
+use basis::{Basis, unpadded};
 
 /// The lowest and the highest eigenpairs of the Hessian at the parameters of an [`Optimizer`], found together as a block
 /// by Davidson's method with a thick restart (GD+k; Stathopoulos, Saad 1998, Electron. Trans. Numer. Anal. 7, 163;
@@ -21,10 +21,13 @@ use crate::state::{BindGroups, UNIFORM, VECTOR, Workspace, orientation};
 /// must be of the same function, such as that of the full batch.
 ///
 /// In each rotation the residual of every mode is made orthogonal to the basis, which holds the modes and what they were
-/// before, and the Hessian along it is measured by a forward difference. Nothing that has been measured is ever scaled up,
+/// before, and the Hessian along it is measured. Nothing that has been measured is ever scaled up,
 /// so that errors do not grow with the number of rotations; and where errors are most of what a residual holds, the mode
 /// itself is measured again. At the end of [`Spectrum::rotate`] every mode is measured
 /// afresh, from both sides of θ; what the two differ by tells how good the products are.
+///
+/// [`Spectrum::trace`] and [`Spectrum::density`] look at all of the spectrum. Over many minibatches, hand it an
+/// [`Accumulated`](crate::Accumulated) objective.
 ///
 /// For k modes it takes 6k vectors on the GPU. It borrows the optimizer; the spectrum is the one at the optimizer's
 /// parameters, in the groups that the dimer reaches.
@@ -55,13 +58,12 @@ use crate::state::{BindGroups, UNIFORM, VECTOR, Workspace, orientation};
 pub struct Spectrum<'a> {
     optimizer: &'a mut Optimizer,
     plan: SpectrumPlan,
-    /// Whether the distance of the probes has been found.
+    /// Whether the distance of the probes has been found, and whether the modes have been measured.
     has_distance: bool,
-    shards: Vec<Range<usize>>,
-    /// The basis and its products, a buffer for each shard.
-    workspace: Vec<GpuSlice>,
-    results: wgpu::Buffer,
-    groups: BindGroups,
+    has_modes: bool,
+    /// Random vectors drawn so far for [`Spectrum::trace`] and [`Spectrum::density`].
+    drawn: u64,
+    basis: Basis,
 }
 
 /// One mode: an approximate eigenpair of the Hessian.
@@ -75,7 +77,8 @@ pub struct Eigenpair {
     /// An eigenvalue of the Hessian lies within this of `curvature`, in the same unit: ‖Hx − C x‖ + e, or where the
     /// neighbours of the mode were found as well and leave it a gap g, the smaller e + (‖Hx − C x‖ + e)²/g
     /// (Kato 1949, J. Phys. Soc. Japan 4, 334). e is half of what Hx differs by on the two sides of θ, which bounds what
-    /// rounding and the change of the curvature over the displacement add to it.
+    /// rounding and the change of the curvature over the displacement add to it; with exact products, whose rounding does
+    /// not show, it is 0.
     pub error: f32,
     /// Whether `error` is at most [`SpectrumConfig::tolerance`] times the largest |eigenvalue| seen. A mode that is not
     /// converged needs more rotations if its residual is large, or another displacement if it is not. No method that looks
@@ -99,41 +102,22 @@ impl<'a> Spectrum<'a> {
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] for settings out of range, and for more modes than elements under the dimer;
-    /// [`Error::Unsupported`] without a dimer and with exact products; [`Error::LimitTooSmall`], [`Error::OutOfMemory`].
+    /// [`Error::Unsupported`] without a dimer; [`Error::LimitTooSmall`], [`Error::OutOfMemory`].
     pub fn with_config(optimizer: &'a mut Optimizer, settings: SpectrumConfig) -> Result<Self> {
-        let Optimizer { gpu, layout, state, config, .. } = &*optimizer;
+        let Optimizer { gpu, layout, config, .. } = &*optimizer;
         let plan = SpectrumPlan::new(config, &settings, layout, gpu.tuning())?;
-        let basis = plan.basis();
-        let limits = gpu.limits();
-        limits.check_groups(&Bindings::Modes.groups(optimizer.plan.choices(gpu.tuning())))?;
-        let shards = layout.shards(&limits, 2 * basis)?;
-        let tiles = shards.iter().map(|shard| shard.len().div_ceil(layout.tile()));
-        limits.check_workgroups(tiles.max().unwrap_or_default().max(plan.sums()) as u32)?;
-        let block = |shard: &Range<usize>| {
-            let bytes = (8 * basis * shard.len()) as u64;
-            gpu.allocate("the block of modes", bytes, VECTOR).map(GpuSlice::whole)
-        };
-        let workspace: Vec<_> = shards.iter().map(block).collect::<Result<_>>()?;
-        let partials = (plan.sums() * layout.tiles()) as u64 * PARTIAL;
-        let bytes = size_of::<Results>() as u64 + partials;
-        limits.check_binding(bytes)?;
-        let results = gpu.allocate("modes", bytes, VECTOR)?;
-        let goals = goals(gpu, &plan)?;
-        let parts = Workspace {
-            shards: &workspace,
-            modes: Some((&results, &goals, size_of::<Goal>() as u64)),
-        };
-        let wanted = [Bindings::Probe, Bindings::Modes].into();
-        let groups = BindGroups::new(gpu, layout, &optimizer.plan, state, &shards, &wanted, parts)?;
-        let has_distance = false;
-        let spectrum = Self { plan, has_distance, shards, workspace, results, groups, optimizer };
+        let vectors = plan.basis();
+        let basis = Basis::new(optimizer, 2 * vectors, plan.sums(), &plan.goals(), vectors)?;
+        let spectrum =
+            Self { plan, has_distance: false, has_modes: false, drawn: 0, basis, optimizer };
         spectrum.write_random();
         Ok(spectrum)
     }
 
     /// Improves the modes at the current parameters by this many rotations, in one submission. It costs
     /// 1 + k (`rotations` + 3) gradients for k modes, and the first time those of the search for a
-    /// [displacement](SpectrumConfig::displacement). The optimizer takes no step. Between two steps on one minibatch
+    /// [displacement](SpectrumConfig::displacement); with central differences 1 + k (2 `rotations` + 4), and with exact
+    /// products k (`rotations` + 2) of those. The optimizer takes no step. Between two steps on one minibatch
     /// ([`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch)) it uses that minibatch as well.
     ///
     /// # Errors
@@ -144,37 +128,11 @@ impl<'a> Spectrum<'a> {
         objective: &mut (impl Objective + ?Sized),
         rotations: u32,
     ) -> Result<()> {
-        let optimizer = &mut *self.optimizer;
         let program = self.plan.program(rotations, !self.has_distance);
-        let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, &program)?;
-        let valid = std::mem::offset_of!(Results, valid) as u64;
-        optimizer.gpu.queue().write_buffer(&self.results, valid, bytemuck::bytes_of(&1_u32));
-        optimizer.prepare()?;
-        objective.begin_step(crate::objective::StepInfo {
-            index: optimizer.index,
-            repeats_minibatch: optimizer.repeats_minibatch(),
-            part: crate::objective::Part::WHOLE,
-        })?;
-        let mut encoder = optimizer.gpu.encoder("modes");
-        let context = Context {
-            gpu: &optimizer.gpu,
-            layout: &optimizer.layout,
-            plan: &optimizer.plan,
-            state: &optimizer.state,
-            groups: &self.groups,
-            timer: optimizer.timer.as_ref(),
-            index: optimizer.index,
-            modes: self.plan.modes as u32,
-        };
-        let mut player = Player::new(context, &program, &compiled);
-        player.play(&mut encoder, objective)?;
-        let evaluations = player.evaluations;
-        if let Some(timer) = &mut optimizer.timer {
-            timer.end(optimizer.gpu.queue(), &mut encoder, optimizer.index);
-        }
-        optimizer.gpu.submit("a rotation of modes", encoder)?;
-        optimizer.gradient_evaluations += f64::from(evaluations);
-        self.has_distance = true;
+        self.basis.begin(&self.optimizer.gpu);
+        self.basis.play(self.optimizer, objective, &program, true)?;
+        self.has_distance = self.plan.has_distance();
+        self.has_modes = true;
         Ok(())
     }
 
@@ -186,13 +144,16 @@ impl<'a> Spectrum<'a> {
     /// The modes by their curvature, the lowest first, as [`Spectrum::rotate`] has left them.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] if a gradient was not; [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    /// [`Error::Unsupported`] before the first rotation; [`Error::NonFinite`] if a gradient was not;
+    /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn read(&self) -> Result<Vec<Eigenpair>> {
-        let gpu = &self.optimizer.gpu;
-        let results = finite(&gpu.read(&self.found())?)?;
+        let Optimizer { gpu, layout, .. } = &*self.optimizer;
+        let results = self.measured(&gpu.read(&self.basis.found())?)?;
         let modes = self.ascending(&results).into_iter().map(|(mode, pair)| {
-            let parts = self.places(mode).map(|(slice, range)| Ok((gpu.read(&slice)?, range)));
-            Ok(Eigenpair { orientation: self.unpadded(parts.collect::<Result<_>>()?), ..pair })
+            let places = self.basis.places(mode);
+            let parts = places.map(|(slice, range)| Ok((gpu.read(&slice)?, range)));
+            let orientation = unpadded(layout, parts.collect::<Result<_>>()?);
+            Ok(Eigenpair { orientation, ..pair })
         });
         modes.collect()
     }
@@ -202,25 +163,25 @@ impl<'a> Spectrum<'a> {
     /// # Errors
     /// The same as for [`Spectrum::read`].
     pub async fn read_async(&self) -> Result<Vec<Eigenpair>> {
-        let gpu = &self.optimizer.gpu;
-        let results = finite(&gpu.read_async(&self.found()).await?)?;
+        let Optimizer { gpu, layout, .. } = &*self.optimizer;
+        let results = self.measured(&gpu.read_async(&self.basis.found()).await?)?;
         let mut modes = Vec::new();
         for (mode, pair) in self.ascending(&results) {
             let mut parts = Vec::new();
-            for (slice, range) in self.places(mode) {
+            for (slice, range) in self.basis.places(mode) {
                 parts.push((gpu.read_async(&slice).await?, range));
             }
-            modes.push(Eigenpair { orientation: self.unpadded(parts), ..pair });
+            modes.push(Eigenpair { orientation: unpadded(layout, parts), ..pair });
         }
         Ok(modes)
     }
 
-    /// The distance of the probes, in units of the parameters, once [`Spectrum::rotate`] has found it.
+    /// The distance of the probes, in units of the parameters, once it has been found; exact products have none.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn displacement(&self) -> Result<Option<f32>> {
-        let bytes = self.optimizer.gpu.read(&self.found())?;
+        let bytes = self.optimizer.gpu.read(&self.basis.found())?;
         Ok(self.has_distance.then(|| bytemuck::pod_read_unaligned::<Results>(&bytes).distance))
     }
 
@@ -229,23 +190,8 @@ impl<'a> Spectrum<'a> {
     /// # Errors
     /// The same as for [`Spectrum::displacement`].
     pub async fn displacement_async(&self) -> Result<Option<f32>> {
-        let bytes = self.optimizer.gpu.read_async(&self.found()).await?;
+        let bytes = self.optimizer.gpu.read_async(&self.basis.found()).await?;
         Ok(self.has_distance.then(|| bytemuck::pod_read_unaligned::<Results>(&bytes).distance))
-    }
-
-    /// What the kernels have found, without their partials.
-    fn found(&self) -> GpuSlice {
-        let size = size_of::<Results>() as u64;
-        GpuSlice { buffer: self.results.clone(), offset: 0, size }
-    }
-
-    /// Where mode `mode` lies: for each shard, its memory and its elements.
-    fn places(&self, mode: usize) -> impl Iterator<Item = (GpuSlice, Range<usize>)> + '_ {
-        self.shards.iter().zip(&self.workspace).map(move |(shard, workspace)| {
-            let size = 4 * shard.len() as u64;
-            let offset = mode as u64 * size;
-            (GpuSlice { buffer: workspace.buffer.clone(), offset, size }, shard.clone())
-        })
     }
 
     /// Writes what the kernels begin with: the bounds of the distance, and modes that are random and orthogonal to each
@@ -253,22 +199,37 @@ impl<'a> Spectrum<'a> {
     fn write_random(&self) {
         let Optimizer { gpu, layout, .. } = &*self.optimizer;
         let all: Vec<usize> = (0..layout.tensors().len()).collect();
-        let SpectrumPlan { fraction, minimum, seed, .. } = self.plan;
-        let mut results = Results::zeroed();
-        (results.fraction, results.minimum) = (fraction, minimum);
-        gpu.queue().write_buffer(&self.results, 0, bytemuck::bytes_of(&results));
+        self.basis.write_bounds(gpu, self.plan.fraction, self.plan.minimum);
         let mut vectors: Vec<Vec<f32>> = Vec::new();
         for mode in 0..self.plan.modes {
-            // Streams of one generator, far apart.
-            let seed = seed.wrapping_add((mode as u64) << 32);
+            let seed = self.stream(mode as u64);
             let random = orientation::random(layout, std::slice::from_ref(&all), seed);
             let vector = orthogonal(random, &vectors);
-            for (slice, range) in self.places(mode) {
-                let bytes = bytemuck::cast_slice(&vector[range]);
-                gpu.queue().write_buffer(&slice.buffer, slice.offset, bytes);
-            }
+            self.basis.write(gpu, mode, &vector);
             vectors.push(vector);
         }
+    }
+
+    /// The seed of one random vector: streams of one generator, far apart.
+    fn stream(&self, vector: u64) -> u64 {
+        self.plan.seed.wrapping_add(vector << 32)
+    }
+
+    /// What the kernels have found, if there is something and every gradient was finite.
+    fn measured(&self, bytes: &[u8]) -> Result<Results> {
+        if !self.has_modes {
+            return Err(Error::Unsupported {
+                what: "a read of the modes",
+                with: "a spectrum that has not been rotated",
+                instead: "call `rotate` first",
+            });
+        }
+        let results: Results = bytemuck::pod_read_unaligned(bytes);
+        if results.valid == 0 {
+            let what = "a gradient of the modes";
+            return Err(Error::NonFinite { what, index: 0, value: f32::NAN });
+        }
+        Ok(results)
     }
 
     /// The modes in ascending order, each with what is known of it but its orientation.
@@ -308,45 +269,6 @@ impl<'a> Spectrum<'a> {
         };
         modes.iter().enumerate().map(pair).collect()
     }
-
-    /// One mode from its shards.
-    fn unpadded(&self, parts: Vec<(Vec<u8>, Range<usize>)>) -> Vec<f32> {
-        let layout = &self.optimizer.layout;
-        let mut padded = vec![0.0; layout.padded_len()];
-        for (bytes, range) in parts {
-            padded[range].copy_from_slice(&bytemuck::pod_collect_to_vec(&bytes));
-        }
-        layout.unpad(&padded)
-    }
-}
-
-/// What the kernels have found, if every gradient was finite.
-fn finite(bytes: &[u8]) -> Result<Results> {
-    let results: Results = bytemuck::pod_read_unaligned(bytes);
-    if results.valid == 0 {
-        let what = "a gradient of the modes";
-        return Err(Error::NonFinite { what, index: 0, value: f32::NAN });
-    }
-    Ok(results)
-}
-
-/// A goal for every vector that a dispatch can be for, with each number of vectors in use.
-fn goals(gpu: &Gpu, plan: &SpectrumPlan) -> Result<wgpu::Buffer> {
-    let basis = plan.basis();
-    let buffer = gpu.allocate("goals", (BASIS * basis) as u64 * STEP_STRIDE, UNIFORM)?;
-    for parts in 1..=BASIS {
-        for slot in 0..basis {
-            let goal = Goal {
-                slot: slot as u32,
-                modes: plan.modes as u32,
-                lowest: plan.lowest as u32,
-                vectors: (parts * plan.modes) as u32,
-            };
-            let offset = ((parts - 1) * basis + slot) as u64 * STEP_STRIDE;
-            gpu.queue().write_buffer(&buffer, offset, bytemuck::bytes_of(&goal));
-        }
-    }
-    Ok(buffer)
 }
 
 /// The part of `vector` outside `others`, of unit length: with few elements, random vectors may be almost

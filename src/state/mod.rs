@@ -153,7 +153,7 @@ impl State {
                 encoder.clear_buffer(&self.params.buffer, offset, Some(size));
             }
         }
-        gpu.submit("the padding of params", encoder)
+        gpu.submit("the padding of params", encoder).map(drop)
     }
 
     /// The memory of `vector`; `None` if the configuration does not have it, and for the workspace, which is not

@@ -14,6 +14,17 @@ pub(crate) fn random(layout: &Layout, regions: &[Vec<usize>], seed: u64) -> Vec<
     unit(layout, regions, orientation).expect("a normal number is not zero")
 }
 
+/// A padded unit vector whose elements on which the dimer acts are all of one size, with random signs (Rademacher).
+pub(crate) fn signs(layout: &Layout, seed: u64) -> Vec<f32> {
+    let mut random = SplitMix::new(seed);
+    let mut vector = vec![0.0_f32; layout.padded_len()];
+    let size = (layout.dimer_len() as f64).sqrt().recip() as f32;
+    for tensor in layout.tensors().iter().filter(|tensor| layout.group(tensor).is_reached()) {
+        random.fill_signs(&mut vector[slot(tensor)], size);
+    }
+    vector
+}
+
 /// The unit vector along a padded one in each of `regions`, zero in groups without the dimer; `None` if it is
 /// all zero in a region that the dimer reaches.
 pub(crate) fn unit(

@@ -8,9 +8,10 @@ use crate::kernels::choices::Choices;
 use crate::kernels::gpu_types::STEP_STRIDE;
 use crate::kernels::gpu_types::{
     BASIS, BLOCK, BY_ANGLE, BY_RESIDUAL, CALIBRATION_OFFSET, EVENT, FIRST_RATE, Goal, GroupEntry,
-    LATEST_OFFSET, MAX_GROUPS, MAX_MODES, MAX_WORKGROUPS, MEASUREMENTS, PARTIAL, PARTIALS_OFFSET,
-    PIECE_WIDTH, Piece, RATE, RATE_LOST, RATE_MEASURED, RATE_OFFSET, RING, RITZ, RITZ_STOPPED,
-    Record, Region, Results, SKIPPED, STOP_SHIFT, Shard, Step, Tables, UNMEASURED, WRITTEN,
+    LATEST_OFFSET, MAX_GROUPS, MAX_MODES, MAX_VECTORS, MAX_WORKGROUPS, MEASUREMENTS, PARTIAL,
+    PARTIALS_OFFSET, PIECE_WIDTH, Piece, RATE, RATE_LOST, RATE_MEASURED, RATE_OFFSET, RING, RITZ,
+    RITZ_STOPPED, Record, Region, Results, SKIPPED, STOP_SHIFT, Shard, Step, Tables, UNMEASURED,
+    WRITTEN,
 };
 use crate::kernels::switches::{
     BaseRule, DIFFERENCES, DisplacementRule, RateRule, RotationRule, TranslationRule,
@@ -68,6 +69,7 @@ fn structs_of_modes_match_the_host() {
     assert_eq!(offset_in(&module, "Modes", "partials") as usize, size_of::<Results>());
     assert_eq!(constant_in(&module, "MAX_MODES") as usize, MAX_MODES);
     assert_eq!(constant_in(&module, "MAX_BASIS") as usize, BASIS * MAX_MODES);
+    assert_eq!(constant_in(&module, "MAX_VECTORS") as usize, MAX_VECTORS);
     let offsets = [
         ("residuals", offset_of!(Results, residuals)),
         ("product_errors", offset_of!(Results, product_errors)),
@@ -76,6 +78,8 @@ fn structs_of_modes_match_the_host() {
         ("minimum", offset_of!(Results, minimum)),
         ("largest", offset_of!(Results, largest)),
         ("valid", offset_of!(Results, valid)),
+        ("diagonal", offset_of!(Results, diagonal)),
+        ("off_diagonal", offset_of!(Results, off_diagonal)),
     ];
     for (field, offset) in offsets {
         assert_eq!(offset_in(&module, "Modes", field) as usize, offset, "{field}");

@@ -167,6 +167,15 @@ fn unfused_shaders_are_valid() {
     assert_eq!(found, 19);
 }
 
+/// What an objective over several minibatches runs, and binds.
+#[test]
+fn shaders_of_objectives_are_valid() {
+    for name in names("objective") {
+        validated(&name, &read(&format!("objective/{name}")));
+    }
+    assert_eq!(names("objective"), ["accumulate.wgsl".to_owned()].into());
+}
+
 /// A shader that the catalogue does not know is a shader that no test validates.
 #[test]
 fn every_shader_is_known() {

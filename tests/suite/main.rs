@@ -24,6 +24,7 @@ mod surfaces;
 #[path = "../../examples/edge_of_stability/training.rs"]
 mod training;
 
+mod accumulated;
 mod bad_input;
 mod both_ends;
 mod checkpoint_files;

@@ -376,13 +376,26 @@ fn what_cannot_be_asked_for() {
             other => panic!("{other}"),
         }
     }
-    let exact = Dimer { difference: Difference::Exact, ..Dimer::default() };
-    for config in
-        [Config { dimer: None, ..fixed_rate() }, Config { dimer: Some(exact), ..fixed_rate() }]
-    {
-        let error = refused(config, default());
-        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    let error = refused(Config { dimer: None, ..fixed_rate() }, default());
+    assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    let mut optimizer = flat(config(), &[0.0; 12]);
+    let mut spectrum = Spectrum::new(&mut optimizer, 1, 0).unwrap();
+    let mut objective = quadratic(vec![1.0; 12]);
+    for (vectors, steps, field) in [(0, 4, "vectors"), (2, 0, "steps"), (2, 129, "steps")] {
+        match spectrum.density(&mut objective, vectors, steps).unwrap_err() {
+            Error::InvalidConfig { field: found, .. } => assert_eq!(found, field),
+            other => panic!("{other}"),
+        }
     }
+    // An estimate of the density measures no mode.
+    spectrum.density(&mut objective, 1, 4).unwrap();
+    let error = spectrum.read().unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    // An objective without products.
+    let settings = SpectrumConfig { difference: Difference::Exact, ..default() };
+    let mut spectrum = Spectrum::with_config(&mut optimizer, settings).unwrap();
+    assert!(matches!(spectrum.rotate(&mut objective, 1), Err(Error::Objective(_))));
+    assert!(matches!(spectrum.trace(&mut objective, 1), Err(Error::Objective(_))));
 }
 
 /// The optimizer goes on where it was, and a later block starts anew.
@@ -461,6 +474,298 @@ fn non_finite_gradients() {
         for (mode, expected) in spectrum.read().unwrap().iter().zip([-3.0, -2.0, -1.0]) {
             assert_within("λ", mode.curvature.into(), expected, 1e-3);
             assert!(mode.converged);
+        }
+    }
+}
+
+/// Hᵢⱼ of a loss with products, whose curvature changes along θ: Σ hᵢ θᵢ²/2 + b Σ θᵢ³/6.
+fn bent(h: Vec<f32>, bend: f32) -> impl dimer::Objective {
+    let gradient = {
+        let h = h.clone();
+        move |theta: &[f32], gradient: &mut [f32]| {
+            for ((g, x), h) in gradient.iter_mut().zip(theta).zip(&h) {
+                *g = h * x + 0.5 * bend * x * x;
+            }
+            0.0
+        }
+    };
+    HostObjective::new(gradient).with_hessian_product(
+        move |theta: &[f32], direction: &[f32], product: &mut [f32]| {
+            for (((p, x), d), h) in product.iter_mut().zip(theta).zip(direction).zip(&h) {
+                *p = (h + bend * x) * d;
+            }
+        },
+    )
+}
+
+/// Central differences and exact products: the cost, and errors where the curvature changes. Over the displacement δ a
+/// forward difference of this loss is off by b δ/2 times the squares of a direction; a central one by nothing but rounding.
+#[test]
+fn every_difference() {
+    let seed = rand::random();
+    let mut rng = rng(seed);
+    let len = 60;
+    let h: Vec<f32> = (0..len).map(|i| i as f32 - 3.0).collect();
+    let theta = vector(&mut rng, len, Kind::Plain);
+    let bend = 4.0;
+    let mut truth: Vec<f64> = h.iter().zip(&theta).map(|(h, x)| f64::from(h + bend * x)).collect();
+    truth.sort_by(f64::total_cmp);
+    let expected = [&truth[..2], &truth[len - 1..]].concat();
+    let displacement = Displacement::Absolute(0.5);
+    for (difference, evaluations) in [
+        (Difference::Forward, 1 + 3 * 43),
+        (Difference::Central, 1 + 3 * 84),
+        (Difference::Exact, 3 * 42),
+    ] {
+        let settings = SpectrumConfig {
+            lowest: 2,
+            highest: 1,
+            displacement,
+            difference,
+            ..SpectrumConfig::default()
+        };
+        let mut optimizer = flat(config(), &theta);
+        let mut spectrum = Spectrum::with_config(&mut optimizer, settings).unwrap();
+        spectrum.rotate(&mut bent(h.clone(), bend), 40).unwrap();
+        let found = spectrum.read().unwrap();
+        let distance = spectrum.displacement().unwrap();
+        assert_eq!(distance, (difference != Difference::Exact).then_some(0.5));
+        assert_eq!(spectrum.optimizer().gradient_evaluations(), f64::from(evaluations));
+        println!("{difference:?}: {found:?}");
+        for (mode, expected) in found.iter().zip(&expected) {
+            let off = (f64::from(mode.curvature) - expected).abs();
+            assert!(off <= f64::from(mode.error) + 1e-4, "{difference:?}: {off} of {mode:?}");
+            match difference {
+                // The residual sees the bend.
+                Difference::Forward => assert!(mode.error > 0.1, "{mode:?}"),
+                // What the two sides differ by is said, although their mean is free of it.
+                Difference::Central => assert!(off < 2e-3 && mode.error > 0.1, "{off}: {mode:?}"),
+                _ => assert!(off < 1e-3 && mode.error < 1e-2, "{off}: {mode:?}"),
+            }
+        }
+        let before = spectrum.optimizer().gradient_evaluations();
+        let trace = spectrum.trace(&mut bent(h.clone(), bend), 3).unwrap();
+        let taken = spectrum.optimizer().gradient_evaluations() - before;
+        assert_eq!(taken, [4.0, 7.0, 3.0][difference as usize]);
+        // Along ±1 a diagonal matrix has no variance, but the bend of a forward difference has: each of the elements adds
+        // b δ/(2√n) with a random sign, whose sum has the deviation b δ/2.
+        let (value, error) = (trace.value, trace.standard_error);
+        println!("{difference:?}: {value} ± {error} of {}", truth.iter().sum::<f64>());
+        let bound = if difference == Difference::Forward { 6.0 * bend as f64 * 0.25 } else { 2e-2 };
+        assert_within("tr H", value, truth.iter().sum(), bound);
+        assert!(error < bound);
+    }
+}
+
+/// Sizes of everything, every spectrum, over several vectors: the quadrature of a vector v is exact up to the moment 2m − 1
+/// of m steps, v·Hᵏv; with as many steps as elements the nodes are eigenvalues.
+#[test]
+fn density_has_the_moments_of_its_vectors() {
+    let seed = rand::random();
+    let mut draws = rng(seed);
+    for len in (1..=24).chain([50, 130, 400]) {
+        let spectra = spectra(len);
+        let (what, eigenvalues) = spectra[draws.random_range(0..spectra.len())].clone();
+        let steps = draws.random_range(1..=20_u32);
+        let scale = eigenvalues.iter().fold(1e-30, |scale: f64, h| scale.max(h.abs()));
+        let mut sorted = eigenvalues.clone();
+        sorted.sort_by(f64::total_cmp);
+        let matrix = Matrix::new(&mut draws, eigenvalues.clone());
+        let theta = vector(&mut draws, len, Kind::Plain);
+        let mut optimizer = flat(config(), &theta);
+        let settings = SpectrumConfig {
+            displacement: Displacement::Absolute(1.0),
+            seed: draws.random(),
+            ..SpectrumConfig::default()
+        };
+        let mut spectrum = Spectrum::with_config(&mut optimizer, settings).unwrap();
+        let density = spectrum.density(&mut matrix.objective(1.0), 40, steps).unwrap();
+        let at = || format!("{what}, {len} elements, {steps} steps, seed {seed}");
+        let rounding = product_error(scale, norm(&wide(&theta)), 1.0);
+        assert_eq!(density.vectors.len(), 40);
+        let (mut first, mut second) = (0.0, 0.0);
+        for nodes in &density.vectors {
+            assert!(nodes.len() <= len.min(steps as usize), "{}", at());
+            assert!(nodes.is_sorted_by(|a, b| a.eigenvalue <= b.eigenvalue), "{}", at());
+            let total: f64 = nodes.iter().map(|node| node.weight).sum();
+            assert_within("Σ w", total, 1.0, 1e-12);
+            for node in nodes {
+                // A step that was dropped had less than a thousandth left.
+                let slack = 20.0 * rounding + 1e-3 * scale;
+                let range = sorted[0] - slack..=sorted[len - 1] + slack;
+                assert!(range.contains(&node.eigenvalue), "{node:?}: {}", at());
+            }
+            let moment = |power| {
+                nodes.iter().map(|node| node.weight * node.eigenvalue.powi(power)).sum::<f64>()
+            };
+            first += moment(1) / 40.0;
+            second += moment(2) / 40.0;
+            if steps as usize >= len && len <= 5 && what == "apart" {
+                for node in nodes.iter().filter(|node| node.weight > 1e-6) {
+                    let nearest = sorted.iter().map(|h| (h - node.eigenvalue).abs());
+                    let nearest = nearest.fold(f64::INFINITY, f64::min);
+                    assert!(nearest < 1e-3 * scale, "{node:?}: {}", at());
+                }
+            }
+        }
+        // The mean of the first moments is the trace, to the bit of the sums.
+        assert_within("tr H", density.trace.value, first * len as f64, 1e-9 * scale * len as f64);
+        // Means of 40 vectors of ±1: v·Hv has the variance 2 Σ Hᵢⱼ² off the diagonal, at most 2 Σ λ².
+        let mean = |power| sorted.iter().map(|h| h.powi(power)).sum::<f64>() / len as f64;
+        let deviation = |power: i32| (2.0 * mean(2 * power) / (40.0 * len as f64)).sqrt();
+        assert_within("tr H / n", first, mean(1), 5.0 * deviation(1) + 20.0 * rounding);
+        if steps > 1 {
+            let slack = 5.0 * deviation(2) + (40.0 * rounding + 1e-3 * scale) * scale;
+            assert_within("tr H² / n", second, mean(2), slack);
+        }
+    }
+}
+
+/// The true trace is within the standard errors that are said, as often as it should be: over 200 estimates from 10
+/// vectors each, beyond three in less than 5 of 100 (Student's t with 9 degrees of freedom: 1.5).
+#[test]
+fn the_trace_is_within_its_standard_errors() {
+    let seed = rand::random();
+    let mut draws = rng(seed);
+    let len = 40;
+    let eigenvalues: Vec<f64> = (0..len).map(|i| (i as f64).powi(2) / 100.0 - 2.0).collect();
+    let truth: f64 = eigenvalues.iter().sum();
+    let matrix = Matrix::new(&mut draws, eigenvalues);
+    let mut optimizer = flat(config(), &vec![0.0; len]);
+    let mut spectrum = Spectrum::with_config(&mut optimizer, from_afar(1, seed)).unwrap();
+    let (mut beyond, mut squares) = ([0, 0], 0.0);
+    for _ in 0..200 {
+        let trace = spectrum.trace(&mut matrix.objective(1.0), 10).unwrap();
+        let off = (trace.value - truth) / trace.standard_error;
+        squares += (trace.value - truth).powi(2) / 200.0;
+        beyond[0] += usize::from(off.abs() > 1.0);
+        beyond[1] += usize::from(off.abs() > 3.0);
+    }
+    // The variance of one vector, from the matrix.
+    let unit = |i: usize| (0..len).map(|j| f32::from(u8::from(i == j))).collect::<Vec<_>>();
+    let columns: Vec<Vec<f64>> = (0..len).map(|i| matrix.product(&unit(i))).collect();
+    let off_diagonal = (0..len).flat_map(|i| (0..len).map(move |j| (i, j))).filter(|(i, j)| i != j);
+    let variance: f64 = off_diagonal.map(|(i, j)| 2.0 * columns[i][j].powi(2)).sum();
+    println!("{beyond:?} of 200; deviation {} of {}", squares.sqrt(), (variance / 10.0).sqrt());
+    assert!((40..110).contains(&beyond[0]) && beyond[1] < 10, "{beyond:?}");
+    assert!((0.8..1.2).contains(&(squares / (variance / 10.0)).sqrt()));
+}
+
+/// Long after the Krylov space is exhausted in all but rounding: 128 steps, orthogonal to the last. Without
+/// orthogonalization the largest eigenvalues come again and again, and take weight.
+#[test]
+fn lanczos_makes_no_copies() {
+    let len = 500;
+    let mut eigenvalues: Vec<f64> = (0..len).map(|i| i as f64 / len as f64).collect();
+    eigenvalues[len - 2..].copy_from_slice(&[30.0, 50.0]);
+    let matrix = Matrix::new(&mut rng(4), eigenvalues);
+    let theta = vec![0.0; len];
+    let settings = from_afar(1, 5);
+    let look = |gpu: &Gpu| {
+        let layout = Layout::flat(len).unwrap();
+        let mut optimizer = Optimizer::new(gpu, layout, config(), &theta).unwrap();
+        let mut spectrum = Spectrum::with_config(&mut optimizer, settings).unwrap();
+        spectrum.density(&mut matrix.objective(1.0), 2, 128).unwrap()
+    };
+    let density = look(&gpu());
+    for nodes in &density.vectors {
+        assert_eq!(nodes.len(), 128);
+        let beyond: Vec<f64> =
+            nodes.iter().map(|node| node.eigenvalue).filter(|&x| x > 1.1).collect();
+        assert_eq!(beyond.len(), 2, "{beyond:?}");
+        assert_within("λ", beyond[0], 30.0, 1e-3);
+        assert_within("λ", beyond[1], 50.0, 1e-3);
+        // The bulk is uniform on [0, 1].
+        let below: f64 =
+            nodes.iter().filter(|node| node.eigenvalue < 0.5).map(|node| node.weight).sum();
+        assert_within("w", below, 0.5, 0.15);
+    }
+    // One vector's standard error is not known, and that of two is.
+    let height = density.smoothed(0.5, 0.1);
+    println!("{height:?}");
+    assert!((0.7..1.3).contains(&height.value) && height.standard_error < 0.3);
+    assert!(density.nodes().is_sorted_by(|a, b| a.eigenvalue <= b.eigenvalue));
+    assert_within("Σ w", density.nodes().iter().map(|node| node.weight).sum(), 1.0, 1e-12);
+}
+
+/// Several tensors, one out of reach, over many shards: the trace and the density of the rest, the same bits as on one, and
+/// by the asynchronous twins.
+#[test]
+fn density_over_groups_and_shards() {
+    let (len, frozen_len) = (30_000, 5000);
+    let mut builder = Layout::builder();
+    let frozen = builder.group(Group { dimer: false, ..Group::default() });
+    builder.tensor("a", &[len / 2]).tensor_in(frozen, "b", &[frozen_len]).tensor("c", &[len / 2]);
+    let layout = builder.build().unwrap();
+    let h: Vec<f32> = (0..len + frozen_len)
+        .map(|i| match i {
+            _ if (len / 2..len / 2 + frozen_len).contains(&i) => 1e6,
+            _ if i % 2 == 0 => -1.0,
+            _ => 3.0,
+        })
+        .collect();
+    let look = |gpu: &Gpu| {
+        let theta = vec![0.1; len + frozen_len];
+        let mut optimizer = Optimizer::new(gpu, layout.clone(), config(), &theta).unwrap();
+        let mut objective = quadratic(h.clone());
+        let mut spectrum = Spectrum::with_config(&mut optimizer, from_afar(1, 1)).unwrap();
+        let density = spectrum.density(&mut objective, 2, 6).unwrap();
+        drop(spectrum);
+        let mut spectrum = Spectrum::with_config(&mut optimizer, from_afar(1, 1)).unwrap();
+        let future = spectrum.density_async(&mut objective, 2, 6);
+        assert_eq!(pollster::block_on(future).unwrap(), density);
+        // The first two vectors are drawn.
+        let trace = pollster::block_on(spectrum.trace_async(&mut objective, 2)).unwrap();
+        assert_within("tr H", trace.value, len as f64, 1e-3 * len as f64);
+        density
+    };
+    // One tile of seven vectors, and no more.
+    let small =
+        gpu_with(|limits| wgpu::Limits { max_storage_buffer_binding_size: 9 * 4 * 4096, ..limits });
+    for workgroup_size in [32, 256] {
+        let tuning = Tuning { workgroup_size, ..*gpu().tuning() };
+        let [whole, sharded] =
+            [gpu(), small.clone()].map(|gpu| look(&gpu.with_tuning(tuning).unwrap()));
+        assert_eq!(whole, sharded);
+        assert_within("tr H", whole.trace.value, len as f64, 1e-3 * len as f64);
+        for nodes in &whole.vectors {
+            let heavy: Vec<_> = nodes.iter().filter(|node| node.weight > 1e-3).collect();
+            assert_eq!(heavy.len(), 2, "{heavy:?}");
+            for (node, eigenvalue) in heavy.iter().zip([-1.0, 3.0]) {
+                assert_within("λ", node.eigenvalue, eigenvalue, 1e-2);
+                assert_within("w", node.weight, 0.5, 1e-2);
+            }
+        }
+    }
+}
+
+/// A gradient that is not finite is an error, at every place, and the next estimate is sound.
+#[test]
+fn a_density_without_a_finite_gradient() {
+    for broken in 0..8 {
+        let mut calls = 0;
+        let mut objective = HostObjective::new(|theta: &[f32], gradient: &mut [f32]| {
+            for (i, (g, x)) in gradient.iter_mut().zip(theta).enumerate() {
+                *g = i as f32 * x;
+            }
+            if calls == broken {
+                gradient[3] = f32::NAN;
+            }
+            calls += 1;
+            0.0
+        });
+        let mut optimizer = flat(config(), &[0.5; 12]);
+        let mut spectrum = Spectrum::with_config(&mut optimizer, from_afar(1, 0)).unwrap();
+        // One at θ, then two along each of three vectors.
+        let found = spectrum.density(&mut objective, 3, 2);
+        assert_eq!(
+            matches!(found, Err(Error::NonFinite { .. })),
+            broken < 7,
+            "{broken}: {found:?}"
+        );
+        if broken < 7 {
+            let after = spectrum.density(&mut objective, 2, 2).unwrap();
+            assert_within("tr H", after.trace.value, 66.0, 1e-3);
         }
     }
 }

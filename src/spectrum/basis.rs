@@ -1,0 +1,171 @@
+//! [`Basis`]: the memory of the kernels that build a basis, and how their programs are played.
+
+use std::ops::Range;
+
+use bytemuck::Zeroable;
+
+use crate::error::Result;
+use crate::gpu::{Gpu, GpuSlice};
+use crate::kernels::bindings::Bindings;
+use crate::kernels::gpu_types::{Goal, PARTIAL, Results, STEP_STRIDE};
+use crate::layout::Layout;
+use crate::objective::{Objective, Part, StepInfo};
+use crate::optimizer::Optimizer;
+use crate::plan::program::Program;
+use crate::player::{Compiled, Context, Player};
+use crate::state::{BindGroups, UNIFORM, VECTOR, Workspace};
+
+/// Vectors of a basis on the GPU, and what the kernels find of them.
+#[derive(Debug)]
+pub(super) struct Basis {
+    shards: Vec<Range<usize>>,
+    /// All vectors, a buffer for each shard.
+    workspace: Vec<GpuSlice>,
+    results: wgpu::Buffer,
+    groups: BindGroups,
+    /// Goals with each number of parts in use.
+    vectors: u32,
+}
+
+impl Basis {
+    /// Room for this many vectors and their products, and for this many sums of all tiles at once; every goal that a
+    /// dispatch can have, `basis` of them for each number of parts in use.
+    ///
+    /// # Errors
+    /// [`Error::LimitTooSmall`](crate::Error::LimitTooSmall), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub(super) fn new(
+        optimizer: &Optimizer,
+        vectors: usize,
+        sums: usize,
+        goals: &[Goal],
+        basis: usize,
+    ) -> Result<Self> {
+        let Optimizer { gpu, layout, state, plan, .. } = optimizer;
+        let limits = gpu.limits();
+        limits.check_groups(&Bindings::Modes.groups(plan.choices(gpu.tuning())))?;
+        let shards = layout.shards(&limits, vectors)?;
+        let tiles = shards.iter().map(|shard| shard.len().div_ceil(layout.tile()));
+        limits.check_workgroups(tiles.max().unwrap_or_default().max(sums) as u32)?;
+        let of_shard = |shard: &Range<usize>| {
+            let bytes = (4 * vectors * shard.len()) as u64;
+            gpu.allocate("the basis of a spectrum", bytes, VECTOR).map(GpuSlice::whole)
+        };
+        let workspace: Vec<_> = shards.iter().map(of_shard).collect::<Result<_>>()?;
+        let partials = (sums * layout.tiles()) as u64 * PARTIAL;
+        let bytes = size_of::<Results>() as u64 + partials;
+        limits.check_binding(bytes)?;
+        let results = gpu.allocate("a spectrum", bytes, VECTOR)?;
+        let goals = filled(gpu, goals)?;
+        let parts = Workspace {
+            shards: &workspace,
+            modes: Some((&results, &goals, size_of::<Goal>() as u64)),
+        };
+        let wanted = [Bindings::Probe, Bindings::Modes].into();
+        let groups = BindGroups::new(gpu, layout, plan, state, &shards, &wanted, parts)?;
+        Ok(Self { shards, workspace, results, groups, vectors: basis as u32 })
+    }
+
+    /// Records and submits `program`. With `begins`, the objective begins a step before it.
+    pub(super) fn play(
+        &self,
+        optimizer: &mut Optimizer,
+        objective: &mut (impl Objective + ?Sized),
+        program: &Program,
+        begins: bool,
+    ) -> Result<()> {
+        let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, program)?;
+        optimizer.prepare()?;
+        if begins {
+            objective.begin_step(StepInfo {
+                index: optimizer.index,
+                repeats_minibatch: optimizer.repeats_minibatch(),
+                part: Part::WHOLE,
+            })?;
+        }
+        let mut encoder = optimizer.gpu.encoder("a spectrum");
+        let context = Context {
+            gpu: &optimizer.gpu,
+            layout: &optimizer.layout,
+            plan: &optimizer.plan,
+            state: &optimizer.state,
+            groups: &self.groups,
+            timer: optimizer.timer.as_ref(),
+            index: optimizer.index,
+            basis: self.vectors,
+        };
+        let mut player = Player::new(context, program, &compiled);
+        player.play(&mut encoder, objective)?;
+        let evaluations = player.evaluations;
+        if let Some(timer) = &mut optimizer.timer {
+            timer.end(optimizer.gpu.queue(), &mut encoder, optimizer.index);
+        }
+        optimizer.gpu.submit("a spectrum", encoder)?;
+        optimizer.gradient_evaluations += f64::from(evaluations);
+        Ok(())
+    }
+
+    /// What the kernels have found, without their partials.
+    pub(super) fn found(&self) -> GpuSlice {
+        let size = size_of::<Results>() as u64;
+        GpuSlice { buffer: self.results.clone(), offset: 0, size }
+    }
+
+    /// Sets what the kernels begin with: the bounds of the distance.
+    pub(super) fn write_bounds(&self, gpu: &Gpu, fraction: f32, minimum: f32) {
+        let mut results = Results::zeroed();
+        (results.fraction, results.minimum) = (fraction, minimum);
+        gpu.queue().write_buffer(&self.results, 0, bytemuck::bytes_of(&results));
+    }
+
+    /// Forgets that a gradient was not finite.
+    pub(super) fn begin(&self, gpu: &Gpu) {
+        let valid = std::mem::offset_of!(Results, valid) as u64;
+        gpu.queue().write_buffer(&self.results, valid, bytemuck::bytes_of(&1_u32));
+    }
+
+    /// Takes the distance of the probes that `other` has found.
+    pub(super) fn copy_distance(&self, gpu: &Gpu, other: &Self) -> Result<()> {
+        let offset = std::mem::offset_of!(Results, distance) as u64;
+        let mut encoder = gpu.encoder("the distance of the probes");
+        encoder.copy_buffer_to_buffer(&other.results, offset, &self.results, offset, 4);
+        gpu.submit("the distance of the probes", encoder).map(drop)
+    }
+
+    /// Where a vector lies: for each shard, its memory and its elements.
+    pub(super) fn places(
+        &self,
+        vector: usize,
+    ) -> impl Iterator<Item = (GpuSlice, Range<usize>)> + '_ {
+        self.shards.iter().zip(&self.workspace).map(move |(shard, workspace)| {
+            let size = 4 * shard.len() as u64;
+            let offset = vector as u64 * size;
+            (GpuSlice { buffer: workspace.buffer.clone(), offset, size }, shard.clone())
+        })
+    }
+
+    /// Writes a vector, padded.
+    pub(super) fn write(&self, gpu: &Gpu, vector: usize, padded: &[f32]) {
+        for (slice, range) in self.places(vector) {
+            let bytes = bytemuck::cast_slice(&padded[range]);
+            gpu.queue().write_buffer(&slice.buffer, slice.offset, bytes);
+        }
+    }
+}
+
+/// One vector from its shards, without padding.
+pub(super) fn unpadded(layout: &Layout, parts: Vec<(Vec<u8>, Range<usize>)>) -> Vec<f32> {
+    let mut padded = vec![0.0; layout.padded_len()];
+    for (bytes, range) in parts {
+        padded[range].copy_from_slice(&bytemuck::pod_collect_to_vec(&bytes));
+    }
+    layout.unpad(&padded)
+}
+
+/// The goals, each at an offset that a dispatch can name.
+fn filled(gpu: &Gpu, goals: &[Goal]) -> Result<wgpu::Buffer> {
+    let buffer = gpu.allocate("goals", goals.len() as u64 * STEP_STRIDE, UNIFORM)?;
+    for (offset, goal) in (0..).step_by(STEP_STRIDE as usize).zip(goals) {
+        gpu.queue().write_buffer(&buffer, offset, bytemuck::bytes_of(goal));
+    }
+    Ok(buffer)
+}
