@@ -3,6 +3,7 @@
 
 use crate::common::*;
 use crate::matrix::{Matrix, spectra};
+use crate::{data, network};
 use dimer::reference::{dot, norm};
 use dimer::{
     Config, Difference, Dimer, Displacement, Error, Gpu, Group, HostObjective, Layout, Optimizer,
@@ -768,4 +769,60 @@ fn a_density_without_a_finite_gradient() {
             assert_within("tr H", after.trace.value, 66.0, 1e-3);
         }
     }
+}
+
+/// Of the digits network at three points, against torch: three eigenvalues at each end of the dense Hessian in f64, within
+/// the errors that are said and 1 % of the largest; the trace within 3.5 standard errors; the density within 2 % of the
+/// largest eigenvalue in the first Wasserstein distance.
+#[test]
+fn the_spectrum_of_a_network_matches_torch() {
+    let images = data::first(512);
+    let layout = network::layout().unwrap();
+    let rows = include_str!("../oracles/digits_spectrum.csv").lines();
+    let rows: Vec<&str> = rows.filter(|row| !row.starts_with('#')).collect();
+    assert_eq!(rows.len(), 3);
+    for (k, row) in rows.into_iter().enumerate() {
+        let row: Vec<f64> = row.split(',').map(|x| x.parse().unwrap()).collect();
+        let (trace, ends, truth) = (row[0], &row[1..7], &row[7..]);
+        assert_eq!(10 * truth.len(), layout.len());
+        let scale = 0.1 * (k + 1) as f64;
+        let point: Vec<f32> =
+            (0..layout.len()).map(|i| (scale * (0.7 * i as f64 + k as f64).sin()) as f32).collect();
+        let mut optimizer = Optimizer::new(&gpu(), layout.clone(), config(), &point).unwrap();
+        let mut loss = network::Training::on_all(&optimizer, &images, network::Loss::CrossEntropy);
+        let settings = SpectrumConfig { lowest: 3, highest: 3, ..SpectrumConfig::default() };
+        let mut spectrum = Spectrum::with_config(&mut optimizer, settings).unwrap();
+        spectrum.rotate(&mut loss, 20).unwrap();
+        let found = spectrum.read().unwrap();
+        let largest = ends.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
+        for (mode, expected) in found.iter().zip(ends) {
+            let off = (f64::from(mode.curvature) - expected).abs();
+            println!("{} ± {}, off by {off}", mode.curvature, mode.error);
+            // Rounding that both sides of θ share: that of f32 through the layers, some 10⁻⁶.
+            assert!(off < f64::from(mode.error) + 1e-5 * largest && off < 0.01 * largest);
+        }
+        let density = spectrum.density(&mut loss, 5, 20).unwrap();
+        let off = (density.trace.value - trace) / density.trace.standard_error;
+        let nodes: Vec<(f64, f64)> =
+            density.nodes().iter().map(|node| (node.eigenvalue, node.weight)).collect();
+        let weight = 1.0 / truth.len() as f64;
+        let truth: Vec<(f64, f64)> = truth.iter().map(|&x| (x, weight)).collect();
+        let distance = wasserstein(&nodes, &truth) / largest;
+        println!("{:?} of {trace}, distance {distance}", density.trace);
+        assert!(off.abs() < 3.5, "{off} standard errors");
+        assert!(distance < 0.02, "{distance}");
+    }
+}
+
+/// ∫ |F − G| of two distributions, each given by its atoms and their weights in ascending order.
+fn wasserstein(one: &[(f64, f64)], two: &[(f64, f64)]) -> f64 {
+    let signed = one.iter().copied().chain(two.iter().map(|&(x, weight)| (x, -weight)));
+    let mut atoms: Vec<(f64, f64)> = signed.collect();
+    atoms.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut apart, mut sum) = (0.0_f64, 0.0);
+    for pair in atoms.windows(2) {
+        apart += pair[0].1;
+        sum += apart.abs() * (pair[1].0 - pair[0].0);
+    }
+    sum
 }
