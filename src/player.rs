@@ -42,8 +42,8 @@ pub(crate) struct Context<'a> {
     pub timer: Option<&'a Timer>,
     /// The step whose hyperparameters are used.
     pub index: u64,
-    /// Vectors of the basis that is built; 0 in a step.
-    pub basis: u32,
+    /// Of a basis that is built, how many goals there are for each number of parts in use; 0 in a step.
+    pub goals_of_parts: u32,
 }
 
 /// Why a program paused.
@@ -218,7 +218,7 @@ impl<'a> Player<'a> {
     fn set_extra(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch) {
         let Some(extra) = dispatch.kernel.bindings().extra() else { return };
         let goal = dispatch.goal.map(|goal| {
-            let goals = (goal.parts - 1) * self.context.basis + goal.slot;
+            let goals = (goal.parts - 1) * self.context.goals_of_parts + goal.slot;
             goals * STEP_STRIDE as u32
         });
         if let Some(group) = self.context.groups.extra(extra) {

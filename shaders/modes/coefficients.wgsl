@@ -6,7 +6,8 @@
 //   and for a residual in whose place its mode is measured again
 //
 // in:  the partials of overlaps
-// out: modes.overlaps, modes.factor, with LAST modes.kept, and the entries of the Lanczos method
+// out: modes.overlaps, modes.factor, with LAST modes.kept; the entries of the Lanczos method, which a block of modes does not
+//      read
 // Classical Gram-Schmidt, twice: Giraud, Langou, Rozloznik 2005, Comput. Math. Appl. 50, 1069.
 // builds on: modes_bindings, mode_sums, partial, threads, switches
 
@@ -50,7 +51,9 @@ fn main(thread: Thread) {
         modes.kept[goal.slot] = u32(factor != 0.0);
         modes.off_diagonal[goal.slot] *= select(0.0, left, kept);
     } else {
-        modes.off_diagonal[goal.slot % MAX_VECTORS] = norm;
+        if goal.slot < MAX_VECTORS {
+            modes.off_diagonal[goal.slot] = norm;
+        }
         if goal.slot > 0u {
             modes.diagonal[goal.slot - 1u] = modes.overlaps[goal.slot - 1u];
         }

@@ -1,6 +1,6 @@
 // accumulate: adds one minibatch's share to a gradient, a product or a loss.
 //
-//   sum <- weight part, with IS_FIRST; then sum <- sum + weight part
+//   sum <- sum + weight part, or with IS_FIRST weight part
 //
 // in:  part, sum
 // out: sum

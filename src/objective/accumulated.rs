@@ -25,7 +25,8 @@ const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
 /// the minibatch, and any randomness, by that number alone. [`Optimizer::check_objective`] finds one that does not.
 ///
 /// It submits once for each minibatch and waits for the one before, so that the device is never more than two minibatches
-/// behind. It adds a vector of memory. The sum is rounded once for each minibatch.
+/// behind; steps that are recorded without being submitted ([`Optimizer::record_step`](crate::Optimizer::record_step)) are
+/// not for it. It adds a vector of memory. The sum is rounded once for each minibatch. It has no [parts](Objective::parts).
 ///
 /// ```
 /// use dimer::{Accumulated, Config, Evaluation, Gpu, Layout, LearningRate, Objective, Optimizer, StepInfo};
@@ -76,11 +77,11 @@ pub struct Accumulated<'a, O> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Gradients and products that are done.
+    /// Gradients and products before the one under way.
     pub evaluations: u64,
-    /// Minibatches of the one under way that the device has been handed.
+    /// Minibatches of the one under way that have been submitted to the device, from 0 to all of them.
     pub minibatch: usize,
-    /// Of all.
+    /// How many there are.
     pub minibatches: usize,
 }
 
@@ -99,13 +100,15 @@ impl<'a, O: Objective> Accumulated<'a, O> {
     /// # Errors
     /// [`Error::InvalidConfig`] without a weight, and for one out of range.
     pub fn weighted(objective: O, weights: &[f64]) -> Result<Self> {
-        let total: f64 = weights.iter().sum();
-        let in_range = |weight: f64| weight > 0.0 && weight.is_finite() && total.is_finite();
+        let largest = weights.iter().fold(0.0, |largest: f64, &weight| largest.max(weight));
+        let total: f64 = weights.iter().map(|weight| weight / largest).sum();
+        let share = |weight: f64| (weight / largest / total) as f32;
+        let in_range = |weight: f64| weight.is_finite() && share(weight) >= f32::MIN_POSITIVE;
         if let Some(&weight) = weights.iter().find(|&&weight| !in_range(weight)) {
             return Err(Error::InvalidConfig {
                 field: "weights",
-                value: weight.to_string(),
-                expected: "positive and finite",
+                value: format!("{weight:e}"),
+                expected: "positive and finite, and not vanishing beside the others",
             });
         }
         if weights.is_empty() {
@@ -115,7 +118,7 @@ impl<'a, O: Objective> Accumulated<'a, O> {
                 expected: "at least 1",
             });
         }
-        let weights = weights.iter().map(|weight| (weight / total) as f32).collect();
+        let weights = weights.iter().map(|&weight| share(weight)).collect();
         Ok(Self { objective, weights, progress: None, evaluations: 0, part: None })
     }
 
@@ -172,8 +175,11 @@ impl<'a, O: Objective> Accumulated<'a, O> {
             evaluate(&mut self.objective, encoder, &part.vector, &part.loss)?;
             part.add(gpu, encoder, index == 0, sums)?;
         }
+        // Whoever records the next step elsewhere must find the sum complete.
+        part.submitted = Some(gpu.flush("a minibatch", encoder)?);
+        report(self.evaluations, minibatches)?;
         self.evaluations += 1;
-        report(self.evaluations, minibatches)
+        Ok(())
     }
 }
 

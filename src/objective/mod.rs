@@ -220,7 +220,8 @@ pub struct HessianProduct<'a> {
     pub encoder: &'a mut wgpu::CommandEncoder,
     /// The parameters, padded; read only.
     pub params: &'a GpuSlice,
-    /// The direction d, padded with zeros, of unit length; zero in groups without the dimer.
+    /// The direction d, padded with zeros, of unit length; zero in groups without the dimer. All of it is zero where a
+    /// [`Spectrum`](crate::Spectrum) has no use for the product.
     pub direction: &'a GpuSlice,
     /// Where Hd belongs, padded.
     pub product: &'a GpuSlice,

@@ -311,7 +311,7 @@ impl Optimizer {
             groups: &self.groups,
             timer: self.timer.as_ref(),
             index: self.index,
-            basis: 0,
+            goals_of_parts: 0,
         }
     }
 

@@ -201,7 +201,8 @@ impl LanczosPlan {
         self.steps.div_ceil(8)
     }
 
-    /// A goal for every vector. The product along one is what the next is made of; and no vector is a residual.
+    /// A goal for every vector. The product along one is what the next is made of. With as many modes as there are vectors,
+    /// none of them is a residual, which kernels would look for behind twice as many.
     pub(crate) fn goals(&self) -> Vec<GoalEntry> {
         let modes = self.vectors() as u32;
         let goal = |slot| GoalEntry { slot, modes, lowest: 0, vectors: modes, products: 1 };

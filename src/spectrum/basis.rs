@@ -9,11 +9,11 @@ use crate::gpu::{Gpu, GpuSlice};
 use crate::kernels::bindings::Bindings;
 use crate::kernels::gpu_types::{Goal, PARTIAL, Results, STEP_STRIDE};
 use crate::layout::Layout;
-use crate::objective::{Objective, Part, StepInfo};
+use crate::objective::{Objective, Part, StepInfo, UNWRITTEN};
 use crate::optimizer::Optimizer;
 use crate::plan::program::Program;
 use crate::player::{Compiled, Context, Player};
-use crate::state::{BindGroups, UNIFORM, VECTOR, Workspace};
+use crate::state::{BindGroups, State, UNIFORM, VECTOR, Workspace};
 
 /// Vectors of a basis on the GPU, and what the kernels find of them.
 #[derive(Debug)]
@@ -23,13 +23,13 @@ pub(super) struct Basis {
     workspace: Vec<GpuSlice>,
     results: wgpu::Buffer,
     groups: BindGroups,
-    /// Goals with each number of parts in use.
-    vectors: u32,
+    /// How many goals there are for each number of parts in use.
+    goals_of_parts: u32,
 }
 
 impl Basis {
-    /// Room for this many vectors and their products, and for this many sums of all tiles at once; every goal that a
-    /// dispatch can have, `basis` of them for each number of parts in use.
+    /// Room for this many vectors, products among them, and for this many sums of all tiles at once; every goal that a
+    /// dispatch can have, `goals_of_parts` of them for each number of parts in use.
     ///
     /// # Errors
     /// [`Error::LimitTooSmall`](crate::Error::LimitTooSmall), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
@@ -38,7 +38,7 @@ impl Basis {
         vectors: usize,
         sums: usize,
         goals: &[Goal],
-        basis: usize,
+        goals_of_parts: usize,
     ) -> Result<Self> {
         let Optimizer { gpu, layout, state, plan, .. } = optimizer;
         let limits = gpu.limits();
@@ -62,7 +62,8 @@ impl Basis {
         };
         let wanted = [Bindings::Probe, Bindings::Modes].into();
         let groups = BindGroups::new(gpu, layout, plan, state, &shards, &wanted, parts)?;
-        Ok(Self { shards, workspace, results, groups, vectors: basis as u32 })
+        let goals_of_parts = goals_of_parts as u32;
+        Ok(Self { shards, workspace, results, groups, goals_of_parts })
     }
 
     /// Records and submits `program`. With `begins`, the objective begins a step before it.
@@ -75,6 +76,24 @@ impl Basis {
     ) -> Result<()> {
         let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, program)?;
         optimizer.prepare()?;
+        let result = self.submit(optimizer, objective, program, &compiled, begins);
+        // The next step must not take the loss at θ for its own.
+        let State { loss, .. } = &optimizer.state;
+        optimizer.gpu.queue().write_buffer(loss, 0, bytemuck::bytes_of(&UNWRITTEN));
+        result
+    }
+
+    fn submit(
+        &self,
+        optimizer: &mut Optimizer,
+        objective: &mut (impl Objective + ?Sized),
+        program: &Program,
+        compiled: &Compiled,
+        begins: bool,
+    ) -> Result<()> {
+        // Every gradient has been finite so far; what was not is no longer in the basis.
+        let valid = std::mem::offset_of!(Results, valid) as u64;
+        optimizer.gpu.queue().write_buffer(&self.results, valid, bytemuck::bytes_of(&1_u32));
         if begins {
             objective.begin_step(StepInfo {
                 index: optimizer.index,
@@ -91,9 +110,9 @@ impl Basis {
             groups: &self.groups,
             timer: optimizer.timer.as_ref(),
             index: optimizer.index,
-            basis: self.vectors,
+            goals_of_parts: self.goals_of_parts,
         };
-        let mut player = Player::new(context, program, &compiled);
+        let mut player = Player::new(context, program, compiled);
         player.play(&mut encoder, objective)?;
         let evaluations = player.evaluations;
         if let Some(timer) = &mut optimizer.timer {
@@ -115,12 +134,6 @@ impl Basis {
         let mut results = Results::zeroed();
         (results.fraction, results.minimum) = (fraction, minimum);
         gpu.queue().write_buffer(&self.results, 0, bytemuck::bytes_of(&results));
-    }
-
-    /// Forgets that a gradient was not finite.
-    pub(super) fn begin(&self, gpu: &Gpu) {
-        let valid = std::mem::offset_of!(Results, valid) as u64;
-        gpu.queue().write_buffer(&self.results, valid, bytemuck::bytes_of(&1_u32));
     }
 
     /// Takes the distance of the probes that `other` has found.

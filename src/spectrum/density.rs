@@ -53,7 +53,7 @@ impl Density {
     }
 
     /// The share of eigenvalues per unit at `eigenvalue`, each spread over a normal distribution with the standard
-    /// deviation `width`, > 0: one hundredth of the largest |eigenvalue| is usual in pictures.
+    /// deviation `width`, > 0: one hundredth of the range of all is usual in pictures.
     pub fn smoothed(&self, eigenvalue: f64, width: f64) -> Estimate {
         let height = (width * std::f64::consts::TAU.sqrt()).recip();
         let at = |node: &Node| {
@@ -69,7 +69,7 @@ impl Spectrum<'_> {
     /// Commun. Stat. Simul. Comput. 18, 1059), at least 1. Every call draws new ones.
     ///
     /// The standard deviation of one is √(2 Σᵢⱼ Hᵢⱼ²) without the diagonal. It costs one gradient for each vector, two with
-    /// central differences, and one at θ but with exact products; if the distance of the probes is not yet known, also
+    /// central differences, and one at θ unless products are exact; if the distance of the probes is not yet known, also
     /// those of its search, with four rotations. Beside the modes it takes two vectors of memory.
     ///
     /// # Errors
@@ -99,12 +99,14 @@ impl Spectrum<'_> {
     /// method takes `steps` steps, from 1 to 128, with full orthogonalization, on the GPU. The eigenvalues of its
     /// tridiagonal matrix are the nodes of a Gaussian quadrature of the spectrum. Every call draws new vectors.
     ///
-    /// It costs `steps` gradients for each vector, twice as many with central differences, and one at θ but with exact
-    /// products; if the distance of the probes is not yet known, also those of its search, with four rotations. Beside the
+    /// It costs `steps` gradients for each vector, twice as many with central differences, and one at θ unless products are
+    /// exact; if the distance of the probes is not yet known, also those of its search, with four rotations. Beside the
     /// modes it takes `steps` + 1 vectors of memory, and one wait for each random vector.
     ///
-    /// Eigenvalues that are smaller than the errors of a product cannot be told from zero. A vector of which less than a
-    /// thousandth is left outside those before it ends its quadrature: the rest would be rounding.
+    /// Eigenvalues that are smaller than the errors of a product cannot be told from zero, and few random vectors tell little
+    /// of single eigenvalues inside the spectrum. A quadrature ends where less than a thousandth of a product is left outside
+    /// the vectors before it: nodes are then off by at most that much of the product, and the steps that are left still cost
+    /// their gradients, along zero.
     ///
     /// ```
     /// # use dimer::{Config, Dimer, Gpu, HostObjective, Layout, Optimizer, Spectrum};
@@ -126,7 +128,8 @@ impl Spectrum<'_> {
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] for numbers out of range; what the objective returns; [`Error::NonFinite`] if a gradient
-    /// was not; [`Error::LimitTooSmall`], [`Error::OutOfMemory`], [`Error::Rejected`], [`Error::DeviceLost`].
+    /// was not; [`Error::LimitTooSmall`], [`Error::OutOfMemory`], [`Error::Rejected`], [`Error::TooManySkips`],
+    /// [`Error::TooManyPendingSteps`], [`Error::DeviceLost`].
     pub fn density(
         &mut self,
         objective: &mut (impl Objective + ?Sized),
@@ -137,7 +140,8 @@ impl Spectrum<'_> {
         let mut found = Vec::new();
         for _ in 0..vectors {
             self.next_vector(&lanczos, objective)?;
-            found.push(lanczos.matrix(&self.optimizer.gpu.read(&lanczos.basis.found())?)?);
+            let bytes = self.optimizer.gpu.read(&lanczos.basis.found())?;
+            found.push(self.matrix(&lanczos, &bytes)?);
         }
         Ok(self.density_of(found))
     }
@@ -157,7 +161,7 @@ impl Spectrum<'_> {
         for _ in 0..vectors {
             self.next_vector(&lanczos, objective)?;
             let bytes = self.optimizer.gpu.read_async(&lanczos.basis.found()).await?;
-            found.push(lanczos.matrix(&bytes)?);
+            found.push(self.matrix(&lanczos, &bytes)?);
         }
         Ok(self.density_of(found))
     }
@@ -172,11 +176,13 @@ impl Spectrum<'_> {
         validate_sampling(vectors, steps)?;
         let steps = (steps as usize).min(self.optimizer.layout.dimer_len());
         let plan = LanczosPlan::new(&self.plan, steps);
-        let (vectors, goals) = (plan.vectors(), plan.goals());
-        let basis = Basis::new(self.optimizer, vectors, plan.sums(), &goals, vectors)?;
-        let before = self.plan.before_vectors(!self.has_distance);
+        let (room, goals) = (plan.vectors(), plan.goals());
+        let basis = Basis::new(self.optimizer, room, plan.sums(), &goals, goals.len())?;
+        let before = self.plan.before_vectors(!self.has_distance());
+        // The rotations before a search move the modes.
+        self.has_modes &= self.has_distance();
         self.basis.play(self.optimizer, objective, &before, true)?;
-        self.has_distance = self.plan.has_distance();
+        self.found_distance(self.plan.has_distance());
         basis.copy_distance(&self.optimizer.gpu, &self.basis)?;
         Ok(Lanczos { plan, basis })
     }
@@ -195,6 +201,24 @@ impl Spectrum<'_> {
         lanczos.basis.play(self.optimizer, objective, &lanczos.plan.program(), false)
     }
 
+    /// The tridiagonal matrix that the kernels have found, up to where nothing was left of the next vector.
+    fn matrix(&self, lanczos: &Lanczos, bytes: &[u8]) -> Result<Tridiagonal> {
+        let results: Results = bytemuck::pod_read_unaligned(bytes);
+        let steps = lanczos.plan.steps;
+        let wide = |found: &[f32]| found.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+        let mut diagonal = wide(&results.diagonal[..steps]);
+        let mut off_diagonal = wide(&results.off_diagonal[1..steps]);
+        if let Some(&value) = diagonal.iter().chain(&off_diagonal).find(|x| !x.is_finite()) {
+            // The search for the distance may have met the same.
+            self.found_distance(false);
+            return Err(Error::NonFinite { what: "a product", index: 0, value: value as f32 });
+        }
+        let end = off_diagonal.iter().position(|&x| x == 0.0).unwrap_or(off_diagonal.len());
+        diagonal.truncate(end + 1);
+        off_diagonal.truncate(end);
+        Ok(Tridiagonal { diagonal, off_diagonal })
+    }
+
     fn density_of(&self, found: Vec<Tridiagonal>) -> Density {
         let len = self.optimizer.layout.dimer_len() as f64;
         Density {
@@ -208,25 +232,6 @@ impl Spectrum<'_> {
 struct Lanczos {
     plan: LanczosPlan,
     basis: Basis,
-}
-
-impl Lanczos {
-    /// The tridiagonal matrix that the kernels have found, up to where nothing was left of the next vector.
-    fn matrix(&self, bytes: &[u8]) -> Result<Tridiagonal> {
-        let results: Results = bytemuck::pod_read_unaligned(bytes);
-        let wide = |found: &[f32]| found.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
-        let diagonal = wide(&results.diagonal[..self.plan.steps]);
-        let off_diagonal = wide(&results.off_diagonal[1..self.plan.steps]);
-        let mut all = diagonal.iter().chain(&off_diagonal).enumerate();
-        if let Some((index, &value)) = all.find(|(_, x)| !x.is_finite()) {
-            return Err(Error::NonFinite { what: "a product", index, value: value as f32 });
-        }
-        let end = off_diagonal.iter().position(|&x| x == 0.0).unwrap_or(off_diagonal.len());
-        Ok(Tridiagonal {
-            diagonal: diagonal[..=end].to_vec(),
-            off_diagonal: off_diagonal[..end].to_vec(),
-        })
-    }
 }
 
 /// A symmetric tridiagonal matrix.

@@ -5,6 +5,8 @@ mod density;
 
 pub use density::{Density, Estimate, Node};
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::config::SpectrumConfig;
 use crate::error::{Error, Result};
 use crate::kernels::gpu_types::Results;
@@ -21,10 +23,10 @@ use basis::{Basis, unpadded};
 /// must be of the same function, such as that of the full batch.
 ///
 /// In each rotation the residual of every mode is made orthogonal to the basis, which holds the modes and what they were
-/// before, and the Hessian along it is measured. Nothing that has been measured is ever scaled up,
-/// so that errors do not grow with the number of rotations; and where errors are most of what a residual holds, the mode
-/// itself is measured again. At the end of [`Spectrum::rotate`] every mode is measured
-/// afresh, from both sides of θ; what the two differ by tells how good the products are.
+/// before, and the Hessian along it is measured. Nothing that has been measured is ever scaled up, so that errors do not
+/// grow with the number of rotations; and where errors are most of what a residual holds, the mode itself is measured
+/// again. At the end of [`Spectrum::rotate`] every mode is measured afresh, from both sides of θ; what the two differ by
+/// tells how good the products are.
 ///
 /// [`Spectrum::trace`] and [`Spectrum::density`] look at all of the spectrum. Over many minibatches, hand it an
 /// [`Accumulated`](crate::Accumulated) objective.
@@ -58,8 +60,9 @@ use basis::{Basis, unpadded};
 pub struct Spectrum<'a> {
     optimizer: &'a mut Optimizer,
     plan: SpectrumPlan,
-    /// Whether the distance of the probes has been found, and whether the modes have been measured.
-    has_distance: bool,
+    /// Whether the distance of the probes has been found; a gradient that was not finite may have spoilt the search.
+    has_distance: AtomicBool,
+    /// Whether the last rotation went through, so that everything that is known of the modes belongs together.
     has_modes: bool,
     /// Random vectors drawn so far for [`Spectrum::trace`] and [`Spectrum::density`].
     drawn: u64,
@@ -109,7 +112,7 @@ impl<'a> Spectrum<'a> {
         let vectors = plan.basis();
         let basis = Basis::new(optimizer, 2 * vectors, plan.sums(), &plan.goals(), vectors)?;
         let spectrum =
-            Self { plan, has_distance: false, has_modes: false, drawn: 0, basis, optimizer };
+            Self { plan, has_distance: false.into(), has_modes: false, drawn: 0, basis, optimizer };
         spectrum.write_random();
         Ok(spectrum)
     }
@@ -122,16 +125,18 @@ impl<'a> Spectrum<'a> {
     ///
     /// # Errors
     /// What the objective returns, [`Error::Rejected`], [`Error::DeviceLost`]. A gradient that is not finite
-    /// is found by [`Spectrum::read`]; the modes are then as they were, except for the turns before it.
+    /// is found by [`Spectrum::read`]; the modes are then as they were, except for the turns before it. After an error there
+    /// is nothing to read before the next rotation, which goes on from what is left.
     pub fn rotate(
         &mut self,
         objective: &mut (impl Objective + ?Sized),
         rotations: u32,
     ) -> Result<()> {
-        let program = self.plan.program(rotations, !self.has_distance);
-        self.basis.begin(&self.optimizer.gpu);
+        let program = self.plan.program(rotations, !self.has_distance());
+        // What is broken off may have moved some of the modes.
+        self.has_modes = false;
         self.basis.play(self.optimizer, objective, &program, true)?;
-        self.has_distance = self.plan.has_distance();
+        self.found_distance(self.plan.has_distance());
         self.has_modes = true;
         Ok(())
     }
@@ -144,7 +149,7 @@ impl<'a> Spectrum<'a> {
     /// The modes by their curvature, the lowest first, as [`Spectrum::rotate`] has left them.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] before the first rotation; [`Error::NonFinite`] if a gradient was not;
+    /// [`Error::Unsupported`] before the first rotation, and after one that was broken off; [`Error::NonFinite`] if a gradient was not;
     /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn read(&self) -> Result<Vec<Eigenpair>> {
         let Optimizer { gpu, layout, .. } = &*self.optimizer;
@@ -182,7 +187,7 @@ impl<'a> Spectrum<'a> {
     /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn displacement(&self) -> Result<Option<f32>> {
         let bytes = self.optimizer.gpu.read(&self.basis.found())?;
-        Ok(self.has_distance.then(|| bytemuck::pod_read_unaligned::<Results>(&bytes).distance))
+        Ok(self.has_distance().then(|| bytemuck::pod_read_unaligned::<Results>(&bytes).distance))
     }
 
     /// The asynchronous twin of [`Spectrum::displacement`].
@@ -191,7 +196,7 @@ impl<'a> Spectrum<'a> {
     /// The same as for [`Spectrum::displacement`].
     pub async fn displacement_async(&self) -> Result<Option<f32>> {
         let bytes = self.optimizer.gpu.read_async(&self.basis.found()).await?;
-        Ok(self.has_distance.then(|| bytemuck::pod_read_unaligned::<Results>(&bytes).distance))
+        Ok(self.has_distance().then(|| bytemuck::pod_read_unaligned::<Results>(&bytes).distance))
     }
 
     /// Writes what the kernels begin with: the bounds of the distance, and modes that are random and orthogonal to each
@@ -215,17 +220,26 @@ impl<'a> Spectrum<'a> {
         self.plan.seed.wrapping_add(vector << 32)
     }
 
+    fn has_distance(&self) -> bool {
+        self.has_distance.load(Ordering::Relaxed)
+    }
+
+    fn found_distance(&self, is_found: bool) {
+        self.has_distance.store(is_found, Ordering::Relaxed);
+    }
+
     /// What the kernels have found, if there is something and every gradient was finite.
     fn measured(&self, bytes: &[u8]) -> Result<Results> {
         if !self.has_modes {
             return Err(Error::Unsupported {
                 what: "a read of the modes",
-                with: "a spectrum that has not been rotated",
+                with: "a spectrum whose last rotation is missing or was broken off",
                 instead: "call `rotate` first",
             });
         }
         let results: Results = bytemuck::pod_read_unaligned(bytes);
         if results.valid == 0 {
+            self.found_distance(false);
             let what = "a gradient of the modes";
             return Err(Error::NonFinite { what, index: 0, value: f32::NAN });
         }

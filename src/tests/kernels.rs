@@ -71,7 +71,7 @@ impl Bench {
             groups: &self.groups,
             timer: None,
             index: 0,
-            basis: 0,
+            goals_of_parts: 0,
         };
         let mut encoder = self.gpu.encoder("test");
         Player::new(context, &program, &compiled).advance(&mut encoder, false).unwrap();

@@ -171,7 +171,7 @@ impl Objective for Minibatches {
             return Ok(());
         }
         let theta = at.read_params()?;
-        let mut gradient: Vec<f32> = (0..LEN).map(|i| h[i] * (theta[i] - c[i])).collect();
+        let gradient: Vec<f32> = (0..LEN).map(|i| h[i] * (theta[i] - c[i])).collect();
         let away = |i: usize| theta[i] - c[i];
         at.write_loss((0..LEN).map(|i| 0.5 * h[i] * away(i) * away(i)).sum());
         if let Some(left_out) = self.leaves_out {
@@ -186,7 +186,6 @@ impl Objective for Minibatches {
             }
             return Ok(());
         }
-        gradient.truncate(LEN);
         at.write_gradient(&gradient)
     }
 
@@ -264,7 +263,8 @@ fn a_check_sees_into_the_sum() {
         Accumulated::new(Minibatches { has_cursor: true, ..sound() }, MINIBATCHES).unwrap();
     let error = optimizer.check_objective(&mut moving).unwrap_err();
     assert!(matches!(error, Error::InconsistentObjective { .. }), "{error}");
-    for weights in [vec![], vec![1.0, 0.0], vec![-1.0], vec![f64::NAN], vec![f64::INFINITY]] {
+    let ranges = [vec![], vec![1.0, 0.0], vec![-1.0], vec![f64::NAN], vec![f64::INFINITY, 1.0]];
+    for weights in ranges.into_iter().chain([vec![1e-60, 1.0]]) {
         let error = Accumulated::weighted(sound(), &weights).map(drop).unwrap_err();
         assert!(matches!(error, Error::InvalidConfig { .. }), "{error}");
     }
@@ -299,7 +299,7 @@ fn breaking_off() {
         (state(&optimizer), seen)
     };
     let (undisturbed, seen) = run(None);
-    assert_eq!(seen[..6], [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 5)]);
+    assert_eq!(seen[..6], [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (0, 5)]);
     assert_eq!(seen[6], (1, 0));
     for stops_at in [1, 4, 6, 9, 12] {
         assert_eq!(run(Some(stops_at)).0, undisturbed, "{stops_at}");
@@ -345,7 +345,11 @@ fn spectra_over_minibatches() {
                 calls.set(0);
                 fails_at.set(stop);
                 assert!(spectrum.rotate(&mut objective, 20).is_err());
-                assert!(spectrum.density(&mut objective, 2, 4).is_ok() || stop < 60);
+                // Of modes that were moved in part, nothing is told.
+                assert!(matches!(spectrum.read(), Err(Error::Unsupported { .. })));
+                calls.set(0);
+                fails_at.set(1 + stop % 39);
+                assert!(spectrum.density(&mut objective, 2, 4).is_err());
             }
             fails_at.set(usize::MAX);
             spectrum.rotate(&mut objective, 40).unwrap();
@@ -368,11 +372,11 @@ fn spectra_over_minibatches() {
 #[test]
 fn many_bindings_and_several_optimizers() {
     let half = |index: usize| move |i: usize| ((i % 7 + index) as f32).sin();
-    struct Halves {
-        len: usize,
+    struct Halves<'a> {
+        len: &'a std::cell::Cell<usize>,
         chosen: usize,
     }
-    impl Objective for Halves {
+    impl Objective for Halves<'_> {
         fn begin_step(&mut self, step: StepInfo) -> dimer::Result<()> {
             self.chosen = step.index as usize;
             Ok(())
@@ -381,19 +385,40 @@ fn many_bindings_and_several_optimizers() {
         fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
             assert_eq!(at.point, Point::Centre);
             let value = |i: usize| ((i % 7 + self.chosen) as f32).sin();
-            at.write_gradient(&(0..self.len).map(value).collect::<Vec<f32>>())
+            at.write_gradient(&(0..self.len.get()).map(value).collect::<Vec<f32>>())
         }
     }
     let small = small_gpu();
-    let mut objective = Accumulated::new(Halves { len: 0, chosen: 0 }, 2).unwrap();
+    let length = std::cell::Cell::new(0);
+    let mut objective = Accumulated::new(Halves { len: &length, chosen: 0 }, 2).unwrap();
     for (gpu, len) in [(small.clone(), 100_000), (small, 37), (gpu(), 50_001)] {
         let config = Config { dimer: None, ..fixed_rate() };
         let layout = Layout::flat(len).unwrap();
         let mut optimizer = Optimizer::new(&gpu, layout, config, &vec![0.0; len]).unwrap();
-        objective = Accumulated::new(Halves { len, ..objective.into_inner() }, 2).unwrap();
+        length.set(len);
         optimizer.step(&mut objective).unwrap();
         let gradient = read_slice(&optimizer, optimizer.gradient());
         let mean: Vec<f64> = (0..len).map(|i| f64::from(0.5 * (half(0)(i) + half(1)(i)))).collect();
         assert_all_within("g", &gradient[..len], &mean, |_| 1e-6);
     }
+}
+
+/// Two steps that are recorded one behind the other and submitted together are those of one after the other, as far as an
+/// objective that submits allows: the first sum is complete before the second begins.
+#[test]
+fn sums_are_complete_when_they_are_recorded() {
+    let data = Data::new(8);
+    let mut optimizer = flat(Config { dimer: None, ..fixed_rate() }, &vec![0.5; LEN]);
+    let minibatches = Minibatches::new(&data, How::Recorded, optimizer.gpu());
+    let mut objective = Accumulated::new(minibatches, MINIBATCHES).unwrap();
+    let mut encoders: Vec<_> = (0..2)
+        .map(|_| optimizer.gpu().device().create_command_encoder(&Default::default()))
+        .collect();
+    for encoder in &mut encoders {
+        optimizer.record_step(encoder, &mut objective).unwrap();
+    }
+    let (_, gradient) = data.mean(&vec![0.5; LEN], &[1.0; MINIBATCHES]);
+    optimizer.gpu().queue().submit(encoders.into_iter().map(wgpu::CommandEncoder::finish));
+    let found = read_slice(&optimizer, optimizer.gradient());
+    assert_all_within("g", &found[..LEN], &gradient, |_| 1e-5);
 }

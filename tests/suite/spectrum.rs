@@ -6,8 +6,8 @@ use crate::matrix::{Matrix, spectra};
 use crate::{data, network};
 use dimer::reference::{dot, norm};
 use dimer::{
-    Config, Difference, Dimer, Displacement, Error, Gpu, Group, HostObjective, Layout, Optimizer,
-    Relative, Spectrum, SpectrumConfig, Tuning,
+    Config, Difference, Dimer, Displacement, Error, Evaluation, Gpu, Group, HostObjective, Layout,
+    Objective, Optimizer, Relative, Spectrum, SpectrumConfig, Tuning,
 };
 use nalgebra::{DMatrix, DVector};
 use rand::RngExt;
@@ -480,7 +480,7 @@ fn non_finite_gradients() {
 }
 
 /// Hᵢⱼ of a loss with products, whose curvature changes along θ: Σ hᵢ θᵢ²/2 + b Σ θᵢ³/6.
-fn bent(h: Vec<f32>, bend: f32) -> impl dimer::Objective {
+fn bent(h: Vec<f32>, bend: f32) -> impl Objective {
     let gradient = {
         let h = h.clone();
         move |theta: &[f32], gradient: &mut [f32]| {
@@ -506,11 +506,13 @@ fn every_difference() {
     let seed = rand::random();
     let mut rng = rng(seed);
     let len = 60;
-    let h: Vec<f32> = (0..len).map(|i| i as f32 - 3.0).collect();
     let theta = vector(&mut rng, len, Kind::Plain);
     let bend = 4.0;
-    let mut truth: Vec<f64> = h.iter().zip(&theta).map(|(h, x)| f64::from(h + bend * x)).collect();
-    truth.sort_by(f64::total_cmp);
+    // The ends stand out, so that 40 rotations find them whatever θ is.
+    let mut truth: Vec<f64> = (0..len).map(|i| 0.5 * i as f64).collect();
+    (truth[0], truth[1], truth[len - 1]) = (-10.0, -6.0, 60.0);
+    let h: Vec<f32> =
+        truth.iter().zip(&theta).map(|(curvature, x)| *curvature as f32 - bend * x).collect();
     let expected = [&truth[..2], &truth[len - 1..]].concat();
     let displacement = Displacement::Absolute(0.5);
     for (difference, evaluations) in [
@@ -825,4 +827,67 @@ fn wasserstein(one: &[(f64, f64)], two: &[(f64, f64)]) -> f64 {
         sum += apart.abs() * (pair[1].0 - pair[0].0);
     }
     sum
+}
+
+/// A gradient without the loss that it promises.
+struct Silent;
+
+impl Objective for Silent {
+    fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+        let theta = at.read_params()?;
+        at.write_gradient(&theta)
+    }
+
+    fn supplies_loss(&self) -> bool {
+        true
+    }
+}
+
+/// The distance is searched for along a mode whatever is asked for first, again after a search that saw no finite gradient,
+/// and the loss at θ is not that of the next step.
+#[test]
+fn a_density_searches_as_a_rotation_does() {
+    let len = 400;
+    let gradient = |theta: &[f32], gradient: &mut [f32]| {
+        for (i, (g, x)) in gradient.iter_mut().zip(theta).enumerate() {
+            *g = i as f32 / len as f32 * x;
+        }
+        let x = theta[len - 1];
+        gradient[len - 1] = 20.0 * x + 3000.0 * x * x * x;
+        42.0
+    };
+    let distance_of = |first: &dyn Fn(&mut Spectrum<'_>)| {
+        let mut optimizer = flat(config(), &vec![0.1; len]);
+        let settings =
+            SpectrumConfig { lowest: 0, highest: 1, seed: 1, ..SpectrumConfig::default() };
+        let mut spectrum = Spectrum::with_config(&mut optimizer, settings).unwrap();
+        first(&mut spectrum);
+        let distance = spectrum.displacement().unwrap().unwrap();
+        optimizer.step(&mut Silent).unwrap();
+        assert_eq!(optimizer.telemetry().unwrap()[0].loss, None);
+        distance
+    };
+    let rotated =
+        distance_of(&|spectrum| spectrum.rotate(&mut HostObjective::new(gradient), 4).unwrap());
+    let sampled = distance_of(&|spectrum| {
+        let density = spectrum.density(&mut HostObjective::new(gradient), 2, 8).unwrap();
+        for nodes in &density.vectors {
+            assert_within("λ", nodes[nodes.len() - 1].eigenvalue, 110.0, 0.1);
+        }
+    });
+    let again = distance_of(&|spectrum| {
+        let mut broken = HostObjective::new(|_: &[f32], gradient: &mut [f32]| {
+            gradient.fill(f32::NAN);
+            0.0
+        });
+        assert!(spectrum.trace(&mut broken, 1).is_err());
+        assert_eq!(spectrum.displacement().unwrap(), None);
+        spectrum.rotate(&mut broken, 4).unwrap();
+        assert!(spectrum.read().is_err());
+        spectrum.density(&mut HostObjective::new(gradient), 2, 8).unwrap();
+    });
+    println!("{rotated} {sampled} {again}");
+    assert!((1e-5..1e-4).contains(&rotated), "{rotated}");
+    assert_eq!(sampled, rotated);
+    assert!((1e-5..1e-4).contains(&again), "{again}");
 }
