@@ -7,10 +7,10 @@ the digits network, before and after training.
 
 Checks the crate's numbers: three eigenvalues at each end within 1 % of the largest |eigenvalue| of SciPy's `eigsh` on
 exact products in f64, and each within the error that it was given with, but for the rounding of f32; the trace within
-three standard errors of the exact one; the density within 2 % of the largest |eigenvalue|, in
-the first Wasserstein distance, of all eigenvalues of the dense Hessian. Prints what PyHessian finds of the same, and with
-how many products; each goes backward through the graph of a gradient, and the crate's cost a gradient each. `--no-dense`
-leaves out the dense Hessian, which takes minutes.
+three standard errors of the exact one; the density within 2 % of the largest |eigenvalue|, in the first Wasserstein
+distance, of all eigenvalues of the dense Hessian. Prints what PyHessian finds of the same, and with how many products:
+each goes backward through the graph of a gradient, and each of the crate's costs a gradient. `--no-dense` leaves out the
+dense Hessian, which takes minutes.
 """
 
 import argparse

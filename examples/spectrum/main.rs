@@ -132,7 +132,6 @@ fn look(
         ..SpectrumConfig::default()
     };
     let mut spectrum = Spectrum::with_config(&mut optimizer, settings)?;
-
     spectrum.rotate(&mut loss, arguments.rotations)?;
     let ends = spectrum.read()?;
     let of_ends = spectrum.optimizer().gradient_evaluations();

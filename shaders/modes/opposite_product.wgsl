@@ -2,7 +2,7 @@
 //
 //   Hs' = (g1 - g2) / distance,   HS_slot <- (HS_slot + Hs') / 2, or that of the mode that is measured again in its place
 //
-//   with LAST, for a mode that is looked at for the last time:
+//   with LAST, for a mode that is measured afresh:
 //   e <- (Hx - Hx') / 2, where Hu was
 //   y <- (params - probe) / distance, where p was: x as rounding has placed the probe, to which the products belong
 //

@@ -26,7 +26,8 @@ const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
 ///
 /// It submits once for each minibatch and waits for the one before, so that the device is never more than two minibatches
 /// behind; steps that are recorded without being submitted ([`Optimizer::record_step`](crate::Optimizer::record_step)) are
-/// not for it. It adds a vector of memory. The sum is rounded once for each minibatch. It has no [parts](Objective::parts).
+/// not for it. It adds a vector of memory. Each minibatch rounds the sum at most twice. It has no
+/// [parts](Objective::parts).
 ///
 /// ```
 /// use dimer::{Accumulated, Config, Evaluation, Gpu, Layout, LearningRate, Objective, Optimizer, StepInfo};

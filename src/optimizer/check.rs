@@ -20,8 +20,7 @@ pub(super) fn check(
 ) -> Result<()> {
     let params = optimizer.read_params()?;
     let checked = check_gradients(optimizer, objective, &params);
-    let loss = &optimizer.state.loss;
-    optimizer.gpu.queue().write_buffer(loss, 0, bytemuck::bytes_of(&UNWRITTEN));
+    optimizer.state.forget_loss(optimizer.gpu.queue());
     let after = optimizer.read_params()?;
     if after.iter().zip(&params).any(|(a, b)| a.to_bits() != b.to_bits()) {
         optimizer.write_params(&params)?;
@@ -61,7 +60,7 @@ fn check_gradients(
         optimizer.gpu.submit("a check of the objective", encoder)?;
         written(optimizer, slice).map(Some)
     };
-    optimizer.gpu.queue().write_buffer(&optimizer.state.loss, 0, bytemuck::bytes_of(&UNWRITTEN));
+    optimizer.state.forget_loss(optimizer.gpu.queue());
     let Some(first) = gradient(objective)? else { return Ok(()) };
     if objective.supplies_loss() && read_loss(optimizer)?.to_bits() == UNWRITTEN {
         return Err(inconsistent(

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Timer};
 use crate::kernels::gpu_types::{STEP_SLOTS, STEP_STRIDE, Step};
 use crate::layout::Layout;
-use crate::objective::{Objective, Part, StepInfo, UNWRITTEN};
+use crate::objective::{Objective, Part, StepInfo};
 use crate::plan::rate_clock::RateClock;
 use crate::plan::{Plan, RateMeasurement, StepForm, StepKind, part_of_event};
 use crate::player::{Compiled, Context, Player};
@@ -349,8 +349,7 @@ impl Optimizer {
         let evaluations = player.evaluations;
         if played.is_err() {
             // The loss that the objective may have written is not that of the next try.
-            let loss = &self.state.loss;
-            self.gpu.queue().write_buffer(loss, 0, bytemuck::bytes_of(&UNWRITTEN));
+            self.state.forget_loss(self.gpu.queue());
         }
         played?;
         self.finish(encoder);

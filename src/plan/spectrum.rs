@@ -90,8 +90,8 @@ impl SpectrumPlan {
         (1..=BASIS).flat_map(|parts| (0..self.basis()).map(move |slot| goal(parts, slot))).collect()
     }
 
-    /// Whether products are along probes at a distance that has to be found first.
-    pub(crate) fn has_distance(&self) -> bool {
+    /// Whether products are differences between probes, whose distance has to be found first.
+    pub(crate) fn has_probes(&self) -> bool {
         self.difference != Difference::Exact
     }
 
@@ -101,8 +101,7 @@ impl SpectrumPlan {
     }
 
     fn writer(&self) -> Writer {
-        let Self { modes, walked, difference, .. } = *self;
-        Writer { modes, walked, difference, blocks: Vec::new(), stages: Vec::new() }
+        Writer::new(self.modes, self.walked, self.difference)
     }
 
     /// The gradient at θ and a product along every mode; then this many rotations, each with a product along every
@@ -116,7 +115,7 @@ impl SpectrumPlan {
         writer.block(rotations - searched, |writer| self.rotation(writer));
         writer.block(1, |writer| {
             for mode in 0..self.modes {
-                writer.measure_for_the_last_time(mode);
+                writer.measure_afresh(mode);
             }
             writer.residuals(0, self.modes);
             writer.once(Kernel::ModeOutcome, Grid::Once);
@@ -135,7 +134,7 @@ impl SpectrumPlan {
     /// The gradient at θ, and `is_first` the distance of the probes; returns how many of the `rotations` a search for it
     /// has taken.
     fn begin(&self, writer: &mut Writer, rotations: u32, is_first: bool) -> u32 {
-        if !self.has_distance() {
+        if !self.has_probes() {
             return 0;
         }
         writer.block(1, |writer| writer.evaluate(Point::Centre, Vector::Gradient));
@@ -180,7 +179,7 @@ impl SpectrumPlan {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LanczosPlan {
     /// Products, and vectors of the basis.
-    pub steps: usize,
+    steps: usize,
     difference: Difference,
     walked: usize,
 }
@@ -211,14 +210,12 @@ impl LanczosPlan {
 
     /// All steps, from the vector that lies in the first slot.
     pub(crate) fn program(&self) -> Program {
-        let Self { steps, difference, walked } = *self;
-        let mut writer =
-            Writer { modes: steps, walked, difference, blocks: Vec::new(), stages: Vec::new() };
+        let mut writer = Writer::new(self.steps, self.walked, self.difference);
         writer.block(1, |writer| {
-            for vector in 0..steps {
+            for vector in 0..self.steps {
                 writer.measure(vector);
             }
-            writer.overlap(steps, false);
+            writer.overlap(self.steps, false);
         });
         writer.finish()
     }
@@ -234,6 +231,10 @@ struct Writer {
 }
 
 impl Writer {
+    fn new(modes: usize, walked: usize, difference: Difference) -> Self {
+        Self { modes, walked, difference, blocks: Vec::new(), stages: Vec::new() }
+    }
+
     /// A block that runs this many times.
     fn block(&mut self, times: u32, fill: impl FnOnce(&mut Self)) {
         fill(self);
@@ -306,9 +307,9 @@ impl Writer {
         }
     }
 
-    /// The product along a mode for the last time, from both sides of θ if there are sides, and half of what the two
+    /// The product along a mode that is measured afresh, from both sides of θ if there are sides, and half of what the two
     /// differ by.
-    fn measure_for_the_last_time(&mut self, mode: usize) {
+    fn measure_afresh(&mut self, mode: usize) {
         self.of_vector(Kernel::ModePlaceProbe, Grid::Tiles, mode, false);
         self.product(mode);
         if self.difference != Difference::Exact {
@@ -345,7 +346,7 @@ impl Writer {
 
     /// The error of a product along a mode at one distance.
     fn try_distance(&mut self, mode: usize, last: bool) {
-        self.measure_for_the_last_time(mode);
+        self.measure_afresh(mode);
         self.residuals(mode, 1);
         self.of_vector(Kernel::ModeSearchDistance, Grid::Once, mode, last);
     }

@@ -9,11 +9,11 @@ use crate::gpu::{Gpu, GpuSlice};
 use crate::kernels::bindings::Bindings;
 use crate::kernels::gpu_types::{Goal, PARTIAL, Results, STEP_STRIDE};
 use crate::layout::Layout;
-use crate::objective::{Objective, Part, StepInfo, UNWRITTEN};
+use crate::objective::{Objective, Part, StepInfo};
 use crate::optimizer::Optimizer;
 use crate::plan::program::Program;
 use crate::player::{Compiled, Context, Player};
-use crate::state::{BindGroups, State, UNIFORM, VECTOR, Workspace};
+use crate::state::{BindGroups, UNIFORM, VECTOR, Workspace};
 
 /// Vectors of a basis on the GPU, and what the kernels find of them.
 #[derive(Debug)]
@@ -77,9 +77,7 @@ impl Basis {
         let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, program)?;
         optimizer.prepare()?;
         let result = self.submit(optimizer, objective, program, &compiled, begins);
-        // The next step must not take the loss at θ for its own.
-        let State { loss, .. } = &optimizer.state;
-        optimizer.gpu.queue().write_buffer(loss, 0, bytemuck::bytes_of(&UNWRITTEN));
+        optimizer.state.forget_loss(optimizer.gpu.queue());
         result
     }
 

@@ -6,6 +6,7 @@ use crate::config::validate_sampling;
 use crate::error::{Error, Result};
 use crate::kernels::gpu_types::Results;
 use crate::objective::Objective;
+use crate::plan::program::Program;
 use crate::plan::spectrum::LanczosPlan;
 use crate::state::orientation;
 
@@ -182,9 +183,9 @@ impl Spectrum<'_> {
         // The rotations before a search move the modes.
         self.has_modes &= self.has_distance();
         self.basis.play(self.optimizer, objective, &before, true)?;
-        self.found_distance(self.plan.has_distance());
+        self.found_distance(self.plan.has_probes());
         basis.copy_distance(&self.optimizer.gpu, &self.basis)?;
-        Ok(Lanczos { plan, basis })
+        Ok(Lanczos { steps, program: plan.program(), basis })
     }
 
     /// The Lanczos method from the next random vector.
@@ -198,13 +199,13 @@ impl Spectrum<'_> {
         self.drawn += 1;
         let vector = orientation::signs(&self.optimizer.layout, seed);
         lanczos.basis.write(&self.optimizer.gpu, 0, &vector);
-        lanczos.basis.play(self.optimizer, objective, &lanczos.plan.program(), false)
+        lanczos.basis.play(self.optimizer, objective, &lanczos.program, false)
     }
 
     /// The tridiagonal matrix that the kernels have found, up to where nothing was left of the next vector.
     fn matrix(&self, lanczos: &Lanczos, bytes: &[u8]) -> Result<Tridiagonal> {
         let results: Results = bytemuck::pod_read_unaligned(bytes);
-        let steps = lanczos.plan.steps;
+        let steps = lanczos.steps;
         let wide = |found: &[f32]| found.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
         let mut diagonal = wide(&results.diagonal[..steps]);
         let mut off_diagonal = wide(&results.off_diagonal[1..steps]);
@@ -230,7 +231,9 @@ impl Spectrum<'_> {
 
 /// The Lanczos method on the GPU.
 struct Lanczos {
-    plan: LanczosPlan,
+    steps: usize,
+    /// From one random vector.
+    program: Program,
     basis: Basis,
 }
 

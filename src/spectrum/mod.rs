@@ -136,7 +136,7 @@ impl<'a> Spectrum<'a> {
         // What is broken off may have moved some of the modes.
         self.has_modes = false;
         self.basis.play(self.optimizer, objective, &program, true)?;
-        self.found_distance(self.plan.has_distance());
+        self.found_distance(self.plan.has_probes());
         self.has_modes = true;
         Ok(())
     }
@@ -149,8 +149,8 @@ impl<'a> Spectrum<'a> {
     /// The modes by their curvature, the lowest first, as [`Spectrum::rotate`] has left them.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] before the first rotation, and after one that was broken off; [`Error::NonFinite`] if a gradient was not;
-    /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    /// [`Error::Unsupported`] before the first rotation, and after one that was broken off; [`Error::NonFinite`] if a
+    /// gradient was not; [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn read(&self) -> Result<Vec<Eigenpair>> {
         let Optimizer { gpu, layout, .. } = &*self.optimizer;
         let results = self.measured(&gpu.read(&self.basis.found())?)?;

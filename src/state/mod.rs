@@ -156,6 +156,11 @@ impl State {
         gpu.submit("the padding of params", encoder).map(drop)
     }
 
+    /// Forgets a loss that was written for no step: the next must not take it for its own.
+    pub(crate) fn forget_loss(&self, queue: &wgpu::Queue) {
+        queue.write_buffer(&self.loss, 0, bytemuck::bytes_of(&UNWRITTEN));
+    }
+
     /// The memory of `vector`; `None` if the configuration does not have it, and for the workspace, which is not
     /// in one piece.
     pub(crate) fn vector(&self, vector: Vector) -> Option<&GpuSlice> {
