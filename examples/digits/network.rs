@@ -134,7 +134,8 @@ impl Network {
                 bias.as_binding(),
                 self.activations[layer + 1].as_entire_binding(),
             ];
-            pass.push(self.dispatch(include_str!("dense.wgsl"), &resources, self.batch * units[1]));
+            let threads = blocks(self.batch) * blocks(units[1]);
+            pass.push(self.dispatch(include_str!("dense.wgsl"), &resources, threads));
         }
         pass
     }
@@ -164,7 +165,7 @@ impl Network {
                 weight.as_binding(),
                 bias.as_binding(),
             ];
-            let threads = (UNITS[layer] + 1) * UNITS[layer + 1];
+            let threads = (blocks(UNITS[layer]) + 1) * blocks(UNITS[layer + 1]);
             pass.push(self.dispatch(include_str!("weight_gradient.wgsl"), &resources, threads));
             if layer > 0 {
                 let [weight, _] = self.tensors(layer, params);
@@ -175,7 +176,7 @@ impl Network {
                     weight.as_binding(),
                     self.deltas[layer - 1].as_entire_binding(),
                 ];
-                let threads = self.batch * UNITS[layer];
+                let threads = blocks(self.batch) * blocks(UNITS[layer]);
                 pass.push(self.dispatch(include_str!("input_gradient.wgsl"), &resources, threads));
             }
         }
@@ -226,6 +227,11 @@ impl Network {
         });
         Dispatch { pipeline, bindings, workgroups: threads.div_ceil(WORKGROUP) as u32 }
     }
+}
+
+/// How many groups of four these are: a thread takes four images, inputs or outputs.
+fn blocks(count: usize) -> usize {
+    count.div_ceil(4)
 }
 
 /// Batch, inputs, outputs, and whether the layer ends in tanh.

@@ -1,23 +1,30 @@
 // basis_gram: the inner products of the basis S = (n, u, p) and its products HS over one tile.
 //
-//   S.S (6)   S.HS, symmetrised (6)   HS.HS (6)
+//   S.S (6)   S.HS, its symmetric half (6) and what it lacks of that (3)   (HS - C S).(HS - C S) (6)
+//
+// C is the curvature along n, or 0 before it is known. Subtracted here, it leaves the residual near an eigenvector,
+// where the difference of (Hn)^2 and C^2 would be rounding.
 //
 // in:  n, Hn, with FORCE also u, Hu, with DIRECTION also p, Hp; with AIMS p alone before that
 // out: two `Partial` per tile
 // 8, 16 or 24 bytes per element.
 // builds on: basis_bindings, basis_sums, direction, run, partial, streams, threads, step_bindings, switches
 
-fn symmetric(a: vec4f, hb: vec4f, b: vec4f, ha: vec4f) -> f32 {
-    return 0.5 * (dot_lanes(a, hb) + dot_lanes(b, ha));
+// Half the sum and half the difference of a.Hb and b.Ha.
+fn halves(a: vec4f, hb: vec4f, b: vec4f, ha: vec4f) -> vec2f {
+    let forth = dot_lanes(a, hb);
+    let back = dot_lanes(b, ha);
+    return 0.5 * vec2f(forth + back, forth - back);
 }
 
-fn products(i: u32) -> PackedBasisSums {
+fn products(i: u32, curvature: f32) -> PackedBasisSums {
     var sums = BasisSums();
     let n = load_vector(N, i);
     let hn = load_vector(HN, i);
     sums.overlap.nn = dot_lanes(n, n);
     sums.hessian.nn = dot_lanes(n, hn);
-    sums.square.nn = dot_lanes(hn, hn);
+    let rn = fma(vec4f(-curvature), n, hn);
+    sums.square.nn = dot_lanes(rn, rn);
     if AIMS & !FORCE {
         let p = raw_direction(i);
         let small = p * SMALL_SCALE;
@@ -30,22 +37,30 @@ fn products(i: u32) -> PackedBasisSums {
         let hu = load_vector(HU, i);
         sums.overlap.nu = dot_lanes(n, u);
         sums.overlap.uu = dot_lanes(u, u);
-        sums.hessian.nu = symmetric(n, hu, u, hn);
+        let nu = halves(n, hu, u, hn);
+        sums.hessian.nu = nu.x;
+        sums.skew.z = nu.y;
         sums.hessian.uu = dot_lanes(u, hu);
-        sums.square.nu = dot_lanes(hn, hu);
-        sums.square.uu = dot_lanes(hu, hu);
+        let ru = fma(vec4f(-curvature), u, hu);
+        sums.square.nu = dot_lanes(rn, ru);
+        sums.square.uu = dot_lanes(ru, ru);
         if DIRECTION {
             let p = direction_at(i);
             let hp = load_vector(HP, i);
             sums.overlap.np = dot_lanes(n, p);
             sums.overlap.up = dot_lanes(u, p);
             sums.overlap.pp = dot_lanes(p, p);
-            sums.hessian.np = symmetric(n, hp, p, hn);
-            sums.hessian.up = symmetric(u, hp, p, hu);
+            let pn = halves(p, hn, n, hp);
+            let up = halves(u, hp, p, hu);
+            sums.hessian.np = pn.x;
+            sums.hessian.up = up.x;
+            sums.skew.y = pn.y;
+            sums.skew.x = up.y;
             sums.hessian.pp = dot_lanes(p, hp);
-            sums.square.np = dot_lanes(hn, hp);
-            sums.square.up = dot_lanes(hu, hp);
-            sums.square.pp = dot_lanes(hp, hp);
+            let rp = fma(vec4f(-curvature), p, hp);
+            sums.square.np = dot_lanes(rn, rp);
+            sums.square.up = dot_lanes(ru, rp);
+            sums.square.pp = dot_lanes(rp, rp);
         }
     }
     return pack_basis_sums(sums);
@@ -60,13 +75,14 @@ fn main(thread: Thread) {
     // When the event needs no further rotation, nothing is walked; the barriers are still reached.
     let stopped = STOPS & FORCE & (scalars.ritz.stopped != 0u);
     let walk = walk_of(thread);
+    let curvature = curvature_before();
     let end = select(walk.end, 0u, stopped);
     var total = PackedBasisSums();
     var i = walk.first;
     while i < end {
         var run = PackedBasisSums();
         for (var term = 0u; term < RUN && i < end; term += 1u) {
-            run = add_packed(run, products(i));
+            run = add_packed(run, products(i, curvature));
             i += STREAM_WIDTH;
         }
         total = add_packed(total, run);

@@ -1,27 +1,40 @@
 // ritz: the lowest Ritz pair in span{n, u, p}, or with STIFFEST the highest, by one thread.
 //
 //   B = orthonormal basis of the span, in coefficients; dependent vectors are dropped
-//   y = lowest (highest) eigenvector of B'(S.HS)B,  n' = S B y,  p' = its part outside n, of unit length
+//   y = lowest (highest) eigenvector of B'(S.HS)B,  n' = S B y
+//   p' = n made orthogonal to n', in the plane of the two;  with AIMS the part of n' outside n, of unit length
+//
+// Products are carried from rotation to rotation. Without AIMS n', p' and what is kept of u are orthonormal, and
+// combined by orthonormal coefficients, so that the errors of their products do not grow.
 //
 // in:  the partials of basis_gram
 // out: scalars.ritz, and with STOPS whether that was the last rotation that the event needs
-// Knyazev 2001, SIAM J. Sci. Comput. 23, 517: the Rayleigh-Ritz step of LOBPCG.
+// Knyazev 2001, SIAM J. Sci. Comput. 23, 517: the Rayleigh-Ritz step of LOBPCG. Stathopoulos and Saad 1998,
+// Electron. Trans. Numer. Anal. 7, 163: p' as Davidson's method with a thick restart keeps it.
 // builds on: basis_bindings, basis_sums, mode, partial, reduction, threads, step_bindings, switches
 
-// A vector is dropped when less than this share of its square lies outside those before it: the rest
-// would be magnified rounding, 2^-24 of the whole.
-const DEPENDENT: f32 = 1e-4;
+// A vector is dropped when no more than this share of its square lies outside those before it. Where every
+// product is new, the rest would be magnified rounding: over the share, 2^-24 of n' in length. Where products
+// are carried, u was made orthogonal to n and p and of unit length; where half of it is not, it is the error of Hn.
+const DEPENDENT: f32 = 1e-2;
+const CARRIED: f32 = 0.5;
 // Cyclic Jacobi sweeps; a 3x3 matrix converges to f32 in four.
 const SWEEPS: u32 = 6u;
+
+// The vectors (n, u, p) in the order in which they enter the basis: p before u where it is as old as n.
+fn entering(i: u32) -> u32 {
+    return select((3u - i) % 3u, i, AIMS);
+}
 
 // Columns of unit length in the metric of the overlap, or zero where they were dropped.
 fn orthonormal(overlap: mat3x3f) -> array<vec3f, 3> {
     var metric = overlap;
     var basis: array<vec3f, 3>;
     for (var i = 0u; i < 3u; i += 1u) {
+        let entry = entering(i);
         var vector = vec3f();
-        vector[i] = 1.0;
-        let whole = metric[i][i];
+        vector[entry] = 1.0;
+        let whole = select(metric[entry][entry], 1.0, entry == 1u && !AIMS);
         // Twice: the first round leaves the rounding error of what it removed.
         for (var round = 0u; round < 2u; round += 1u) {
             for (var j = 0u; j < i; j += 1u) {
@@ -30,16 +43,15 @@ fn orthonormal(overlap: mat3x3f) -> array<vec3f, 3> {
         }
         let left = dot(vector, metric * vector);
         basis[i] = vec3f();
-        if left > DEPENDENT * whole {
+        if left > select(CARRIED, DEPENDENT, AIMS) * whole {
             basis[i] = vector / sqrt(left);
         }
     }
     return basis;
 }
 
-// The coefficients of the lowest eigenvector in the basis that `orthonormal` kept.
-fn lowest(hessian: mat3x3f, overlap: mat3x3f) -> vec3f {
-    let basis = orthonormal(overlap);
+// The lowest eigenvector, in the basis that `orthonormal` kept.
+fn lowest(hessian: mat3x3f, basis: array<vec3f, 3>) -> vec3f {
     var b = basis;
     var h = mat3x3f();
     for (var i = 0u; i < 3u; i += 1u) {
@@ -85,8 +97,12 @@ fn lowest(hessian: mat3x3f, overlap: mat3x3f) -> vec3f {
             best = i;
         }
     }
-    let y = vectors[best];
-    return y.x * b[0] + y.y * b[1] + y.z * b[2];
+    // Of the two unit vectors, the one on the side of n.
+    return select(-1.0, 1.0, vectors[best].x >= 0.0) * vectors[best];
+}
+
+fn in_basis(y: vec3f, basis: array<vec3f, 3>) -> vec3f {
+    return y.x * basis[0] + y.y * basis[1] + y.z * basis[2];
 }
 
 // A rotation after the stop leaves n and p as they are.
@@ -110,6 +126,7 @@ fn main(thread: Thread) {
     let overlap = matrix_of(sums.overlap);
     let hessian = matrix_of(sums.hessian);
     let square = matrix_of(sums.square);
+    let before = curvature_before();
     var ritz = Ritz();
     if FORCE {
         ritz = scalars.ritz;
@@ -125,31 +142,53 @@ fn main(thread: Thread) {
         let length = norm_of(sums.raw_direction_small, sums.raw_direction_large);
         ritz.inverse_direction = select(0.0, 1.0 / length, length > 0.0);
     }
-    var combination = lowest(sought(1.0) * hessian, overlap);
+    // u is n, measured once more.
+    let again = FORCE & !AIMS & (ritz.measures_again != 0u);
+    let basis = orthonormal(overlap);
+    let y = lowest(sought(1.0) * hessian, basis);
+    let turned = length(y.yz);
+    var combination = in_basis(y, basis);
     combination *= inverseSqrt(dot(combination, overlap * combination));
-    // Of the two unit vectors, the one on the side of n.
-    combination *= select(-1.0, 1.0, combination.x >= 0.0);
+    if AIMS {
+        let outside = vec3f(0.0, combination.yz);
+        let square_length = dot(outside, overlap * outside);
+        ritz.direction = outside * select(0.0, inverseSqrt(square_length), square_length > 0.0);
+    } else if turned > 0.0 {
+        ritz.direction = in_basis(vec3f(-turned, y.x / turned * y.yz), basis);
+    } else {
+        ritz.direction = basis[1];
+    }
+    if again {
+        combination = vec3f(0.0, 1.0, 0.0);
+        ritz.direction = vec3f(0.0, 0.0, 1.0);
+    }
     ritz.combination = combination;
     ritz.curvature = dot(combination, hessian * combination);
     if !FORCE {
         ritz.initial_curvature = ritz.curvature;
     }
+    let change = ritz.curvature - before;
     let product = dot(combination, square * combination);
-    ritz.residual = sqrt(max(0.0, fma(-ritz.curvature, ritz.curvature, product)));
-    ritz.inverse_residual = select(0.0, 1.0 / ritz.residual, ritz.residual > 0.0);
-    let outside = vec3f(0.0, combination.y, combination.z);
-    let length = dot(outside, overlap * outside);
-    ritz.direction = outside * select(0.0, inverseSqrt(length), length > 0.0);
+    let square_residual = max(0.0, fma(-change, change, product));
+    ritz.residual = sqrt(square_residual);
+    ritz.along_direction = 0.0;
+    if NEXT_DIRECTION {
+        ritz.along_direction = dot(ritz.direction, hessian * combination)
+            + dot(sums.skew, cross(ritz.direction, combination));
+    }
+    let square_force = fma(-ritz.along_direction, ritz.along_direction, square_residual);
+    ritz.inverse_force = select(0.0, inverseSqrt(square_force), square_force > 0.0);
+    // Where H has less of u along n than Hn has of n along u, the force is mostly the error of Hn.
+    let new_product = sums.hessian.nu + sums.skew.z;
+    let carried_product = sums.hessian.nu - sums.skew.z;
+    let is_error = all(basis[2] == vec3f()) || abs(new_product) < 0.5 * abs(carried_product);
+    ritz.measures_again = u32(FORCE & !AIMS & !again & is_error);
     // Not by the arc cosine: it loses small angles.
-    let inverse_length = inverseSqrt(overlap[0][0]);
-    let cosine = (overlap * combination).x * inverse_length;
-    let along = (overlap * outside).x * inverse_length;
-    let sine = sqrt(max(0.0, fma(-along, along, length)));
-    let angle = atan2(sine, cosine);
+    let angle = select(atan2(turned, y.x), 0.0, again);
     ritz.angle += angle;
     if STOPS {
         let small = ritz.residual <= step.stop_residual * abs(ritz.curvature);
-        let turned_little = FORCE & (angle <= step.stop_angle);
+        let turned_little = FORCE & !again & (angle <= step.stop_angle);
         ritz.stopped = select(select(0u, BY_ANGLE, turned_little), BY_RESIDUAL, small);
     }
     // A gradient that is not finite shows in the squares of the products.

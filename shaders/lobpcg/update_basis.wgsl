@@ -1,9 +1,9 @@
 // update_basis: one rotation, from the coefficients of ritz.
 //
-//   n <- n', p <- p', Hn <- Hn', Hp <- Hp' (linearly),
-//   u <- (Hn' - C n') / |Hn' - C n'|,  probe <- params + distance u
+//   n <- n', Hn <- Hn', with NEXT_DIRECTION p <- p', Hp <- Hp' (linearly),
+//   u <- r / |r|, r = Hn' - C n' - p' (p'.Hn'), or n' where it is measured again,  probe <- params + distance u
 //   (with an exact product the probe is u; with STOPS nothing is done after an idle ritz)
-//   with LAST only N <- n' and p <- p'
+//   with LAST only N <- n', and with AIMS p <- p'
 //
 // in:  the workspace, params
 // out: the workspace and the probe, or N and p
@@ -53,18 +53,22 @@ fn main(thread: Thread) {
         let n = combined(ritz.combination, i, p);
         if LAST {
             store_orientation(i, n);
-            store_vector(P, i, combined(ritz.direction, i, p));
+            if AIMS {
+                store_vector(P, i, combined(ritz.direction, i, p));
+            }
         } else {
             let hn = combined_product(ritz.combination, i);
-            if FORCE {
-                let turned = combined(ritz.direction, i, p);
-                store_vector(HP, i, combined_product(ritz.direction, i));
-                store_vector(P, i, turned);
+            var force = fma(vec4f(-ritz.curvature), n, hn);
+            if NEXT_DIRECTION {
+                let hp = combined_product(ritz.direction, i);
+                let next = store_vector(P, i, combined(ritz.direction, i, p));
+                store_vector(HP, i, hp);
+                force = fma(vec4f(-ritz.along_direction), next, force);
             }
-            store_vector(N, i, n);
+            let kept = store_vector(N, i, n);
             store_vector(HN, i, hn);
-            let force = fma(vec4f(-ritz.curvature), n, hn);
-            let u = store_vector(U, i, ritz.inverse_residual * force);
+            let again = ritz.measures_again != 0u;
+            let u = store_vector(U, i, select(ritz.inverse_force * force, kept, again));
             probe[i] = placed(params[i], distance, u);
         }
     }

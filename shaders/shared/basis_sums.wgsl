@@ -1,5 +1,5 @@
 // The sums of a rotation by Rayleigh-Ritz: inner products of the basis S = (n, u, p) and its products HS.
-// builds on: partial
+// builds on: partial, scalars, switches
 
 // A symmetric matrix over (n, u, p).
 struct Symmetric {
@@ -12,10 +12,12 @@ struct Symmetric {
 }
 
 struct BasisSums {
-    // S.S, S.HS made symmetric, HS.HS
+    // S.S, S.HS made symmetric, (HS - C S).(HS - C S)
     overlap: Symmetric,
     hessian: Symmetric,
     square: Symmetric,
+    // What S.HS lacks of being symmetric, as the vector k with a.HS b = a.hessian b + k . (a x b).
+    skew: vec3f,
     // p.p before p is normalised, at the two scales of partial.wgsl.
     raw_direction_small: f32,
     raw_direction_large: f32,
@@ -38,8 +40,8 @@ fn pack_basis_sums(sums: BasisSums) -> PackedBasisSums {
     );
     let second = Partial(
         vec4f(c.nn, c.nu, c.np, c.uu),
-        vec4f(c.up, c.pp, 0.0, 0.0),
-        vec4f(sums.raw_direction_small, sums.raw_direction_large, 0.0, 0.0),
+        vec4f(c.up, c.pp, sums.skew.xy),
+        vec4f(sums.raw_direction_small, sums.raw_direction_large, sums.skew.z, 0.0),
     );
     return PackedBasisSums(first, second);
 }
@@ -55,9 +57,18 @@ fn unpack_basis_sums(packed_sums: PackedBasisSums) -> BasisSums {
         Symmetric(a.x, a.y, a.z, b.x, a.w, b.y),
         Symmetric(b.z, b.w, c.x, c.y, c.z, c.w),
         Symmetric(d.x, d.y, d.z, d.w, e.x, e.y),
+        vec3f(e.zw, f.z),
         f.x,
         f.y,
     );
+}
+
+// C of n before the rotation, or 0 before it is known.
+fn curvature_before() -> f32 {
+    if FORCE {
+        return scalars.ritz.curvature;
+    }
+    return 0.0;
 }
 
 fn matrix_of(m: Symmetric) -> mat3x3f {

@@ -61,11 +61,12 @@ override DIMER: bool = false;
 override MOVES: bool = false;
 override UNGUARDED: bool = false;
 
-// Of a rotation by Rayleigh-Ritz: whether the basis holds more than n, whether it holds p too, whether this is
-// the event's last rotation, whether the event measures along p, in one rotation, and whether an earlier
-// rotation may have been enough.
+// Of a rotation by Rayleigh-Ritz: whether the basis holds more than n, whether it holds p too, and the next
+// one's does; whether this is the event's last rotation, whether the event measures along p, in one rotation,
+// and whether an earlier rotation may have been enough.
 override FORCE: bool = false;
 override DIRECTION: bool = false;
+override NEXT_DIRECTION: bool = false;
 override LAST: bool = false;
 override AIMS: bool = false;
 override STOPS: bool = false;

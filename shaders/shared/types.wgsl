@@ -220,8 +220,9 @@ struct Ritz {
     // p' = direction . (n, u, p)
     direction: vec3f,
     residual: f32,
-    // 1 / residual, or 0 where there is no force.
-    inverse_residual: f32,
+    // p'.Hn', where the next rotation has p', and 1 / |Hn' - C n' - p' (p'.Hn')|, or 0 where there is no force.
+    along_direction: f32,
+    inverse_force: f32,
     // Radians by which n turned in this event, and in how many rotations.
     angle: f32,
     rotations: u32,
@@ -235,6 +236,8 @@ struct Ritz {
     inverse_direction: f32,
     // C of the n that the event began with.
     initial_curvature: f32,
+    // Whether the next rotation measures along n' again, in place of the force.
+    measures_again: u32,
 }
 
 // State of the automatic displacement.

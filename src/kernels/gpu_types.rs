@@ -54,8 +54,8 @@ pub(crate) const PARTIAL: u64 = 48;
 pub(crate) const PARTIAL_SETS: u64 = 2;
 
 /// Bytes of `Ritz`, and before its `stopped`; where it and the partials may begin.
-pub(crate) const RITZ: u64 = 64;
-pub(crate) const RITZ_STOPPED: u64 = 48;
+pub(crate) const RITZ: u64 = 80;
+pub(crate) const RITZ_STOPPED: u64 = 52;
 const VEC4_ALIGNMENT: u64 = 16;
 
 /// Bytes of `RateState`, before its `first_rate`, which `last_move` follows, and before its `measurements`, which `lost` follows.

@@ -102,9 +102,10 @@ pub(crate) struct Switches {
     pub moves: bool,
     /// Whether the step measures nothing of its gradient.
     pub unguarded: bool,
-    /// Whether the basis holds more than N, and whether it holds P.
+    /// Whether the basis holds more than N, whether it holds P, and whether that of the next rotation does.
     pub force: bool,
     pub direction: bool,
+    pub next_direction: bool,
     /// Whether this is the event's last rotation.
     pub last: bool,
     /// Whether the event measures along P, in one rotation.
@@ -154,6 +155,7 @@ switches! {
     Unguarded "UNGUARDED" unguarded,
     Force "FORCE" force,
     Direction "DIRECTION" direction,
+    NextDirection "NEXT_DIRECTION" next_direction,
     Last "LAST" last,
     Aims "AIMS" aims,
     Stops "STOPS" stops,

@@ -46,9 +46,10 @@ pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f6
             let (force, direction) = (u32::from(switches.force), u32::from(switches.direction));
             let (wide, stored) = direction_of(switches, switches.direction);
             if switches.last {
-                (wide, 1 + force + stored + 2)
+                (wide, 1 + force + stored + 1 + u32::from(switches.aims))
             } else {
-                (wide + 2, 2 + 2 * force + direction + stored + 2 * force + 3)
+                let next = u32::from(switches.next_direction);
+                (wide + 2, 2 + 2 * force + direction + stored + 2 * next + 3)
             }
         }
         Kernel::PlaceProbe => {

@@ -336,8 +336,9 @@ fn rayleigh_ritz(writer: &mut Writer, dimer: &Dimer, ritz: RayleighRitz) {
         let switches = Switches { slot, ..switches };
         writer.dispatch(Kernel::HessianProduct, Grid::Tiles, switches);
     };
-    let rotation = |writer: &mut Writer, force, direction, last| {
-        let switches = Switches { force, direction, last, ..switches };
+    let rotation = |writer: &mut Writer, force, direction, last: bool| {
+        let next_direction = force && !last && ritz.direction;
+        let switches = Switches { force, direction, next_direction, last, ..switches };
         writer.dispatch(Kernel::BasisGram, Grid::Tiles, switches);
         writer.dispatch(Kernel::Ritz, Grid::Once, switches);
         writer.dispatch(Kernel::UpdateBasis, Grid::Tiles, switches);

@@ -11,9 +11,9 @@ struct Pair {
 }
 
 /// Σ cᵢ xᵢ
-fn combine(coefficients: &[f64], pairs: &[Pair]) -> Pair {
+fn combine(coefficients: &[f64], pairs: &[&Pair]) -> Pair {
     let sum = |part: fn(&Pair) -> &Vec<f64>| {
-        let mut sum = vec![0.0; part(&pairs[0]).len()];
+        let mut sum = vec![0.0; part(pairs[0]).len()];
         for (c, pair) in coefficients.iter().zip(pairs) {
             sum.iter_mut().zip(part(pair)).for_each(|(sum, x)| *sum += c * x);
         }
@@ -24,17 +24,32 @@ fn combine(coefficients: &[f64], pairs: &[Pair]) -> Pair {
 
 impl Pair {
     fn scaled(&self, factor: f64) -> Self {
-        combine(&[factor], std::slice::from_ref(self))
+        combine(&[factor], &[self])
     }
 
-    /// (HN − C N)/‖HN − C N‖ and C, ‖HN − C N‖; the force is zero at an eigenvector.
-    fn force(&self) -> (Vec<f64>, f64, f64) {
+    /// Whether H has less of this force along N than HN has of N along the force.
+    fn is_error_of(&self, n: &Self) -> bool {
+        dot(&n.vector, &self.product).abs() < 0.5 * dot(&self.vector, &n.product).abs()
+    }
+
+    /// N·HN and ‖HN − (N·HN) N‖.
+    fn curvature_and_residual(&self) -> (f64, f64) {
         let curvature = dot(&self.vector, &self.product);
-        let residual: Vec<f64> =
-            self.product.iter().zip(&self.vector).map(|(hn, n)| hn - curvature * n).collect();
-        let length = norm(&residual);
-        let unit = residual.iter().map(|x| if length > 0.0 { x / length } else { 0.0 }).collect();
-        (unit, curvature, length)
+        let residual = |(hn, n): (&f64, &f64)| hn - curvature * n;
+        let residual: Vec<f64> = self.product.iter().zip(&self.vector).map(residual).collect();
+        (curvature, norm(&residual))
+    }
+
+    /// HN less its part along N and, where there is one, along P, of unit length; zero at an eigenvector.
+    fn force(&self, p: Option<&Self>) -> Vec<f64> {
+        let mut force = self.product.clone();
+        for vector in [Some(self), p].into_iter().flatten().map(|pair| &pair.vector) {
+            let along = dot(vector, &self.product);
+            force.iter_mut().zip(vector).for_each(|(force, x)| *force -= along * x);
+        }
+        let length = norm(&force);
+        force.iter_mut().for_each(|x| *x = if length > 0.0 { *x / length } else { 0.0 });
+        force
     }
 }
 
@@ -54,22 +69,30 @@ impl Reference {
         let start = measure(self, &self.orientation.clone());
         let mut n = start.scaled(1.0 / norm(&start.vector));
         self.initial_curvature = dot(&n.vector, &n.product);
-        let mut p = None;
+        let mut p: Option<Pair> = None;
         let most = match ritz.regime {
             Regime::Stochastic => 1,
             Regime::Deterministic(Deterministic { max_rotations, .. }) => max_rotations,
         };
         self.rotations = 0;
         let mut angle = f64::INFINITY;
+        // Whether the force is mostly the error of HN, so that N is measured again in its place.
+        let mut again = false;
         while self.rotations < most {
-            let (force, curvature, residual) = n.force();
+            let (curvature, residual) = n.curvature_and_residual();
             if let Some(stop) = ritz.stop()
                 && (residual <= stop.residual * curvature.abs() || angle <= stop.angle)
             {
                 break;
             }
-            let force = measure(self, &force);
-            if ritz.aims() {
+            self.rotations += 1;
+            if again {
+                n = measure(self, &n.vector);
+                (again, angle) = (false, f64::INFINITY);
+                continue;
+            }
+            let force = measure(self, &n.force(p.as_ref()));
+            let basis: Vec<&Pair> = if ritz.aims() {
                 // Until N has found negative curvature, the gradient is the better guess.
                 let sought = seeks.sign() * self.curvature;
                 let takes_gradient = self.curvatures.is_empty() || sought >= 0.0;
@@ -78,16 +101,18 @@ impl Reference {
                 let length = norm(&direction);
                 let inverse = if length > 0.0 { 1.0 / length } else { 0.0 };
                 let unit: Vec<f64> = direction.iter().map(|p| inverse * p).collect();
-                p = Some(measure(self, &unit));
-            }
-            let basis: Vec<Pair> = [n.clone(), force].into_iter().chain(p).collect();
-            let (turned, direction) = extreme_ritz_pair(seeks, &basis);
-            angle = dot(&n.vector, &turned.vector).clamp(-1.0, 1.0).acos();
-            n = turned;
+                vec![&n, &force, &*p.insert(measure(self, &unit))]
+            } else {
+                [&n].into_iter().chain(&p).chain([&force]).collect()
+            };
+            let turn = turn(seeks, &basis, if ritz.aims() { NEW } else { CARRIED });
+            again = !ritz.aims() && (turn.dropped_last || force.is_error_of(&n));
+            angle = dot(&n.vector, &turn.n.vector).clamp(-1.0, 1.0).acos();
+            let direction = if ritz.aims() { turn.outside } else { turn.restart };
+            n = turn.n;
             p = Some(direction).filter(|_| ritz.direction);
-            self.rotations += 1;
         }
-        (_, self.curvature, self.residual) = n.force();
+        (self.curvature, self.residual) = n.curvature_and_residual();
         self.orientation = n.vector;
         if let Some(pair) = p {
             self.direction = pair.vector;
@@ -95,23 +120,39 @@ impl Reference {
     }
 }
 
-/// The lowest Ritz pair in the span of `basis`, or the highest, whose first vector is N, and the direction P in
-/// which it left N: its part along the other vectors.
-fn extreme_ritz_pair(seeks: Mode, basis: &[Pair]) -> (Pair, Pair) {
+/// Which share of a vector must lie outside those before it: where every product is new, and where some are carried
+/// and a force that is not orthogonal to N shows the error of HN.
+const NEW: f64 = 0.1;
+const CARRIED: f64 = std::f64::consts::FRAC_1_SQRT_2;
+
+/// The extreme Ritz pair, and what may be kept for the next rotation.
+struct Turn {
+    n: Pair,
+    /// The part of the new N along the vectors other than the old, of unit length.
+    outside: Pair,
+    /// The old N made orthogonal to the new one.
+    restart: Pair,
+    /// Whether the last vector depends on those before it.
+    dropped_last: bool,
+}
+
+/// The lowest Ritz pair in the span of `basis`, or the highest, whose first vector is N.
+fn turn(seeks: Mode, basis: &[&Pair], share: f64) -> Turn {
     // Orthonormal vectors with, for each, its coefficients in the basis.
     let mut kept: Vec<(Pair, Vec<f64>)> = Vec::new();
+    let mut dropped_last = false;
     for (i, pair) in basis.iter().enumerate() {
         let mut coefficients = vec![0.0; basis.len()];
         coefficients[i] = 1.0;
-        let (mut rest, whole) = (pair.clone(), norm(&pair.vector));
+        let (mut rest, whole) = ((*pair).clone(), norm(&pair.vector));
         for (q, of_q) in kept.iter().chain(&kept) {
             let overlap = dot(&q.vector, &rest.vector);
-            rest = combine(&[1.0, -overlap], &[rest, q.clone()]);
+            rest = combine(&[1.0, -overlap], &[&rest, q]);
             coefficients.iter_mut().zip(of_q).for_each(|(c, q)| *c -= overlap * q);
         }
         let left = norm(&rest.vector);
-        // A vector that depends on those before it is dropped.
-        if left > 1e-2 * whole {
+        dropped_last = left <= share * whole;
+        if !dropped_last {
             coefficients.iter_mut().for_each(|c| *c /= left);
             kept.push((rest.scaled(1.0 / left), coefficients));
         }
@@ -121,18 +162,32 @@ fn extreme_ritz_pair(seeks: Mode, basis: &[Pair]) -> (Pair, Pair) {
         |a: &Pair, b: &Pair| half * (dot(&a.vector, &b.product) + dot(&b.vector, &a.product));
     let matrix: Vec<Vec<f64>> =
         kept.iter().map(|(a, _)| kept.iter().map(|(b, _)| entry(a, b)).collect()).collect();
-    let y = lowest_eigenvector(matrix);
+    let mut y = lowest_eigenvector(matrix);
+    if y[0] < 0.0 {
+        y.iter_mut().for_each(|y| *y = -*y);
+    }
+    let orthonormal: Vec<&Pair> = kept.iter().map(|(q, _)| q).collect();
     let mut coefficients = vec![0.0; basis.len()];
     for (y, (_, of_q)) in y.iter().zip(&kept) {
         coefficients.iter_mut().zip(of_q).for_each(|(c, q)| *c += y * q);
     }
-    let sign = if coefficients[0] < 0.0 { -1.0 } else { 1.0 };
-    coefficients.iter_mut().for_each(|c| *c *= sign);
-    let turned = combine(&coefficients, basis);
     coefficients[0] = 0.0;
-    let direction = combine(&coefficients, basis);
-    let length = norm(&direction.vector);
-    (turned, direction.scaled(if length > 0.0 { 1.0 / length } else { 0.0 }))
+    let outside = combine(&coefficients, basis);
+    let length = norm(&outside.vector);
+    let turned = norm(&y[1..]);
+    let mut plane = vec![0.0; y.len()];
+    if turned > 0.0 {
+        plane.iter_mut().zip(&y).for_each(|(x, y_i)| *x = y[0] / turned * y_i);
+        plane[0] = -turned;
+    } else if plane.len() > 1 {
+        plane[1] = 1.0;
+    }
+    Turn {
+        n: combine(&y, &orthonormal),
+        outside: outside.scaled(if length > 0.0 { 1.0 / length } else { 0.0 }),
+        restart: combine(&plane, &orthonormal),
+        dropped_last,
+    }
 }
 
 /// The eigenvector of the lowest eigenvalue of a small symmetric matrix, by cyclic Jacobi.

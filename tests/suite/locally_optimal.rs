@@ -2,12 +2,12 @@
 //! by the number of gradients it needs.
 
 use crate::common::*;
-use crate::matrix::Matrix;
+use crate::matrix::{Matrix, product_error, spectra};
 use crate::{data, network};
 use dimer::reference::{self, Reference};
 use dimer::{
-    Config, Correction, Dimer, Displacement, Error, HostObjective, Layout, LearningRate, Optimizer,
-    Point, Rate, Regime, Rotation, Schedule, Spectrum, SpectrumConfig,
+    Config, Correction, Dimer, Displacement, Error, HostObjective, Layout, LearningRate, Mode,
+    Optimizer, Point, Rate, Regime, Rotation, Schedule, Spectrum, SpectrumConfig, Translation,
 };
 use rand::RngExt;
 
@@ -212,6 +212,57 @@ fn matches_torch_hessian() {
             println!("{curvature} {} {error} {distance:?}, torch {}", found.residual, row[2]);
             assert_within("λ", curvature, row[2], error);
             assert!(error < share * row[2].abs(), "{error}");
+        }
+    }
+}
+
+/// Both rotations of many turns, at either end, long after they have converged: C is never beyond the spectrum by more
+/// than a product's error, and the locally optimal one ends at its end. The products of N, F and P are combined by
+/// orthonormal coefficients, so that their errors do not grow: each is a fresh one, √2 of it where F was not quite
+/// orthogonal, for three vectors, with the rounding of a combination in each rotation.
+#[test]
+fn stays_right_for_200_rotations() {
+    let seed = rand::random();
+    let mut draws = rng(seed);
+    for len in (1..=24).chain([50, 130, 400]) {
+        for with_direction in [false, true] {
+            let spectra = spectra(len);
+            let (what, eigenvalues) = spectra[draws.random_range(0..spectra.len())].clone();
+            let seeks = [Mode::Softest, Mode::Stiffest][draws.random_range(0..2)];
+            let displacement = [
+                Displacement::Automatic,
+                Displacement::default(),
+                Displacement::Absolute(1e-2),
+                Displacement::Absolute(1.0),
+            ][draws.random_range(0..4)];
+            let regime = Regime::rotations(20);
+            let rotation = if with_direction {
+                Rotation::LocallyOptimal { regime }
+            } else {
+                Rotation::OptimalAngle { regime }
+            };
+            let theta = vector(&mut draws, len, Kind::Plain);
+            let translation = Translation::None;
+            let dimer = Dimer { rotation, seeks, displacement, translation, ..Dimer::default() };
+            let mut optimizer = flat(Config { dimer: Some(dimer), ..fixed_rate() }, &theta);
+            let scale = eigenvalues.iter().fold(0.0, |scale: f64, h| scale.max(h.abs()));
+            let sign = if seeks == Mode::Softest { 1.0 } else { -1.0 };
+            let extreme = eigenvalues.iter().map(|h| sign * h).fold(f64::INFINITY, f64::min);
+            let matrix = Matrix::new(&mut draws, eigenvalues);
+            let (mut nearest, mut bound) = (f64::INFINITY, 0.0);
+            for _ in 0..10 {
+                optimizer.rotate(&mut matrix.objective(1.0)).unwrap();
+                let record = *optimizer.telemetry().unwrap().last().unwrap();
+                let size = reference::norm(&wide(&theta));
+                let error = product_error(scale, size, record.displacement.into());
+                bound = 6_f64.sqrt() * error + 20.0 * 8.0 * UNIT * scale;
+                nearest = sign * f64::from(record.curvature) - extreme;
+                let at = format!("{what}, {len}, {rotation:?}, {displacement:?}, seed {seed}");
+                assert!(nearest >= -bound, "{nearest} off, at most {bound}: {at}, {record:?}");
+            }
+            println!("{what}, {len}, {rotation:?}, {displacement:?}: off by {nearest:.1e}");
+            let lost = with_direction && nearest > bound + 1e-3 * scale;
+            assert!(!lost, "{what}, {len}, {displacement:?}, seed {seed}: off by {nearest}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //! and what cannot be asked for.
 
 use crate::common::*;
-use crate::matrix::{Matrix, spectra};
+use crate::matrix::{Matrix, product_error, spectra};
 use crate::{data, network};
 use dimer::reference::{dot, norm};
 use dimer::{
@@ -78,12 +78,6 @@ fn a_cluster_at_the_bottom() {
     println!("{softest:?}");
     assert!(softest.windows(2).all(|pair| pair[1] <= pair[0] + 1e-5));
     assert_within("λ", softest[2].into(), -1.0, 2e-4);
-}
-
-/// What a product of the last look can be off by: both gradients are rounded, each by half a unit in the last place, and
-/// a few operations after that.
-fn product_error(scale: f64, theta: f64, distance: f64) -> f64 {
-    UNIT * scale * ((theta + distance) / distance + 10.0)
 }
 
 /// Looks at a block again and again: no eigenvalue is ever below the truth by more than the error of a product, and none
