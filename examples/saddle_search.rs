@@ -10,8 +10,8 @@ use std::error::Error;
 
 use clap::Parser;
 use dimer::{
-    Base, Config, Correction, Deterministic, Dimer, Displacement, Gpu, HostObjective, Layout,
-    LearningRate, Optimizer, Regime, Rotation, Saves, Schedule, Sgd, Stop, Translation,
+    Base, Config, Correction, Dimer, Displacement, EarlyExit, FullBatch, Gpu, HostObjective,
+    Layout, LearningRate, Optimizer, Regime, Rotation, RotationStop, Schedule, Sgd, Translation,
 };
 use indicatif::{ParallelProgressIterator, ProgressStyle};
 use nalgebra::DMatrix;
@@ -103,15 +103,15 @@ struct End {
 
 fn climb(gpu: &Gpu, landscape: &Landscape, seed: u64, steps: u32) -> Result<End, dimer::Error> {
     let start = (landscape.start)(&mut StdRng::seed_from_u64(seed));
-    let stop = Stop { residual: 0.1, angle: 0.02, saves: Saves::Gradients };
-    let regime = Regime::Deterministic(Deterministic { max_rotations: 12, stop: Some(stop) });
+    let stop = RotationStop::new(0.1, 0.02).with_early_exit(EarlyExit::Gradients);
+    let regime = Regime::FullBatch(FullBatch { max_rotations: 12, stop: Some(stop) });
     let config = Config {
         base: landscape.base,
         learning_rate: LearningRate::Fixed(landscape.learning_rate),
         weight_decay: 0.0,
         max_gradient_norm: Some(landscape.max_gradient_norm),
         dimer: Some(Dimer {
-            rotation: Rotation::LocallyOptimal { regime },
+            rotation: Rotation::locally_optimal(regime),
             schedule: Schedule::Every(1),
             displacement: Displacement::Absolute(1e-3),
             translation: Translation::Climb,

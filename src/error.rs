@@ -15,6 +15,7 @@ pub enum Error {
         "no usable GPU adapter ({found}); install a Vulkan driver (Debian/Ubuntu: `apt-get install \
          mesa-vulkan-drivers` gives a software one), or check WGPU_BACKEND and WGPU_ADAPTER_NAME"
     )]
+    #[non_exhaustive]
     NoAdapter {
         /// The adapters that were seen, each with the reason why it was not taken.
         found: String,
@@ -24,6 +25,7 @@ pub enum Error {
         "the device limit `{limit}` is {found}, but the kernels need {needed}; request the device \
          with the adapter's own limits (`adapter.limits()`) or take another adapter"
     )]
+    #[non_exhaustive]
     LimitTooSmall {
         /// Name of the field of [`wgpu::Limits`].
         limit: &'static str,
@@ -34,6 +36,7 @@ pub enum Error {
     },
     /// The adapter refused to give a device.
     #[error("adapter {adapter} gave no device: {source}")]
+    #[non_exhaustive]
     NoDevice {
         /// Name of the adapter.
         adapter: String,
@@ -42,6 +45,7 @@ pub enum Error {
     },
     /// A setting is out of its range.
     #[error("`{field}` is {value}, but must be {expected}")]
+    #[non_exhaustive]
     InvalidConfig {
         /// Path of the field in [`Config`](crate::Config) or [`Group`](crate::Group).
         field: &'static str,
@@ -52,6 +56,7 @@ pub enum Error {
     },
     /// An argument of a call is out of its range.
     #[error("the argument `{argument}` is {value}, but must be {expected}")]
+    #[non_exhaustive]
     InvalidArgument {
         /// Name of the argument.
         argument: &'static str,
@@ -62,6 +67,7 @@ pub enum Error {
     },
     /// Two things that are each valid do not go together, or not on this device.
     #[error("{what} is not supported together with {with}; {instead}")]
+    #[non_exhaustive]
     Unsupported {
         /// What was asked for.
         what: &'static str,
@@ -72,6 +78,7 @@ pub enum Error {
     },
     /// Something belongs to another optimizer, layout or device than the one it was given to.
     #[error("{what} belongs to another {owner}; use one that belongs to this {owner}")]
+    #[non_exhaustive]
     Foreign {
         /// What was given.
         what: String,
@@ -80,12 +87,14 @@ pub enum Error {
     },
     /// The layout cannot be built.
     #[error("invalid layout: {reason}")]
+    #[non_exhaustive]
     InvalidLayout {
         /// What is wrong, with the tensor's name.
         reason: String,
     },
     /// A vector has the wrong number of elements.
     #[error("{what} has {found} elements, but the layout has {expected}")]
+    #[non_exhaustive]
     LengthMismatch {
         /// The vector.
         what: &'static str,
@@ -96,6 +105,7 @@ pub enum Error {
     },
     /// A value that must be finite is not.
     #[error("{what}[{index}] is {value}; it must be finite")]
+    #[non_exhaustive]
     NonFinite {
         /// The vector.
         what: &'static str,
@@ -106,6 +116,7 @@ pub enum Error {
     },
     /// A buffer slice given by the user cannot be used.
     #[error("the {what} buffer cannot be used: {reason}")]
+    #[non_exhaustive]
     InvalidBuffer {
         /// Which of the optimizer's buffers.
         what: &'static str,
@@ -117,6 +128,7 @@ pub enum Error {
         "out of device memory while allocating {bytes} bytes for {what}; use a smaller layout or \
          free other buffers"
     )]
+    #[non_exhaustive]
     OutOfMemory {
         /// The buffer.
         what: String,
@@ -128,12 +140,14 @@ pub enum Error {
     /// Calls that read or wait report it at once. Steps that only submit report it within 32 steps if the
     /// device is the user's own or was destroyed on purpose; the work of those steps is lost with it.
     #[error("the device was lost ({reason}); create a new Gpu and optimizer")]
+    #[non_exhaustive]
     DeviceLost {
         /// What the driver said.
         reason: String,
     },
     /// wgpu refused recorded work, usually that of an objective.
     #[error("wgpu refused the work recorded for {what}: {source}")]
+    #[non_exhaustive]
     Rejected {
         /// The call in which it happened.
         what: &'static str,
@@ -142,6 +156,7 @@ pub enum Error {
     },
     /// A checkpoint could not be written or used.
     #[error("checkpoint {}: {reason}", path.display())]
+    #[non_exhaustive]
     Checkpoint {
         /// The file.
         path: std::path::PathBuf,
@@ -152,6 +167,7 @@ pub enum Error {
     },
     /// The file with tunings could not be written or used.
     #[error("the file of tunings {}: {reason}; delete it or name another", path.display())]
+    #[non_exhaustive]
     TuningCache {
         /// The file.
         path: std::path::PathBuf,
@@ -166,6 +182,7 @@ pub enum Error {
          large to be squared, or a step had taken a parameter beyond f32; lower the learning rate or the loss \
          scale, or load an earlier checkpoint"
     )]
+    #[non_exhaustive]
     TooManySkips {
         /// Steps skipped in a row.
         skipped: u32,
@@ -176,6 +193,7 @@ pub enum Error {
     /// The gradients that an objective gives are not those of one function at the points asked for; see
     /// [`Optimizer::check_objective`](crate::Optimizer::check_objective).
     #[error("the objective breaks its contract: {reason}")]
+    #[non_exhaustive]
     InconsistentObjective {
         /// What was found, and what to do.
         reason: String,
@@ -186,6 +204,7 @@ pub enum Error {
          then `finish`",
         missing(*placed, *probes, *lacks_centre)
     )]
+    #[non_exhaustive]
     UnfinishedStep {
         /// Probes that `next_probe` returned.
         placed: u32,
@@ -199,6 +218,7 @@ pub enum Error {
         "{pending} recorded steps have not been submitted, and the next step would take the place of the \
          first of them; submit or drop its encoder first"
     )]
+    #[non_exhaustive]
     TooManyPendingSteps {
         /// Number of steps that are recorded and not submitted.
         pending: u32,
@@ -216,6 +236,15 @@ impl Error {
     /// The error of what only a dimer can do.
     pub(crate) fn no_dimer(what: &'static str) -> Self {
         Self::Unsupported { what, with: "a configuration without a dimer", instead: "set `dimer`" }
+    }
+
+    /// [`Error::Unsupported`], for crates that build on this one.
+    pub const fn unsupported(
+        what: &'static str,
+        with: &'static str,
+        instead: &'static str,
+    ) -> Self {
+        Self::Unsupported { what, with, instead }
     }
 
     /// Wraps the failure of an objective, so that `step` passes it through.

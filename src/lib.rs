@@ -81,8 +81,9 @@
 //! run, however the vectors are sharded. With L elements per thread (of 65 536, or 8192 on a software
 //! renderer; see [`Tuning`]), any product is rounded at most 81 + L/64 times on its way, so the error
 //! relative to Σ|aᵢbᵢ| is at most (81 + L/64) · 2⁻²⁴; on random data it is about 10⁻⁷. Squares are summed at
-//! two scales, so that elements from 10⁻³⁰ to 10³⁰ neither vanish nor overflow. ‖F‖² = ‖HN‖² − C² cancels
-//! near an eigenvector: below about 10⁻³ ‖HN‖ the residual is rounding.
+//! two scales, so that elements from 10⁻³⁰ to 10³⁰ neither vanish nor overflow. With
+//! [`Rotation::Gradient`], ‖F‖² = ‖HN‖² − C² cancels near an eigenvector: below about 10⁻³ ‖HN‖ the residual is rounding.
+//! The other rotations sum the squares of HN less the last C times N, which do not cancel.
 //!
 //! # How it is built
 //! See [`architecture`]. [`mod@reference`] is the specification in f64, [`unfused`] the same step as textbook
@@ -111,10 +112,10 @@ pub mod unfused;
 pub mod architecture {}
 
 pub use config::{
-    Adam, Base, Config, Correction, CurvatureRate, Deterministic, Difference, Dimer, Displacement,
-    LearningRate, Lion, Metric, Mode, OnPlateau, Project, Rate, RateProbe, Regime, Relative,
-    Rotation, SaddleFree, Saves, Schedule, Scope, Sgd, Sophia, SpectrumConfig, Stop, Storage,
-    Translation, cosine_with_warm_up,
+    Adam, Base, Config, Correction, CurvatureRate, Difference, Dimer, Displacement, EarlyExit,
+    FullBatch, LearningRate, Lion, Metric, Mode, OnPlateau, Projection, RateProbe, Regime,
+    RelativeDisplacement, Rotation, RotationRate, RotationStop, SaddleFree, Schedule, Scope, Sgd,
+    Sophia, SpectrumConfig, Storage, Translation, cosine_with_warm_up,
 };
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuSlice, KernelTime, Tuning};

@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Parser;
 use dimer::{
     Config, Correction, Dimer, Displacement, Evaluation, Gpu, Layout, LearningRate, Objective,
-    Optimizer, Project, Rate, Rotation, Schedule, Translation, Tuning,
+    Optimizer, Projection, Rotation, RotationRate, Schedule, Translation, Tuning,
 };
 
 #[derive(Parser)]
@@ -38,10 +38,13 @@ impl Objective for Prepared {
 
 fn config(name: &str) -> Config {
     let paper = Dimer {
-        rotation: Rotation::Gradient { rate: Rate::Fixed(1e-3) },
+        rotation: Rotation::gradient(RotationRate::Fixed(1e-3)),
         displacement: Displacement::Absolute(1e-2),
         schedule: Schedule::Every(1),
-        translation: Translation::Project(Project { alpha: 1.0, only_negative_curvature: false }),
+        translation: Translation::Project(Projection {
+            alpha: 1.0,
+            only_negative_curvature: false,
+        }),
         correction: Correction::EveryStep,
         ..Dimer::default()
     };

@@ -2,7 +2,7 @@
 
 use dimer::{
     Config, Correction, Dimer, Displacement, Error, Evaluation, Gpu, GpuSlice, Layout,
-    LearningRate, Objective, Optimizer, Project, Rate, Rotation, Schedule, Translation,
+    LearningRate, Objective, Optimizer, Projection, Rotation, RotationRate, Schedule, Translation,
 };
 
 use crate::results::Results;
@@ -20,10 +20,13 @@ impl Objective for Prepared {
 /// The rotation and the projection of the paper, with one event every `interval` steps.
 pub fn paper(interval: u32) -> Config {
     let dimer = Dimer {
-        rotation: Rotation::Gradient { rate: Rate::Fixed(1e-3) },
+        rotation: Rotation::gradient(RotationRate::Fixed(1e-3)),
         displacement: Displacement::Absolute(1e-2),
         schedule: Schedule::Every(interval),
-        translation: Translation::Project(Project { alpha: 1.0, only_negative_curvature: false }),
+        translation: Translation::Project(Projection {
+            alpha: 1.0,
+            only_negative_curvature: false,
+        }),
         correction: Correction::EveryStep,
         ..Dimer::default()
     };

@@ -53,7 +53,7 @@ impl Method {
             weight_decay: 0.0,
             dimer: Some(Dimer {
                 seeks: Mode::Stiffest,
-                rotation: Rotation::LocallyOptimal { regime: Regime::Stochastic },
+                rotation: Rotation::locally_optimal(Regime::Stochastic),
                 schedule: Schedule::Every(INTERVAL),
                 metric,
                 translation: Translation::None,

@@ -1,7 +1,7 @@
 //! What is compared: base optimizers, what a dimer adds to them, and what takes the place of their learning rate.
 
 use dimer::{
-    Adam, Base, Config, Correction, CurvatureRate, Dimer, LearningRate, OnPlateau, Project,
+    Adam, Base, Config, Correction, CurvatureRate, Dimer, LearningRate, OnPlateau, Projection,
     RateProbe, Schedule, Sgd, Sophia, Translation,
 };
 
@@ -70,7 +70,10 @@ fn on_plateaus() -> Dimer {
 /// The correction of the paper, with the rotation of this crate.
 fn projection() -> Dimer {
     Dimer {
-        translation: Translation::Project(Project { alpha: 1.0, only_negative_curvature: false }),
+        translation: Translation::Project(Projection {
+            alpha: 1.0,
+            only_negative_curvature: false,
+        }),
         correction: Correction::EveryStep,
         ..every_ten()
     }

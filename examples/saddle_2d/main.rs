@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use dimer::{
     Adam, Base, Config, Correction, Dimer, Displacement, Gpu, HostObjective, Layout, LearningRate,
-    Optimizer, Project, Regime, Rotation, SaddleFree, Schedule, Sgd, Translation,
+    Optimizer, Projection, Regime, Rotation, SaddleFree, Schedule, Sgd, Translation,
 };
 use surfaces::{Surface, double_well, monkey_saddle, muller_brown};
 
@@ -90,7 +90,7 @@ fn scenes() -> [Scene; 3] {
 fn optimizers(scene: &Scene) -> [(&'static str, Base, f64, Option<Translation>); 5] {
     let sgd = Base::Sgd(Sgd { momentum: 0.0, nesterov: false });
     let adam = Base::Adam(Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
-    let project = Translation::Project(Project { alpha: 1.0, only_negative_curvature: false });
+    let project = Translation::Project(Projection { alpha: 1.0, only_negative_curvature: false });
     [
         ("SGD", sgd, scene.sgd, None),
         ("Adam", adam, scene.adam, None),
@@ -107,7 +107,7 @@ fn dimer(translation: Translation) -> Dimer {
     // To climb is to follow N: it must be right at every step.
     let interval = if translation == Translation::Climb { 1 } else { EVENTS };
     Dimer {
-        rotation: Rotation::LocallyOptimal { regime: Regime::rotations(2) },
+        rotation: Rotation::locally_optimal(Regime::rotations(2)),
         schedule: Schedule::Every(interval),
         displacement: Displacement::Absolute(1e-3),
         translation,

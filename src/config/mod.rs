@@ -20,15 +20,15 @@ pub use base::{Adam, Base, Lion, Sgd, Sophia};
 pub use learning_rate::{CurvatureRate, LearningRate, RateProbe};
 pub(crate) use learning_rate::{LARGEST_RATE, LEAST_RATE, rate_scale};
 pub use metric::Metric;
-pub use probe::{Difference, Displacement, Relative};
+pub use probe::{Difference, Displacement, RelativeDisplacement};
 pub(crate) use rotation::RayleighRitz;
-pub use rotation::{Deterministic, Mode, Rate, Regime, Rotation, Saves, Stop};
+pub use rotation::{EarlyExit, FullBatch, Mode, Regime, Rotation, RotationRate, RotationStop};
 pub use schedule::{OnPlateau, Schedule, cosine_with_warm_up};
 pub use scope::Scope;
 pub use spectrum::SpectrumConfig;
 pub(crate) use spectrum::{MAX_STEPS, validate_sampling};
 pub use storage::Storage;
-pub use translation::{Correction, Project, SaddleFree, Translation};
+pub use translation::{Correction, Projection, SaddleFree, Translation};
 
 /// Settings of an [`Optimizer`](crate::Optimizer).
 ///
@@ -102,7 +102,7 @@ impl Default for Config {
 /// (6 % more gradients), and the saddle-free step in every step while the loss curves down along
 /// N. Where it does not, training is bit for bit that of the base optimizer. They were the best
 /// overall of those tried on eight problems with saddles (`examples/escape`). For a full batch take
-/// [`Regime::Deterministic`]; for the method as published, [`Rotation::Gradient`],
+/// [`Regime::FullBatch`]; for the method as published, [`Rotation::Gradient`],
 /// [`Translation::Project`] and [`Correction::EventsOnly`].
 ///
 /// ```
@@ -155,7 +155,7 @@ impl Default for Dimer {
     fn default() -> Self {
         Self {
             seeks: Mode::Softest,
-            rotation: Rotation::LocallyOptimal { regime: Regime::Stochastic },
+            rotation: Rotation::locally_optimal(Regime::Stochastic),
             schedule: Schedule::Every(50),
             difference: Difference::Forward,
             displacement: Displacement::default(),
@@ -276,7 +276,7 @@ impl Dimer {
     pub fn watching(self) -> Self {
         let translation = match self.difference {
             Difference::Central => {
-                Translation::Project(Project { alpha: 0.0, only_negative_curvature: false })
+                Translation::Project(Projection { alpha: 0.0, only_negative_curvature: false })
             }
             Difference::Forward | Difference::Exact => Translation::None,
         };
@@ -332,7 +332,7 @@ impl Dimer {
                 return unsupported(
                     "Displacement::Automatic",
                     "a scope of more than one dimer",
-                    "set `dimer.displacement` to Absolute or Relative, or `dimer.scope` to Global",
+                    "set `dimer.displacement` to Absolute or RelativeDisplacement, or `dimer.scope` to Global",
                 );
             }
             if self.translation == Translation::Climb {
@@ -356,12 +356,12 @@ impl Dimer {
             return unsupported(
                 "Mode::Stiffest",
                 "a translation that moves along the softest direction",
-                "set `dimer.translation` to None or Project, or `dimer.seeks` to Softest",
+                "set `dimer.translation` to None or Projection, or `dimer.seeks` to Softest",
             );
         }
         if let (
             Mode::Stiffest,
-            Translation::Project(Project { only_negative_curvature: true, .. }),
+            Translation::Project(Projection { only_negative_curvature: true, .. }),
         ) = (self.seeks, self.translation)
         {
             return unsupported(

@@ -16,7 +16,7 @@ pub enum Displacement {
     Absolute(f64),
     /// max(factor · ‖θ‖, minimum), measured on the GPU in each event, at the cost of one more pass over θ. What the dimer
     /// does not reach is left out of ‖θ‖, here and below.
-    Relative(Relative),
+    Relative(RelativeDisplacement),
     /// A fraction of ‖θ‖ (of 1 if ‖θ‖ is less) that the GPU adapts from event to event, at the cost of one
     /// more gradient per event: C at ΔR is checked against C at 2ΔR. If they differ by more than rounding can
     /// explain, the curvature changes over the distance, and the fraction is halved; otherwise it is doubled.
@@ -30,14 +30,14 @@ pub enum Displacement {
 /// Settings of [`Displacement::Relative`].
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Relative {
+pub struct RelativeDisplacement {
     /// Fraction of ‖θ‖, dimensionless, > 0; default 3·10⁻⁵.
     pub factor: f64,
     /// Least distance, in units of the parameters, > 0, for parameters that start at zero; default 10⁻⁶.
     pub minimum: f64,
 }
 
-impl Default for Relative {
+impl Default for RelativeDisplacement {
     fn default() -> Self {
         Self { factor: 3e-5, minimum: 1e-6 }
     }
@@ -45,7 +45,7 @@ impl Default for Relative {
 
 impl Default for Displacement {
     fn default() -> Self {
-        Self::Relative(Relative::default())
+        Self::Relative(RelativeDisplacement::default())
     }
 }
 
@@ -55,7 +55,7 @@ impl Displacement {
         let [absolute, of_factor, of_minimum] = fields;
         match self {
             Self::Absolute(distance) => positive(absolute, distance),
-            Self::Relative(Relative { factor, minimum }) => {
+            Self::Relative(RelativeDisplacement { factor, minimum }) => {
                 positive(of_factor, factor)?;
                 positive(of_minimum, minimum)
             }

@@ -35,14 +35,16 @@ pub enum Rotation {
     /// Steepest descent on the curvature: N ← normalize(N − η F) with the rotational force F = HN − C N
     /// (arXiv 2507.19968; there with forces, so with the other sign). One gradient per event. Simple and
     /// faithful to the paper, but it takes hundreds of events.
+    #[non_exhaustive]
     Gradient {
         /// η.
-        rate: Rate,
+        rate: RotationRate,
     },
     /// The best angle in the plane of N and F, from a second product, HF: Rayleigh–Ritz in
     /// span{N, F} (after Heyden, Bell, Keil 2005, J. Chem. Phys. 123, 224101, who find the angle
     /// by a fit). It needs no rate; on a fixed Hessian it takes about half the gradients of the best
     /// fixed rate.
+    #[non_exhaustive]
     OptimalAngle {
         /// What the loss is like from event to event.
         regime: Regime,
@@ -52,7 +54,12 @@ pub enum Rotation {
     /// ten times fewer gradients than the best fixed rate. In the stochastic regime the direction of the
     /// gradient stands in for P until C is negative: on a plateau the steps so far have turned it towards
     /// soft directions. C and ‖F‖ in the telemetry are those of the new N. Keeps six more vectors on the GPU.
+    ///
+    /// On a full batch P is the last N made orthogonal to the new one, which spans the same (Stathopoulos, Saad 1998,
+    /// Electron. Trans. Numer. Anal. 7, 163).
+    ///
     /// Curvatures outside 10⁻¹⁸ to 10¹⁸ are out of its reach: N stays, or the step is skipped and counted.
+    #[non_exhaustive]
     LocallyOptimal {
         /// What the loss is like from event to event.
         regime: Regime,
@@ -62,7 +69,7 @@ pub enum Rotation {
 /// η, the rate of [`Rotation::Gradient`], in units of 1/curvature.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
-pub enum Rate {
+pub enum RotationRate {
     /// This number, > 0. Above 2/(λmax + λmin − 2C) N runs to the stiffest mode instead.
     Fixed(f64),
     /// 1/(2κ), with κ the largest curvature seen recently: ‖HN‖, and the curvature along F minus C, which
@@ -79,52 +86,78 @@ pub enum Regime {
     /// one minibatch would find a direction that is soft on that minibatch only.
     Stochastic,
     /// For full batches and saddle searches: many rotations per event, with HN and HP carried from one to the
-    /// next, so that each costs one gradient.
-    Deterministic(Deterministic),
+    /// next, so that each costs one gradient. They are combined by orthonormal coefficients, so that their errors do not
+    /// grow. Where F has become mostly the error of HN, a rotation measures HN again in its place.
+    #[serde(alias = "Deterministic")]
+    FullBatch(FullBatch),
 }
 
-/// Settings of [`Regime::Deterministic`].
+/// Settings of [`Regime::FullBatch`].
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Deterministic {
+pub struct FullBatch {
     /// Rotations per event, from 1 to 10 000; with `stop`, at most this many. Default 10.
     pub max_rotations: u32,
     /// When an event has turned N enough; default never.
-    pub stop: Option<Stop>,
+    pub stop: Option<RotationStop>,
 }
 
-impl Default for Deterministic {
+impl Default for FullBatch {
     fn default() -> Self {
         Self { max_rotations: 10, stop: None }
     }
 }
 
+impl RotationStop {
+    /// With these bounds, and [`EarlyExit::Rotations`].
+    pub const fn new(residual: f64, angle: f64) -> Self {
+        Self { residual, angle, early_exit: EarlyExit::Rotations }
+    }
+
+    /// The same bounds with another [`EarlyExit`].
+    #[must_use]
+    pub const fn with_early_exit(self, early_exit: EarlyExit) -> Self {
+        Self { early_exit, ..self }
+    }
+}
+
 impl Regime {
-    /// [`Regime::Deterministic`] with this many rotations per event.
+    /// [`Regime::FullBatch`] with this many rotations per event.
     pub const fn rotations(max_rotations: u32) -> Self {
-        Self::Deterministic(Deterministic { max_rotations, stop: None })
+        Self::FullBatch(FullBatch { max_rotations, stop: None })
     }
 }
 
 /// When an event has turned N enough. Either condition stops it; the GPU decides.
+///
+/// ```
+/// use dimer::{EarlyExit, RotationStop};
+///
+/// let stop = RotationStop::new(1e-2, 1e-3).with_early_exit(EarlyExit::Gradients);
+/// assert_eq!(stop.residual, 1e-2);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Stop {
-    /// ‖F‖ ≤ `residual` · |C|, dimensionless, ≥ 0. Below about 10⁻³ ‖HN‖ the residual is rounding.
+#[non_exhaustive]
+pub struct RotationStop {
+    /// ‖F‖ ≤ `residual` · |C|, dimensionless, ≥ 0. ‖F‖ does not fall below the error of HN, which with a difference
+    /// of gradients is about 10⁻⁷ (1 + ‖θ‖/ΔR) of the largest curvature.
     pub residual: f64,
     /// N turned by at most this in the last rotation, radians, ≥ 0.
     pub angle: f64,
-    /// What becomes of the gradients that a stopped event does not need.
-    pub saves: Saves,
+    /// What a stopped event leaves out.
+    #[serde(alias = "saves")]
+    pub early_exit: EarlyExit,
 }
 
-/// What a stopped event saves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// What an event that has turned N enough leaves out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
-pub enum Saves {
-    /// Only the work of this crate. All gradients are recorded before the GPU decides, in one submission and
+pub enum EarlyExit {
+    /// The rest of the rotations, which are the work of this crate; the default. All gradients are recorded before the GPU decides, in one submission and
     /// without a wait; the rotations after the stop do nothing.
+    #[default]
     Rotations,
-    /// The gradients too. After each rotation the step submits what is recorded, including what the user has
+    /// Their gradients too. After each rotation the step submits what is recorded, including what the user has
     /// in the encoder of [`Optimizer::record_step`](crate::Optimizer::record_step), and waits for a readback
     /// of 4 bytes.
     Gradients,
@@ -170,15 +203,30 @@ impl RayleighRitz {
         self.direction && self.regime == Regime::Stochastic
     }
 
-    pub(crate) fn stop(self) -> Option<Stop> {
+    pub(crate) fn stop(self) -> Option<RotationStop> {
         match self.regime {
-            Regime::Deterministic(Deterministic { stop, .. }) => stop,
+            Regime::FullBatch(FullBatch { stop, .. }) => stop,
             Regime::Stochastic => None,
         }
     }
 }
 
 impl Rotation {
+    /// [`Rotation::Gradient`] at this rate.
+    pub const fn gradient(rate: RotationRate) -> Self {
+        Self::Gradient { rate }
+    }
+
+    /// [`Rotation::OptimalAngle`] in this regime.
+    pub const fn optimal_angle(regime: Regime) -> Self {
+        Self::OptimalAngle { regime }
+    }
+
+    /// [`Rotation::LocallyOptimal`] in this regime.
+    pub const fn locally_optimal(regime: Regime) -> Self {
+        Self::LocallyOptimal { regime }
+    }
+
     pub(crate) fn rayleigh_ritz(self) -> Option<RayleighRitz> {
         match self {
             Self::Gradient { .. } => None,
@@ -189,8 +237,10 @@ impl Rotation {
 
     pub(super) fn validate(self) -> Result<()> {
         match self {
-            Self::Gradient { rate: Rate::Fixed(rate) } => positive("dimer.rotation.rate", rate),
-            Self::Gradient { rate: Rate::Automatic } => Ok(()),
+            Self::Gradient { rate: RotationRate::Fixed(rate) } => {
+                positive("dimer.rotation.rate", rate)
+            }
+            Self::Gradient { rate: RotationRate::Automatic } => Ok(()),
             Self::OptimalAngle { regime } | Self::LocallyOptimal { regime } => regime.validate(),
         }
     }
@@ -198,14 +248,14 @@ impl Rotation {
 
 impl Regime {
     fn validate(self) -> Result<()> {
-        let Self::Deterministic(Deterministic { max_rotations, stop }) = self else {
+        let Self::FullBatch(FullBatch { max_rotations, stop }) = self else {
             return Ok(());
         };
         if !(1..=MAX_ROTATIONS).contains(&max_rotations) {
             let field = "dimer.rotation.regime.max_rotations";
             return invalid(field, max_rotations, "from 1 to 10000");
         }
-        if let Some(Stop { residual, angle, .. }) = stop {
+        if let Some(RotationStop { residual, angle, .. }) = stop {
             not_negative("dimer.rotation.regime.stop.residual", residual)?;
             not_negative("dimer.rotation.regime.stop.angle", angle)?;
         }

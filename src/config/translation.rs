@@ -17,7 +17,7 @@ pub enum Translation {
     /// g ← g₁ − α (g₁·N) N, the projection of arXiv 2507.19968 for α = 1.
     ///
     /// At a strict saddle this removes the way out; it is here for fidelity to the paper.
-    Project(Project),
+    Project(Projection),
     /// The saddle-free step along N (after Dauphin et al. 2014, arXiv 1406.2572), only while the curvature is
     /// significantly negative; otherwise bit for bit the base optimizer. This is the one to train with.
     ///
@@ -45,7 +45,7 @@ pub enum Translation {
     ///
     /// g ← g₁ − 2 (g₁·N) N where the last measured C is negative; where it is not, uphill along N
     /// alone, g ← −(g₁·N) N. Needs [`Correction::EveryStep`]. Take an event every step with
-    /// [`Regime::Deterministic`](crate::Regime::Deterministic), plain [`Base::Sgd`](crate::Base::Sgd)
+    /// [`Regime::FullBatch`](crate::Regime::FullBatch), plain [`Base::Sgd`](crate::Base::Sgd)
     /// below 2/λmax, no weight decay, and `max_gradient_norm` for steep slopes.
     Climb,
 }
@@ -53,14 +53,14 @@ pub enum Translation {
 /// Settings of [`Translation::Project`].
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Project {
+pub struct Projection {
     /// α, dimensionless, finite: 0 leaves the base optimizer bit for bit, 1 projects, 2 reflects. Default 1.
     pub alpha: f64,
     /// Correct only while the measured curvature C is negative; default false.
     pub only_negative_curvature: bool,
 }
 
-impl Default for Project {
+impl Default for Projection {
     fn default() -> Self {
         Self { alpha: 1.0, only_negative_curvature: false }
     }
@@ -89,7 +89,7 @@ impl Default for SaddleFree {
 impl Translation {
     pub(super) fn validate(self, correction: Correction) -> Result<()> {
         match self {
-            Self::Project(Project { alpha, .. }) if !(alpha as f32).is_finite() => {
+            Self::Project(Projection { alpha, .. }) if !(alpha as f32).is_finite() => {
                 invalid("dimer.translation.alpha", alpha, "finite in f32")
             }
             Self::None | Self::Project(_) => Ok(()),

@@ -73,7 +73,7 @@ pub trait Objective {
     /// learning rate or has [`Displacement::Automatic`](crate::Displacement::Automatic), and 6 with
     /// [`Difference::Central`](crate::Difference::Central).
     ///
-    /// Deterministic regimes, [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch) and steps by hand
+    /// FullBatch regimes, [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch) and steps by hand
     /// always use the whole minibatch.
     fn parts(&self) -> u32 {
         1
@@ -132,6 +132,7 @@ impl Part {
 
 /// The two points of a dimer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Point {
     /// θ.
     Centre,

@@ -12,6 +12,7 @@ use crate::player::Pause;
 
 /// The two vectors of one evaluation, padded.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct PointBuffers<'a> {
     /// Where to evaluate.
     pub params: &'a GpuSlice,

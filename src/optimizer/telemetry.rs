@@ -55,7 +55,7 @@ pub struct Telemetry {
     pub residual: f32,
     /// Radians by which N turned in this step.
     pub angle: f32,
-    /// Why the rotation of this event needed no further gradients; only with a [`Stop`](crate::Stop).
+    /// Why the rotation of this event needed no further gradients; only with a [`RotationStop`](crate::RotationStop).
     pub stop: Option<StopReason>,
     /// g₁·N with the N after the rotation; 0 in a step that does not use N.
     pub projection: f32,
@@ -99,7 +99,7 @@ pub struct Telemetry {
     pub rotations: u32,
 }
 
-/// Why an event stopped before its last rotation; see [`Stop`](crate::Stop).
+/// Why an event stopped before its last rotation; see [`RotationStop`](crate::RotationStop).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub enum StopReason {

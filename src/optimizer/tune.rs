@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Optimizer, file};
 use crate::config::{
-    Config, Correction, Dimer, Displacement, LearningRate, Rate, Rotation, Schedule,
+    Config, Correction, Dimer, Displacement, LearningRate, Rotation, RotationRate, Schedule,
 };
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Tuning};
@@ -147,7 +147,7 @@ struct Candidate {
 impl Candidate {
     fn new(gpu: &Gpu, tuning: Tuning, len: usize) -> Result<Self> {
         let dimer = Dimer {
-            rotation: Rotation::Gradient { rate: Rate::Automatic },
+            rotation: Rotation::gradient(RotationRate::Automatic),
             displacement: Displacement::Absolute(1.0),
             schedule: Schedule::Every(1),
             correction: Correction::EveryStep,

@@ -4,8 +4,8 @@ use bytemuck::Zeroable;
 
 use super::Regions;
 use crate::config::{
-    Adam, Base, Config, Difference, Dimer, Displacement, LearningRate, Lion, Rate, RayleighRitz,
-    Rotation, Scope, Sophia, Translation, rate_scale,
+    Adam, Base, Config, Difference, Dimer, Displacement, LearningRate, Lion, RayleighRitz,
+    Rotation, RotationRate, Scope, Sophia, Translation, rate_scale,
 };
 use crate::kernels::gpu_types::{BLOCK, GroupEntry, Step, Tables};
 use crate::layout::Layout;
@@ -81,7 +81,7 @@ fn set_moments(step: &mut Step, Adam { beta1, beta2, epsilon }: Adam) {
 fn set_dimer(step: &mut Step, dimer: &Dimer, layout: &Layout) {
     step.seed = dimer.seed as u32;
     step.rotation_rate = match dimer.rotation {
-        Rotation::Gradient { rate: Rate::Fixed(rate) } => rate as f32,
+        Rotation::Gradient { rate: RotationRate::Fixed(rate) } => rate as f32,
         _ => 0.0,
     };
     match dimer.translation {

@@ -55,7 +55,7 @@ pub enum StepKind {
 
 impl StepKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Base, Self::Corrected, Self::Event, Self::Rotation];
+    pub const ALL: &[Self] = &[Self::Base, Self::Corrected, Self::Event, Self::Rotation];
 
     /// Whether it evaluates probes and turns N.
     pub(crate) fn turns(self) -> bool {
@@ -79,7 +79,7 @@ pub enum RateMeasurement {
 
 impl RateMeasurement {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::None, Self::FirstHalf, Self::Complete];
+    pub const ALL: &[Self] = &[Self::None, Self::FirstHalf, Self::Complete];
 }
 
 /// What a step does.
@@ -91,8 +91,8 @@ pub(crate) struct StepForm {
 
 impl StepForm {
     fn all() -> impl Iterator<Item = Self> {
-        let of = |kind| RateMeasurement::ALL.into_iter().map(move |rate| Self { kind, rate });
-        StepKind::ALL.into_iter().flat_map(of)
+        let of = |kind| RateMeasurement::ALL.iter().map(move |&rate| Self { kind, rate });
+        StepKind::ALL.iter().copied().flat_map(of)
     }
 
     /// Its place among all.

@@ -2,7 +2,7 @@
 //! random vector.
 
 use super::program::{Asks, Block, Dispatch, Evaluate, Goal, Grid, Program, Stage};
-use crate::config::{Config, Difference, Displacement, Relative, SpectrumConfig};
+use crate::config::{Config, Difference, Displacement, RelativeDisplacement, SpectrumConfig};
 use crate::error::{Error, Result};
 use crate::gpu::Tuning;
 use crate::kernels::bindings::Vector;
@@ -57,7 +57,9 @@ impl SpectrumPlan {
         settings.validate(layout.dimer_len())?;
         let (fraction, minimum) = match settings.displacement {
             Displacement::Absolute(distance) => (0.0, distance as f32),
-            Displacement::Relative(Relative { factor, minimum }) => (factor as f32, minimum as f32),
+            Displacement::Relative(RelativeDisplacement { factor, minimum }) => {
+                (factor as f32, minimum as f32)
+            }
             Displacement::Automatic => (FIRST_FRACTION, FIRST_FRACTION),
         };
         Ok(Self {

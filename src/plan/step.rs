@@ -4,8 +4,8 @@
 use super::program::{Asks, Block, Cursor, Dispatch, Evaluate, Grid, Place, Program, Stage};
 use super::{RateMeasurement, StepForm, StepKind, base_rule, displacement_rule};
 use crate::config::{
-    Config, Deterministic, Difference, Dimer, Displacement, Metric, Mode, RateProbe, RayleighRitz,
-    Regime, Saves, Scope, Translation,
+    Config, Difference, Dimer, Displacement, EarlyExit, FullBatch, Metric, Mode, RateProbe,
+    RayleighRitz, Regime, Scope, Translation,
 };
 use crate::kernels::bindings::Vector;
 use crate::kernels::catalogue::Kernel;
@@ -331,7 +331,7 @@ fn rayleigh_ritz(writer: &mut Writer, dimer: &Dimer, ritz: RayleighRitz) {
         stops: stop.is_some(),
         ..Switches::default()
     };
-    let asks_host = stop.is_some_and(|stop| stop.saves == Saves::Gradients);
+    let asks_host = stop.is_some_and(|stop| stop.early_exit == EarlyExit::Gradients);
     let product = |writer: &mut Writer, slot| {
         let switches = Switches { slot, ..switches };
         writer.dispatch(Kernel::HessianProduct, Grid::Tiles, switches);
@@ -363,7 +363,7 @@ fn rayleigh_ritz(writer: &mut Writer, dimer: &Dimer, ritz: RayleighRitz) {
             (SLOT_HP, true)
         }
         Regime::Stochastic => (SLOT_HU, false),
-        Regime::Deterministic(Deterministic { max_rotations, .. }) => {
+        Regime::FullBatch(FullBatch { max_rotations, .. }) => {
             let before_last = max_rotations - 1;
             // P of an earlier event belongs to another θ, so the first rotation has none.
             if before_last > 0 {

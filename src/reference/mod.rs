@@ -10,8 +10,8 @@ mod scope;
 mod translation;
 
 use crate::config::{
-    Base, Config, Correction, Difference, Dimer, Displacement, LearningRate, Metric, Mode, Rate,
-    Relative, Rotation, Schedule, Translation,
+    Base, Config, Correction, Difference, Dimer, Displacement, LearningRate, Metric, Mode,
+    RelativeDisplacement, Rotation, RotationRate, Schedule, Translation,
 };
 use crate::layout::{Group, Layout};
 
@@ -71,7 +71,7 @@ pub struct Reference {
     pub initial_curvature: f64,
     /// ‖F‖ of the last event.
     pub residual: f64,
-    /// κ, the largest curvature seen recently; see [`Rate::Automatic`].
+    /// κ, the largest curvature seen recently; see [`RotationRate::Automatic`].
     pub curvature_scale: f64,
     /// η of the last event.
     pub rate: f64,
@@ -267,7 +267,7 @@ impl Reference {
     pub fn distance(&self, dimer: &Dimer) -> f64 {
         match dimer.displacement {
             Displacement::Absolute(distance) => distance,
-            Displacement::Relative(Relative { factor, minimum }) => {
+            Displacement::Relative(RelativeDisplacement { factor, minimum }) => {
                 minimum.max(factor * self.reached_norm())
             }
             Displacement::Automatic => self.displacement_factor * self.reached_norm().max(1.0),
@@ -409,13 +409,19 @@ impl Reference {
     ///
     /// With gradients (not forces) this sign leads to the lowest eigenvalue. A group without the dimer takes
     /// no part: its elements of HN count as zero.
-    pub fn rotate_by_gradient(&mut self, rate: Rate, distance: f64, g1: &[f64], g2: &[f64]) {
+    pub fn rotate_by_gradient(
+        &mut self,
+        rate: RotationRate,
+        distance: f64,
+        g1: &[f64],
+        g2: &[f64],
+    ) {
         let product = self.product(distance, g1, g2);
         self.rotate_along(Mode::Softest, rate, &product);
     }
 
     /// The same from HN, for the current N, of any length; to the stiffest direction with −HN.
-    fn rotate_along(&mut self, seeks: Mode, rate: Rate, product: &[f64]) {
+    fn rotate_along(&mut self, seeks: Mode, rate: RotationRate, product: &[f64]) {
         let length = norm(&self.orientation);
         let unit: Vec<f64> = self.orientation.iter().map(|n| n / length).collect();
         let sign = seeks.sign();
@@ -429,9 +435,9 @@ impl Reference {
         let force: Vec<f64> = product.iter().zip(&unit).map(|(hn, n)| hn - curvature * n).collect();
         self.residual = norm(&force);
         self.rate = match rate {
-            Rate::Fixed(rate) => rate,
-            Rate::Automatic if self.curvature_scale > 0.0 => 0.5 / self.curvature_scale,
-            Rate::Automatic => 0.0,
+            RotationRate::Fixed(rate) => rate,
+            RotationRate::Automatic if self.curvature_scale > 0.0 => 0.5 / self.curvature_scale,
+            RotationRate::Automatic => 0.0,
         };
         let turned: Vec<f64> = unit.iter().zip(&force).map(|(n, f)| n - self.rate * f).collect();
         let length = norm(&turned);

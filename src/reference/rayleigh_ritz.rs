@@ -1,7 +1,7 @@
 //! Rayleigh–Ritz rotations in span{N, F} and span{N, F, P}, with explicit vectors.
 
 use super::{Reference, dot, norm};
-use crate::config::{Deterministic, Mode, RayleighRitz, Regime};
+use crate::config::{FullBatch, Mode, RayleighRitz, Regime};
 
 /// A direction and the Hessian along it.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ impl Reference {
         let mut p: Option<Pair> = None;
         let most = match ritz.regime {
             Regime::Stochastic => 1,
-            Regime::Deterministic(Deterministic { max_rotations, .. }) => max_rotations,
+            Regime::FullBatch(FullBatch { max_rotations, .. }) => max_rotations,
         };
         self.rotations = 0;
         let mut angle = f64::INFINITY;

@@ -1,7 +1,7 @@
 //! What happens along N: projection, the saddle-free step, or the climb.
 
 use super::{Reference, dot};
-use crate::config::{Dimer, Project, SaddleFree, Translation};
+use crate::config::{Dimer, Projection, SaddleFree, Translation};
 
 impl Reference {
     /// Mean and standard error of the curvatures of the last four events.
@@ -26,7 +26,7 @@ impl Reference {
         self.projection = dot(g1, &self.orientation);
         match dimer.translation {
             Translation::None => g1.to_vec(),
-            Translation::Project(Project { alpha, only_negative_curvature }) => {
+            Translation::Project(Projection { alpha, only_negative_curvature }) => {
                 if only_negative_curvature && self.curvature >= 0.0 {
                     return g1.to_vec();
                 }

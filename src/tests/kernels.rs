@@ -10,7 +10,9 @@ use crate::plan::program::{Block, Dispatch, Program, Stage};
 use crate::plan::{Plan, StepForm, StepKind, check_workgroups};
 use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, Buffers, State, Workspace};
-use crate::{Config, Dimer, Displacement, Layout, LearningRate, Rate, Relative, Rotation};
+use crate::{
+    Config, Dimer, Displacement, Layout, LearningRate, RelativeDisplacement, Rotation, RotationRate,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -30,7 +32,7 @@ impl Bench {
     fn new(gpu: &Gpu, len: usize, displacement: Displacement) -> Self {
         let layout = Layout::flat(len).unwrap().tiled(gpu.tuning());
         // The rotation whose event the fused kernels take in one pass.
-        let rotation = Rotation::Gradient { rate: Rate::Automatic };
+        let rotation = Rotation::gradient(RotationRate::Automatic);
         let dimer = Dimer { displacement, rotation, ..Dimer::default() };
         let learning_rate = LearningRate::Fixed(1e-3);
         let config = Config { learning_rate, dimer: Some(dimer), ..Config::default() };
@@ -183,7 +185,11 @@ fn displace_matches_f64() {
         // Each with its least distance, and its fraction of the norm.
         let kinds = [
             (Displacement::Absolute(0.125), 0.125, 0.0),
-            (Displacement::Relative(Relative { factor: 0.03125, minimum: 1e-30 }), 0.0, 0.03125),
+            (
+                Displacement::Relative(RelativeDisplacement { factor: 0.03125, minimum: 1e-30 }),
+                0.0,
+                0.03125,
+            ),
             (Displacement::Automatic, 6e-5, 6e-5),
         ];
         for (displacement, least, factor) in kinds {

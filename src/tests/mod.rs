@@ -8,9 +8,9 @@ mod traffic;
 mod tuning;
 
 use crate::{
-    Base, Config, Correction, CurvatureRate, Deterministic, Difference, Dimer, Displacement, Gpu,
-    LearningRate, Lion, Metric, Mode, OnPlateau, Project, Rate, RateProbe, Regime, Rotation,
-    SaddleFree, Saves, Schedule, Scope, Sgd, Sophia, Stop, Storage, Translation,
+    Base, Config, Correction, CurvatureRate, Difference, Dimer, Displacement, EarlyExit, FullBatch,
+    Gpu, LearningRate, Lion, Metric, Mode, OnPlateau, Projection, RateProbe, Regime, Rotation,
+    RotationRate, RotationStop, SaddleFree, Schedule, Scope, Sgd, Sophia, Storage, Translation,
 };
 
 /// One device for all of these tests. Without an adapter a test fails and says what to install.
@@ -24,7 +24,7 @@ const MOMENTUM: Base = Base::Sgd(Sgd { momentum: 0.9, nesterov: false });
 /// The rotation of the paper.
 fn paper() -> Dimer {
     Dimer {
-        rotation: Rotation::Gradient { rate: Rate::Automatic },
+        rotation: Rotation::gradient(RotationRate::Automatic),
         displacement: Displacement::Absolute(1e-2),
         ..Dimer::default()
     }
@@ -37,11 +37,10 @@ fn configurations() -> Vec<(&'static str, Config)> {
     let with = |dimer: Dimer| Config { dimer: Some(dimer), ..alone(Base::default()) };
     let rate = |probe| LearningRate::Curvature(CurvatureRate { probe, ..CurvatureRate::default() });
     let rotation = |rotation| Dimer { rotation, ..Dimer::default() };
-    let deterministic =
-        |max_rotations, stop| Regime::Deterministic(Deterministic { max_rotations, stop });
-    let stop = |saves| Some(Stop { residual: 0.1, angle: 1e-3, saves });
-    let locally_optimal = |regime| rotation(Rotation::LocallyOptimal { regime });
-    let optimal_angle = |regime| rotation(Rotation::OptimalAngle { regime });
+    let deterministic = |max_rotations, stop| Regime::FullBatch(FullBatch { max_rotations, stop });
+    let stop = |exit| Some(RotationStop::new(0.1, 1e-3).with_early_exit(exit));
+    let locally_optimal = |regime| rotation(Rotation::locally_optimal(regime));
+    let optimal_angle = |regime| rotation(Rotation::optimal_angle(regime));
     vec![
         ("sgd", alone(Base::Sgd(Sgd::default()))),
         ("momentum", alone(MOMENTUM)),
@@ -98,7 +97,7 @@ fn configurations() -> Vec<(&'static str, Config)> {
         (
             "paper_events_only",
             with(Dimer {
-                translation: Translation::Project(Project::default()),
+                translation: Translation::Project(Projection::default()),
                 correction: Correction::EventsOnly,
                 ..paper()
             }),
@@ -111,10 +110,13 @@ fn configurations() -> Vec<(&'static str, Config)> {
         ("optimal_angle_deterministic", with(optimal_angle(Regime::rotations(3)))),
         ("locally_optimal_one_rotation", with(locally_optimal(Regime::rotations(1)))),
         ("locally_optimal_deterministic", with(locally_optimal(Regime::rotations(5)))),
-        ("locally_optimal_stops", with(locally_optimal(deterministic(4, stop(Saves::Rotations))))),
+        (
+            "locally_optimal_stops",
+            with(locally_optimal(deterministic(4, stop(EarlyExit::Rotations)))),
+        ),
         (
             "locally_optimal_asks_host",
-            with(locally_optimal(deterministic(4, stop(Saves::Gradients)))),
+            with(locally_optimal(deterministic(4, stop(EarlyExit::Gradients)))),
         ),
         (
             "locally_optimal_central",

@@ -6,7 +6,10 @@ use super::configurations;
 use crate::gpu::{DeviceLimits, Tuning};
 use crate::layout::Layout;
 use crate::plan::Plan;
-use crate::{Adam, Base, Config, Dimer, Group, Schedule};
+use crate::{
+    Adam, Base, Config, Dimer, EarlyExit, FullBatch, Group, Regime, Rotation, RotationStop,
+    Schedule,
+};
 
 /// A device as the WebGPU standard has it at least, but for the storage buffers of several dimers.
 const LIMITS: DeviceLimits = DeviceLimits {
@@ -70,4 +73,15 @@ fn settings_serialize_both_ways() {
     assert_eq!(group, Group { dimer: false, ..Group::default() });
     // A misspelt name is no default.
     assert!(serde_json::from_str::<Config>(r#"{"learning_rat": 0.1}"#).is_err());
+}
+
+/// Checkpoints from before settings had their present names keep loading.
+#[test]
+fn former_names_are_read() {
+    let json = r#"{"LocallyOptimal":{"regime":{"Deterministic":{"max_rotations":3,
+        "stop":{"residual":0.1,"angle":0.02,"saves":"Gradients"}}}}}"#;
+    let stop = RotationStop::new(0.1, 0.02).with_early_exit(EarlyExit::Gradients);
+    let regime = Regime::FullBatch(FullBatch { max_rotations: 3, stop: Some(stop) });
+    let rotation: Rotation = serde_json::from_str(json).unwrap();
+    assert_eq!(rotation, Rotation::locally_optimal(regime));
 }

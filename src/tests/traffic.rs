@@ -7,7 +7,8 @@ use naga::{Expression, Function, Handle, Literal, Module, Statement};
 
 use super::{MOMENTUM, configurations, gpu, paper};
 use crate::config::{
-    Config, Dimer, Displacement, LearningRate, Project, Relative, Scope, Storage, Translation,
+    Config, Dimer, Displacement, LearningRate, Projection, RelativeDisplacement, Scope, Storage,
+    Translation,
 };
 use crate::gpu::Tuning;
 use crate::kernels::bindings::Bindings;
@@ -251,7 +252,7 @@ fn sums_of_tiles_are_added_for_all_who_need_them() {
         "scaled_norm",
     ];
     let tuning = Tuning { reread_tiles: 0, ..*gpu().tuning() };
-    let relative = Displacement::Relative(Relative::default());
+    let relative = Displacement::Relative(RelativeDisplacement::default());
     let tensors = Dimer { scope: Scope::PerTensor, displacement: relative, ..paper() };
     let tensors = ("tensors", Config { dimer: Some(tensors), ..Config::default() });
     let (mut needing, mut given) = (HashSet::new(), HashSet::new());
@@ -289,7 +290,7 @@ fn steps_move_what_is_documented() {
     let learning_rate = LearningRate::Fixed(1e-3);
     let with = |base, dimer| Config { base, learning_rate, dimer, ..Config::default() };
     // The event with its probe, which takes 12.
-    let project = Translation::Project(Project::default());
+    let project = Translation::Project(Projection::default());
     let paper = Dimer { translation: project, ..paper() };
     let cases = [(Base::default(), [32.0, 64.0, 40.0]), (MOMENTUM, [24.0, 56.0, 32.0])];
     for (base, expected) in cases {

@@ -13,7 +13,7 @@ mod tests;
 
 use crate::config::{
     Adam, Base, Config, CurvatureRate, Difference, Displacement, LearningRate, Lion, Metric,
-    Project, Rate, RateProbe, Rotation, Schedule, Scope, Sgd, Translation, rate_scale,
+    Projection, RateProbe, Rotation, RotationRate, Schedule, Scope, Sgd, Translation, rate_scale,
 };
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
@@ -444,10 +444,10 @@ impl UnfusedOptimizer {
             }
         }
         if let Some(dimer) = &self.config.dimer {
-            if let Translation::Project(Project { alpha, .. }) = dimer.translation {
+            if let Translation::Project(Projection { alpha, .. }) = dimer.translation {
                 set(Slot::MinusAlpha, -alpha);
             }
-            if let Rotation::Gradient { rate: Rate::Fixed(rate) } = dimer.rotation
+            if let Rotation::Gradient { rate: RotationRate::Fixed(rate) } = dimer.rotation
                 && let Displacement::Absolute(distance) = dimer.displacement
             {
                 set(Slot::MinusRate, dimer.seeks.sign() * -rate);
@@ -493,7 +493,7 @@ fn check_supported(layout: &Layout, config: &Config) -> Result<()> {
         return unsupported("a gradient clip", "set `max_gradient_norm` to None");
     }
     let Some(dimer) = &config.dimer else { return Ok(()) };
-    if !matches!(dimer.rotation, Rotation::Gradient { rate: Rate::Fixed(_) }) {
+    if !matches!(dimer.rotation, Rotation::Gradient { rate: RotationRate::Fixed(_) }) {
         return unsupported("this rotation", "set `dimer.rotation` to Gradient at a fixed rate");
     }
     if !matches!(dimer.schedule, Schedule::Every(_)) {
@@ -513,7 +513,7 @@ fn check_supported(layout: &Layout, config: &Config) -> Result<()> {
     }
     if !matches!(
         dimer.translation,
-        Translation::None | Translation::Project(Project { only_negative_curvature: false, .. })
+        Translation::None | Translation::Project(Projection { only_negative_curvature: false, .. })
     ) {
         return unsupported(
             "this translation",

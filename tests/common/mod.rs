@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dimer::{
     Adam, Base, Config, Correction, Difference, Dimer, Displacement, Gpu, GpuSlice, HostObjective,
-    Layout, LearningRate, Lion, Metric, Mode, Optimizer, Project, Rate, Rotation, Schedule, Scope,
-    Sgd, Sophia, Translation,
+    Layout, LearningRate, Lion, Metric, Mode, Optimizer, Projection, Rotation, RotationRate,
+    Schedule, Scope, Sgd, Sophia, Translation,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -147,13 +147,13 @@ pub fn fixed_rate() -> Config {
 pub fn fixed_dimer(rate: f64, distance: f64, alpha: f64) -> Dimer {
     Dimer {
         seeks: Mode::Softest,
-        rotation: Rotation::Gradient { rate: Rate::Fixed(rate) },
+        rotation: Rotation::gradient(RotationRate::Fixed(rate)),
         schedule: Schedule::Every(1),
         difference: Difference::Forward,
         displacement: Displacement::Absolute(distance),
         scope: Scope::Global,
         metric: Metric::Euclidean,
-        translation: Translation::Project(Project { alpha, only_negative_curvature: false }),
+        translation: Translation::Project(Projection { alpha, only_negative_curvature: false }),
         correction: Correction::EventsOnly,
         seed: 7,
     }

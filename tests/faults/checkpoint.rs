@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::common::checkpoints::*;
 use crate::common::*;
 use dimer::{
-    Config, Correction, Difference, Dimer, Displacement, Error, LearningRate, OnPlateau, Project,
-    Rate, Regime, Rotation, Schedule, Scope, Translation,
+    Config, Correction, Difference, Dimer, Displacement, Error, LearningRate, OnPlateau,
+    Projection, Regime, Rotation, RotationRate, Schedule, Scope, Translation,
 };
 use rand::RngExt;
 
@@ -20,7 +20,7 @@ fn configs() -> Vec<Config> {
         learning_rate: LearningRate::Fixed(1e-2),
         ..fixed_rate()
     };
-    let automatic = Rotation::Gradient { rate: Rate::Automatic };
+    let automatic = Rotation::gradient(RotationRate::Automatic);
     let mut configs: Vec<Config> = BASES.iter().map(|&base| with(base, Some(dimer()))).collect();
     configs.extend(BASES.map(|base| with(base, None)));
     configs.extend(
@@ -28,9 +28,9 @@ fn configs() -> Vec<Config> {
             Dimer { rotation: automatic, ..dimer() },
             Dimer { rotation: automatic, scope: Scope::PerTensor, ..dimer() },
             Dimer { rotation: automatic, scope: Scope::PerGroup, ..dimer() },
-            Dimer { rotation: Rotation::OptimalAngle { regime: Regime::Stochastic }, ..dimer() },
+            Dimer { rotation: Rotation::optimal_angle(Regime::Stochastic), ..dimer() },
             Dimer {
-                rotation: Rotation::LocallyOptimal { regime: Regime::rotations(3) },
+                rotation: Rotation::locally_optimal(Regime::rotations(3)),
                 difference: Difference::Central,
                 ..dimer()
             },
@@ -40,7 +40,7 @@ fn configs() -> Vec<Config> {
                 ..dimer()
             },
             Dimer {
-                translation: Translation::Project(Project {
+                translation: Translation::Project(Projection {
                     alpha: 1.0,
                     only_negative_curvature: true,
                 }),

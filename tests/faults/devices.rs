@@ -138,7 +138,7 @@ impl Objective for Fatal {
 fn a_device_that_is_lost_within_a_step() {
     let began = Instant::now();
     let config = || {
-        let rotation = Rotation::LocallyOptimal { regime: Regime::rotations(2) };
+        let rotation = Rotation::locally_optimal(Regime::rotations(2));
         let dimer = Dimer { rotation, ..every_step().dimer.unwrap() };
         Config { dimer: Some(dimer), ..fixed_rate() }
     };

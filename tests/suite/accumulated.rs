@@ -252,7 +252,7 @@ fn a_check_sees_into_the_sum() {
     let mut refused = |objective: Minibatches| {
         let mut objective = Accumulated::new(objective, MINIBATCHES - 1).unwrap();
         match optimizer.check_objective(&mut objective) {
-            Err(Error::InconsistentObjective { reason }) => reason,
+            Err(Error::InconsistentObjective { reason, .. }) => reason,
             other => panic!("{other:?}"),
         }
     };

@@ -3,8 +3,8 @@
 use crate::common::*;
 use dimer::{
     Adam, Base, Buffers, Config, Dimer, Displacement, Error, Evaluation, Gpu, GpuSlice, Group,
-    HostObjective, Layout, LearningRate, Objective, Optimizer, Point, Project, Rate, Regime,
-    Relative, Rotation, SaddleFree, Schedule, Scope, Sgd, Translation,
+    HostObjective, Layout, LearningRate, Objective, Optimizer, Point, Projection, Regime,
+    RelativeDisplacement, Rotation, RotationRate, SaddleFree, Schedule, Scope, Sgd, Translation,
 };
 
 #[test]
@@ -62,8 +62,9 @@ fn length_mismatch() {
 fn bad_hyperparameters() {
     let dimer = |dimer: Dimer| Config { dimer: Some(dimer), ..fixed_rate() };
     let base = |base| Config { base, ..fixed_rate() };
-    let rotation = |rate| Rotation::Gradient { rate: Rate::Fixed(rate) };
-    let project = |alpha| Translation::Project(Project { alpha, only_negative_curvature: false });
+    let rotation = |rate| Rotation::gradient(RotationRate::Fixed(rate));
+    let project =
+        |alpha| Translation::Project(Projection { alpha, only_negative_curvature: false });
     let (sgd, adam) = (
         |momentum| Base::Sgd(Sgd { momentum, nesterov: false }),
         |beta1, beta2, epsilon| Base::Adam(Adam { beta1, beta2, epsilon }),
@@ -87,14 +88,20 @@ fn bad_hyperparameters() {
             (
                 "dimer.displacement.factor",
                 dimer(Dimer {
-                    displacement: Displacement::Relative(Relative { factor: bad, minimum: 1.0 }),
+                    displacement: Displacement::Relative(RelativeDisplacement {
+                        factor: bad,
+                        minimum: 1.0,
+                    }),
                     ..default()
                 }),
             ),
             (
                 "dimer.displacement.minimum",
                 dimer(Dimer {
-                    displacement: Displacement::Relative(Relative { factor: 1.0, minimum: bad }),
+                    displacement: Displacement::Relative(RelativeDisplacement {
+                        factor: 1.0,
+                        minimum: bad,
+                    }),
                     ..default()
                 }),
             ),
@@ -187,7 +194,7 @@ fn huge_gradient() {
 /// No gradient, no product, no rotational force: nothing divides by zero.
 #[test]
 fn zero_gradient() {
-    let by_gradient = Rotation::Gradient { rate: Rate::Automatic };
+    let by_gradient = Rotation::gradient(RotationRate::Automatic);
     for rotation in [by_gradient, Dimer::default().rotation] {
         for base in BASES {
             let dimer = Some(Dimer { rotation, schedule: Schedule::Every(1), ..Dimer::default() });
@@ -307,7 +314,7 @@ fn gradient_buffer_of_another_device() {
         ("params", Buffers { params: Some(foreign), ..Buffers::default() }),
     ] {
         match refused(buffers) {
-            Error::Foreign { what, owner: "device" } => {
+            Error::Foreign { what, owner: "device", .. } => {
                 assert_eq!(what, format!("the {name} buffer"));
             }
             other => panic!("{other}"),
@@ -358,10 +365,10 @@ fn a_device_with_default_limits() {
     let make =
         |config: Config| Optimizer::new(&gpu, Layout::flat(100).unwrap(), config, &[0.5; 100]);
     let stochastic = [
-        Rotation::Gradient { rate: Rate::Automatic },
-        Rotation::OptimalAngle { regime: Regime::Stochastic },
-        Rotation::LocallyOptimal { regime: Regime::Stochastic },
-        Rotation::LocallyOptimal { regime: Regime::rotations(3) },
+        Rotation::gradient(RotationRate::Automatic),
+        Rotation::optimal_angle(Regime::Stochastic),
+        Rotation::locally_optimal(Regime::Stochastic),
+        Rotation::locally_optimal(Regime::rotations(3)),
     ];
     for base in BASES {
         let alone = Config { base, dimer: None, ..fixed_rate() };

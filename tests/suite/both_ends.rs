@@ -6,8 +6,8 @@ use crate::matrix::{Matrix, Signed};
 use crate::stiffest::rotations;
 use dimer::{
     Base, Buffers, Config, Difference, Dimer, Displacement, Error, Evaluation, HessianProduct,
-    Layout, Metric, Mode, Objective, Optimizer, Regime, Relative, Result, Rotation, Scope,
-    StepInfo, Telemetry, Translation,
+    Layout, Metric, Mode, Objective, Optimizer, Regime, RelativeDisplacement, Result, Rotation,
+    Scope, StepInfo, Telemetry, Translation,
 };
 use rand::RngExt;
 
@@ -15,7 +15,7 @@ const LEN: usize = 66;
 const DIFFERENCES: [Difference; 3] = [Difference::Forward, Difference::Central, Difference::Exact];
 const DISPLACEMENTS: [Displacement; 3] = [
     Displacement::Absolute(0.1),
-    Displacement::Relative(Relative { factor: 1e-2, minimum: 1e-3 }),
+    Displacement::Relative(RelativeDisplacement { factor: 1e-2, minimum: 1e-3 }),
     Displacement::Automatic,
 ];
 
@@ -229,7 +229,7 @@ fn scale_and_parts_are_those_of_both() {
     assert_within("gradients", cost, 4.0 * 7.0 / 8.0, 1e-9);
     assert_eq!(run(1024.0, &Dimer::default()).0, plain);
     let regime = Regime::rotations(3);
-    let whole = Dimer { rotation: Rotation::LocallyOptimal { regime }, ..Dimer::default() };
+    let whole = Dimer { rotation: Rotation::locally_optimal(regime), ..Dimer::default() };
     assert_eq!(run(1.0, &whole).1, [1; 4]);
 }
 

@@ -17,7 +17,7 @@ fn config() -> Config {
         weight_decay: 0.0,
         max_gradient_norm: Some(50.0),
         dimer: Some(Dimer {
-            rotation: Rotation::LocallyOptimal { regime: Regime::rotations(2) },
+            rotation: Rotation::locally_optimal(Regime::rotations(2)),
             schedule: Schedule::Every(1),
             difference: Difference::Central,
             displacement: Displacement::Absolute(3e-4),
@@ -101,7 +101,7 @@ fn straightens_a_cluster_of_three() {
         theta.chunks(2).flat_map(|atom| [atom[0], atom[1], 0.0]).collect()
     };
     let dimer = Dimer {
-        rotation: Rotation::LocallyOptimal { regime: Regime::rotations(6) },
+        rotation: Rotation::locally_optimal(Regime::rotations(6)),
         ..config().dimer.unwrap()
     };
     let config = Config {

@@ -4,7 +4,8 @@
 use crate::common::*;
 use dimer::{
     Config, Difference, Dimer, Displacement, Error, Evaluation, GpuSlice, HostObjective,
-    LearningRate, Objective, Optimizer, Point, Rate, Regime, Rotation, Schedule, Scope, Storage,
+    LearningRate, Objective, Optimizer, Point, Regime, Rotation, RotationRate, Schedule, Scope,
+    Storage,
 };
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -237,7 +238,7 @@ fn only_the_loss_at_the_centre_counts() {
             match at.point {
                 Point::Centre if self.0 % 3 == 2 => {}
                 Point::Centre => at.write_loss(self.0 as f32 + 0.5),
-                Point::Probe => at.write_loss(-1.0),
+                _ => at.write_loss(-1.0),
             }
             at.write_gradient(&params)
         }
@@ -247,7 +248,7 @@ fn only_the_loss_at_the_centre_counts() {
         }
     }
     for regime in [Regime::Stochastic, Regime::rotations(2)] {
-        let rotation = Rotation::LocallyOptimal { regime };
+        let rotation = Rotation::locally_optimal(regime);
         let dimer = Some(Dimer { rotation, schedule: Schedule::Every(2), ..Dimer::default() });
         let mut optimizer = flat(Config { dimer, ..fixed_rate() }, &start());
         for _ in 0..9 {
@@ -284,7 +285,7 @@ fn a_displacement_below_rounding_is_named() {
 /// Objectives of every kind of event; and a run with checks is the same to the bit as one without.
 #[test]
 fn honest_objectives_pass_and_nothing_changes() {
-    let gradient = Rotation::Gradient { rate: Rate::Automatic };
+    let gradient = Rotation::gradient(RotationRate::Automatic);
     let base = Dimer { schedule: Schedule::Every(2), ..Dimer::default() };
     let dimers = [
         base.clone(),
@@ -292,10 +293,7 @@ fn honest_objectives_pass_and_nothing_changes() {
         Dimer { rotation: gradient, scope: Scope::PerTensor, ..base.clone() },
         Dimer { difference: Difference::Central, ..base.clone() },
         Dimer { displacement: Displacement::Automatic, ..base.clone() },
-        Dimer {
-            rotation: Rotation::LocallyOptimal { regime: Regime::rotations(3) },
-            ..base.clone()
-        },
+        Dimer { rotation: Rotation::locally_optimal(Regime::rotations(3)), ..base.clone() },
     ];
     let mut configs: Vec<Config> = dimers
         .map(|dimer| Config {

@@ -4,9 +4,9 @@
 
 use crate::common::*;
 use dimer::{
-    Base, Config, Correction, Deterministic, Difference, Dimer, Displacement, HostObjective,
-    Layout, LearningRate, Objective, Optimizer, Rate, Regime, Rotation, Saves, Schedule, Scope,
-    Stop, Translation,
+    Base, Config, Correction, Difference, Dimer, Displacement, EarlyExit, FullBatch, HostObjective,
+    Layout, LearningRate, Objective, Optimizer, Regime, Rotation, RotationRate, RotationStop,
+    Schedule, Scope, Translation,
 };
 
 /// Lengths, each with another base optimizer.
@@ -24,15 +24,15 @@ fn even(slope: f32, h: f32) -> impl Objective {
 }
 
 fn dimers() -> Vec<Dimer> {
-    let stop = Stop { residual: 1e-3, angle: 1e-3, saves: Saves::Gradients };
-    let stopping = Regime::Deterministic(Deterministic { max_rotations: 4, stop: Some(stop) });
+    let stop = RotationStop::new(1e-3, 1e-3).with_early_exit(EarlyExit::Gradients);
+    let stopping = Regime::FullBatch(FullBatch { max_rotations: 4, stop: Some(stop) });
     let rotations = [
-        Rotation::Gradient { rate: Rate::Automatic },
-        Rotation::Gradient { rate: Rate::Fixed(0.1) },
-        Rotation::OptimalAngle { regime: Regime::Stochastic },
-        Rotation::LocallyOptimal { regime: Regime::Stochastic },
-        Rotation::LocallyOptimal { regime: Regime::rotations(4) },
-        Rotation::LocallyOptimal { regime: stopping },
+        Rotation::gradient(RotationRate::Automatic),
+        Rotation::gradient(RotationRate::Fixed(0.1)),
+        Rotation::optimal_angle(Regime::Stochastic),
+        Rotation::locally_optimal(Regime::Stochastic),
+        Rotation::locally_optimal(Regime::rotations(4)),
+        Rotation::locally_optimal(stopping),
     ];
     let base = Dimer {
         schedule: Schedule::Every(1),
@@ -48,7 +48,7 @@ fn dimers() -> Vec<Dimer> {
         let climb = Translation::Climb;
         dimers.push(Dimer { rotation, translation: climb, ..base.clone() });
     }
-    let rotation = Rotation::Gradient { rate: Rate::Automatic };
+    let rotation = Rotation::gradient(RotationRate::Automatic);
     for scope in [Scope::PerGroup, Scope::PerTensor] {
         dimers.push(Dimer { rotation, scope, ..base.clone() });
     }
@@ -187,7 +187,7 @@ fn flat_directions() {
         // With a fixed rate of 0.1 each rotation shrinks the curved part of N to 0.9, relative to the flat
         // part, and twice as many directions are curved; the other rotations get there.
         let left = match dimer.rotation {
-            Rotation::Gradient { rate: Rate::Fixed(_) } => 0.9_f64.powi(2 * 39) * 4.0,
+            Rotation::Gradient { rate: RotationRate::Fixed(_), .. } => 0.9_f64.powi(2 * 39) * 4.0,
             _ => 0.0,
         };
         assert_within(&context, record.curvature.into(), 0.0, rounding + left);

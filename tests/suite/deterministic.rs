@@ -2,8 +2,8 @@
 
 use crate::common::*;
 use dimer::{
-    Config, Correction, Dimer, Gpu, Layout, Optimizer, Project, Rate, Regime, Rotation, Schedule,
-    Scope, Spectrum, Storage, Translation,
+    Config, Correction, Dimer, Gpu, Layout, Optimizer, Projection, Regime, Rotation, RotationRate,
+    Schedule, Scope, Spectrum, Storage, Translation,
 };
 use rand::RngExt;
 
@@ -28,7 +28,7 @@ fn run_on(gpu: &Gpu, config: Config) -> (Vec<u32>, Vec<u32>) {
 
 fn every_feature() -> Config {
     let dimer = Dimer {
-        rotation: Rotation::Gradient { rate: Rate::Automatic },
+        rotation: Rotation::gradient(RotationRate::Automatic),
         schedule: Schedule::Every(3),
         ..Dimer::default()
     };
@@ -38,7 +38,7 @@ fn every_feature() -> Config {
 /// The same with both regimes of the locally optimal rotation.
 fn locally_optimal() -> [Config; 2] {
     [Regime::Stochastic, Regime::rotations(3)].map(|regime| {
-        let rotation = Rotation::LocallyOptimal { regime };
+        let rotation = Rotation::locally_optimal(regime);
         let dimer = Dimer { rotation, ..every_feature().dimer.unwrap() };
         Config { dimer: Some(dimer), ..every_feature() }
     })
@@ -57,11 +57,11 @@ fn without_correction_it_is_the_base_optimizer() {
     for base in BASES {
         let base_alone = Config { base, dimer: None, ..every_feature() };
         let (expected, _) = run_on(&gpu(), base_alone.clone());
-        let keep = Translation::Project(Project { alpha: 0.0, only_negative_curvature: false });
-        for rate in [Rate::Automatic, Rate::Fixed(0.01)] {
+        let keep = Translation::Project(Projection { alpha: 0.0, only_negative_curvature: false });
+        for rate in [RotationRate::Automatic, RotationRate::Fixed(0.01)] {
             for correction in [Correction::EventsOnly, Correction::EveryStep] {
                 let dimer = Dimer {
-                    rotation: Rotation::Gradient { rate },
+                    rotation: Rotation::gradient(rate),
                     translation: keep,
                     correction,
                     schedule: Schedule::Every(3),
@@ -87,8 +87,8 @@ fn a_closed_gate_is_the_base_optimizer() {
         }
         bits(&optimizer.read_params().unwrap())
     };
-    let gated = Translation::Project(Project { alpha: 1.0, only_negative_curvature: true });
-    let rotation = Rotation::Gradient { rate: Rate::Automatic };
+    let gated = Translation::Project(Projection { alpha: 1.0, only_negative_curvature: true });
+    let rotation = Rotation::gradient(RotationRate::Automatic);
     let dimer =
         Dimer { rotation, translation: gated, schedule: Schedule::Every(2), ..Dimer::default() };
     assert_eq!(run(Some(dimer)), run(None));

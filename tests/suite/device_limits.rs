@@ -3,14 +3,14 @@
 
 use crate::common::*;
 use dimer::{
-    Buffers, Config, Dimer, Error, Layout, Optimizer, Rate, Rotation, Schedule, Scope, Spectrum,
-    Storage,
+    Buffers, Config, Dimer, Error, Layout, Optimizer, Rotation, RotationRate, Schedule, Scope,
+    Spectrum, Storage,
 };
 
 fn configs() -> Vec<(&'static str, Config)> {
     let with = |dimer| Config { dimer: Some(dimer), ..fixed_rate() };
     let event = || Dimer { schedule: Schedule::Every(1), ..Dimer::default() };
-    let by_gradient = Rotation::Gradient { rate: Rate::Automatic };
+    let by_gradient = Rotation::gradient(RotationRate::Automatic);
     let scope = |scope| with(Dimer { rotation: by_gradient, scope, ..event() });
     vec![
         ("the base alone", Config { dimer: None, ..fixed_rate() }),
@@ -101,7 +101,7 @@ fn every_limit_is_named_or_enough() {
         for &value in values {
             let Some((device, queue)) = device(limit, value) else { continue };
             let named = |error: Error| match error {
-                Error::LimitTooSmall { limit: found, needed, found: has } => {
+                Error::LimitTooSmall { limit: found, needed, found: has, .. } => {
                     assert!(found == limit, "{limit} {value}: {found} is named");
                     assert!(has == value && needed > value, "{limit} {value}: {needed} {has}");
                 }
@@ -168,7 +168,8 @@ fn the_default_limits_are_enough_for_one_dimer() {
                     Error::LimitTooSmall {
                         limit: "max_storage_buffers_per_shader_stage",
                         needed: 9..=10,
-                        found: 8
+                        found: 8,
+                        ..
                     }
                 );
                 assert!(is_named, "{error}");

@@ -6,8 +6,8 @@ use crate::matrix::Matrix;
 use dimer::reference::{self, Reference};
 use dimer::{
     Config, Correction, Difference, Dimer, Displacement, Error, Evaluation, HessianProduct,
-    HostObjective, Layout, LearningRate, Objective, Optimizer, Point, Rate, Regime, Rotation,
-    Schedule,
+    HostObjective, Layout, LearningRate, Objective, Optimizer, Point, Regime, Rotation,
+    RotationRate, Schedule,
 };
 
 const LEN: usize = 130;
@@ -16,11 +16,11 @@ const DIFFERENCES: [Difference; 3] = [Difference::Forward, Difference::Central, 
 /// Every rotation, with the directions that an event measures along.
 fn rotations() -> [(Rotation, u64); 5] {
     [
-        (Rotation::Gradient { rate: Rate::Fixed(0.05) }, 1),
-        (Rotation::OptimalAngle { regime: Regime::Stochastic }, 2),
-        (Rotation::LocallyOptimal { regime: Regime::Stochastic }, 3),
-        (Rotation::OptimalAngle { regime: Regime::rotations(3) }, 4),
-        (Rotation::LocallyOptimal { regime: Regime::rotations(3) }, 4),
+        (Rotation::gradient(RotationRate::Fixed(0.05)), 1),
+        (Rotation::optimal_angle(Regime::Stochastic), 2),
+        (Rotation::locally_optimal(Regime::Stochastic), 3),
+        (Rotation::optimal_angle(Regime::rotations(3)), 4),
+        (Rotation::locally_optimal(Regime::rotations(3)), 4),
     ]
 }
 
@@ -42,7 +42,7 @@ impl Objective for Counted<'_> {
     fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
         match at.point {
             Point::Centre => self.centres += 1,
-            Point::Probe => self.probes += 1,
+            _ => self.probes += 1,
         }
         let product = self.matrix.product(&at.read_params()?);
         at.write_gradient(&product.iter().map(|x| *x as f32).collect::<Vec<_>>())
@@ -154,7 +154,7 @@ fn errors_are_of_their_order() {
     for (difference, error) in
         [(Difference::Forward, 0.5 * 0.25), (Difference::Central, 0.0), (Difference::Exact, 0.0)]
     {
-        let rotation = Rotation::Gradient { rate: Rate::Fixed(1e-6) };
+        let rotation = Rotation::gradient(RotationRate::Fixed(1e-6));
         let displacement = Displacement::Absolute(0.25);
         let mut optimizer =
             along_the_first_axis(Dimer { displacement, ..dimer(rotation, difference) });
@@ -167,7 +167,7 @@ fn errors_are_of_their_order() {
 
 #[test]
 fn central_events_have_no_loss() {
-    let rotation = Rotation::LocallyOptimal { regime: Regime::Stochastic };
+    let rotation = Rotation::locally_optimal(Regime::Stochastic);
     let dimer = dimer(rotation, Difference::Central);
     let mut optimizer = flat(Config { dimer: Some(dimer), ..fixed_rate() }, &[1.0; 3]);
     let mut objective = quadratic(vec![1.0, 2.0, 3.0]);
@@ -246,7 +246,7 @@ fn automatic_displacement() {
         for (rotation, directions) in rotations() {
             let rotation = match rotation {
                 // So slow that N stays.
-                Rotation::Gradient { .. } => Rotation::Gradient { rate: Rate::Fixed(1e-12) },
+                Rotation::Gradient { .. } => Rotation::gradient(RotationRate::Fixed(1e-12)),
                 other => other,
             };
             let mut optimizer = along_the_first_axis(automatic(rotation));
@@ -284,7 +284,7 @@ fn automatic_displacement_matches_the_reference() {
         result.iter_mut().zip(gradient(&wide(x))).for_each(|(r, g)| *r = g as f32);
         0.0
     });
-    let dimer = automatic(Rotation::LocallyOptimal { regime: Regime::Stochastic });
+    let dimer = automatic(Rotation::locally_optimal(Regime::Stochastic));
     let config = Config { dimer: Some(dimer.clone()), ..fixed_rate() };
     let mut optimizer = flat(config.clone(), &start);
     let orientation = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
@@ -304,7 +304,7 @@ fn automatic_displacement_matches_the_reference() {
 #[test]
 fn automatic_displacement_needs_forward_differences() {
     for difference in [Difference::Central, Difference::Exact] {
-        let rotation = Rotation::OptimalAngle { regime: Regime::Stochastic };
+        let rotation = Rotation::optimal_angle(Regime::Stochastic);
         let dimer = Dimer { difference, ..automatic(rotation) };
         let config = Config { dimer: Some(dimer), ..fixed_rate() };
         let error = config.validate().unwrap_err();

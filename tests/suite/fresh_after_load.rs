@@ -5,7 +5,7 @@ use crate::common::checkpoints::*;
 use crate::common::*;
 use dimer::{
     Base, Config, Correction, Dimer, Error, Group, HostObjective, Layout, LearningRate, Metric,
-    Mode, Objective, OnPlateau, Optimizer, Rate, Rotation, Schedule, Scope, Sgd, Storage,
+    Mode, Objective, OnPlateau, Optimizer, Rotation, RotationRate, Schedule, Scope, Sgd, Storage,
 };
 
 fn dimer() -> Dimer {
@@ -23,7 +23,7 @@ fn with(dimer: Dimer) -> Config {
 
 fn configs() -> Vec<Config> {
     let plateau = OnPlateau { shortest: 4, longest: 12, share: 0.5 };
-    let by_gradient = Rotation::Gradient { rate: Rate::Automatic };
+    let by_gradient = Rotation::gradient(RotationRate::Automatic);
     vec![
         with(dimer()),
         with(Dimer { schedule: Schedule::OnPlateau(plateau), ..dimer() }),
@@ -273,7 +273,7 @@ fn settings_can_change() {
     let orientation = bits(&first.read_orientation().unwrap().unwrap());
 
     let plateau = Schedule::OnPlateau(OnPlateau { shortest: 4, longest: 12, share: 0.5 });
-    let by_gradient = Rotation::Gradient { rate: Rate::Automatic };
+    let by_gradient = Rotation::gradient(RotationRate::Automatic);
     let changed: Vec<(Config, &[&str])> = vec![
         (original.clone(), &[]),
         (Config { weight_decay: 0.5, ..original.clone() }, &["`config.weight_decay` was 0.01"]),
@@ -364,7 +364,7 @@ fn another_end_begins_anew() {
     let ends = |seeks, metric, scope| {
         let rotation = match scope {
             Scope::Global => Dimer::default().rotation,
-            _ => Rotation::Gradient { rate: Rate::Automatic },
+            _ => Rotation::gradient(RotationRate::Automatic),
         };
         let dimer = Dimer { seeks, metric, scope, rotation, ..dimer() }.watching();
         Config { base: ADAM, ..with(dimer) }

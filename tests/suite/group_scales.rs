@@ -6,8 +6,8 @@ use crate::matrix::Matrix;
 use dimer::reference::Reference;
 use dimer::{
     Base, Config, Correction, Difference, Dimer, Displacement, Error, Group, HostObjective, Layout,
-    LearningRate, Optimizer, Project, Rate, Regime, Relative, Rotation, SaddleFree, Schedule,
-    Scope, Spectrum, Storage, Translation,
+    LearningRate, Optimizer, Projection, Regime, RelativeDisplacement, Rotation, RotationRate,
+    SaddleFree, Schedule, Scope, Spectrum, Storage, Translation,
 };
 
 /// A frozen tensor between others, one of them slow; 110 elements.
@@ -33,11 +33,11 @@ fn saddle() -> HostObjective<impl FnMut(&[f32], &mut [f32]) -> f32> {
 
 fn dimers() -> Vec<Dimer> {
     let translations = [
-        Translation::Project(Project::default()),
+        Translation::Project(Projection::default()),
         Translation::SaddleFree(SaddleFree::default()),
         Translation::Climb,
     ];
-    let by_gradient = Rotation::Gradient { rate: Rate::Automatic };
+    let by_gradient = Rotation::gradient(RotationRate::Automatic);
     let mut dimers = Vec::new();
     for translation in translations {
         let dimer = Dimer {
@@ -49,8 +49,8 @@ fn dimers() -> Vec<Dimer> {
         };
         let rotations = [
             by_gradient,
-            Rotation::OptimalAngle { regime: Regime::Stochastic },
-            Rotation::LocallyOptimal { regime: Regime::rotations(2) },
+            Rotation::optimal_angle(Regime::Stochastic),
+            Rotation::locally_optimal(Regime::rotations(2)),
         ];
         dimers.extend(rotations.map(|rotation| Dimer { rotation, ..dimer.clone() }));
         if translation != Translation::Climb {
@@ -188,10 +188,8 @@ fn watched(rotation: Rotation) -> Dimer {
     }
 }
 
-const ROTATIONS: [Rotation; 2] = [
-    Rotation::Gradient { rate: Rate::Fixed(0.02) },
-    Rotation::LocallyOptimal { regime: Regime::Stochastic },
-];
+const ROTATIONS: [Rotation; 2] =
+    [Rotation::gradient(RotationRate::Fixed(0.02)), Rotation::locally_optimal(Regime::Stochastic)];
 
 fn matrix() -> Matrix {
     Matrix::new(&mut rng(2), (0..LEN).map(|i| i as f64 / 11.0 - 5.0).collect())
@@ -335,7 +333,7 @@ fn several_scales_match_the_reference() {
 /// Tensors that the dimer does not reach, however long, change neither the distance of its probes nor what it finds.
 #[test]
 fn what_the_dimer_does_not_reach_sets_no_distance() {
-    let relative = Displacement::Relative(Relative { factor: 1e-3, minimum: 1e-6 });
+    let relative = Displacement::Relative(RelativeDisplacement { factor: 1e-3, minimum: 1e-6 });
     let cases = [
         (relative, Scope::Global),
         (relative, Scope::PerTensor),
@@ -349,7 +347,7 @@ fn what_the_dimer_does_not_reach_sets_no_distance() {
             let outside = builder.group(outside);
             builder.tensor("head", &[10]).tensor_in(frozen, "backbone", &[100]);
             let layout = builder.tensor_in(outside, "norms", &[50]).build().unwrap();
-            let rotation = Rotation::Gradient { rate: Rate::Automatic };
+            let rotation = Rotation::gradient(RotationRate::Automatic);
             let schedule = Schedule::Every(1);
             let dimer = Dimer { displacement, scope, rotation, schedule, ..Dimer::default() };
             let config = Config { dimer: Some(dimer), ..fixed_rate() };

@@ -7,7 +7,7 @@ use crate::common::*;
 use dimer::reference::Reference;
 use dimer::{
     Config, Correction, Difference, Dimer, Displacement, Error, HostObjective, Layout, Optimizer,
-    Point, Project, Rate, Regime, Rotation, Schedule, Scope, Storage, Translation,
+    Point, Projection, Regime, Rotation, RotationRate, Schedule, Scope, Storage, Translation,
 };
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -18,8 +18,8 @@ const SHORT: [usize; 8] = [1, 3, 63, 64, 65, 255, 1023, LEN];
 
 /// Every kernel that a step can have, with an event in every third step.
 fn variants() -> Vec<Config> {
-    let gradient = Rotation::Gradient { rate: Rate::Automatic };
-    let stochastic = Rotation::LocallyOptimal { regime: Regime::Stochastic };
+    let gradient = Rotation::gradient(RotationRate::Automatic);
+    let stochastic = Rotation::locally_optimal(Regime::Stochastic);
     let dimer = Dimer {
         rotation: gradient,
         schedule: Schedule::Every(3),
@@ -32,15 +32,15 @@ fn variants() -> Vec<Config> {
     let dimers = [
         of(gradient),
         of(stochastic),
-        of(Rotation::OptimalAngle { regime: Regime::Stochastic }),
-        of(Rotation::LocallyOptimal { regime: Regime::rotations(3) }),
+        of(Rotation::optimal_angle(Regime::Stochastic)),
+        of(Rotation::locally_optimal(Regime::rotations(3))),
         Dimer { difference: central, ..of(gradient) },
         Dimer { difference: central, ..of(stochastic) },
         Dimer { displacement: Displacement::Automatic, ..of(gradient) },
         Dimer { scope: Scope::PerTensor, ..of(gradient) },
         Dimer { translation: Translation::Climb, ..of(gradient) },
         Dimer {
-            translation: Translation::Project(Project {
+            translation: Translation::Project(Projection {
                 alpha: 1.0,
                 only_negative_curvature: false,
             }),
@@ -263,7 +263,7 @@ fn too_many_skips_are_an_error() {
             assert!(taken < 1000, "there is an error");
         };
         println!("limit {limit}: {taken} steps, {error}");
-        let Error::TooManySkips { skipped } = error else { panic!("{error}") };
+        let Error::TooManySkips { skipped, .. } = error else { panic!("{error}") };
         assert!(skipped >= limit && skipped <= taken);
         assert!(taken < limit + 2 * limit.min(32) + 32, "{taken}");
         assert_eq!(optimizer.steps(), u64::from(taken));

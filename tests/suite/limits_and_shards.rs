@@ -4,7 +4,7 @@
 
 use crate::common::*;
 use dimer::reference::bias_correction;
-use dimer::{Config, Dimer, Layout, LearningRate, Optimizer, Project};
+use dimer::{Config, Dimer, Layout, LearningRate, Optimizer, Projection};
 
 const LEN: usize = 40_000_000;
 
@@ -20,7 +20,7 @@ fn forty_million_parameters() {
     let h: Vec<f32> = (0..LEN).map(curvature).collect();
     let start: Vec<f32> = (0..LEN).map(|i| 0.5 + (i % 1000) as f32 / 1000.0).collect();
     let dimer = Dimer {
-        translation: dimer::Translation::Project(Project {
+        translation: dimer::Translation::Project(Projection {
             alpha: 0.0,
             only_negative_curvature: false,
         }),

@@ -7,13 +7,14 @@ use crate::{data, network};
 use dimer::reference::{self, Reference};
 use dimer::{
     Config, Correction, Dimer, Displacement, Error, HostObjective, Layout, LearningRate, Mode,
-    Optimizer, Point, Rate, Regime, Rotation, Schedule, Spectrum, SpectrumConfig, Translation,
+    Optimizer, Point, Regime, Rotation, RotationRate, Schedule, Spectrum, SpectrumConfig,
+    Translation,
 };
 use rand::RngExt;
 
 fn dimer(regime: Regime) -> Dimer {
     Dimer {
-        rotation: Rotation::LocallyOptimal { regime },
+        rotation: Rotation::locally_optimal(regime),
         schedule: Schedule::Every(1),
         displacement: Displacement::Absolute(1.0),
         ..Dimer::default()
@@ -103,7 +104,7 @@ fn needs_few_gradients() {
     assert!(gradients[2] <= 30, "{gradients:?}");
 
     // A rate that is stable for every spectrum of this width; one event at two gradients.
-    let rotation = Rotation::Gradient { rate: Rate::Fixed(1.0 / 51.0) };
+    let rotation = Rotation::gradient(RotationRate::Fixed(1.0 / 51.0));
     let dimer = Dimer { rotation, ..dimer(Regime::Stochastic) };
     let mut steepest = flat(Config { dimer: Some(dimer), ..fixed_rate() }, &[0.0; 500]);
     for (matrix, start) in matrices.iter().zip(&starts) {
@@ -237,9 +238,9 @@ fn stays_right_for_200_rotations() {
             ][draws.random_range(0..4)];
             let regime = Regime::rotations(20);
             let rotation = if with_direction {
-                Rotation::LocallyOptimal { regime }
+                Rotation::locally_optimal(regime)
             } else {
-                Rotation::OptimalAngle { regime }
+                Rotation::optimal_angle(regime)
             };
             let theta = vector(&mut draws, len, Kind::Plain);
             let translation = Translation::None;

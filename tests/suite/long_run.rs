@@ -7,7 +7,7 @@ use crate::common::*;
 use dimer::reference::{Reference, norm};
 use dimer::{
     Base, Config, Correction, Dimer, Displacement, Evaluation, Gpu, Layout, LearningRate,
-    Objective, Optimizer, Rate, Rotation, Schedule, Scope,
+    Objective, Optimizer, Rotation, RotationRate, Schedule, Scope,
 };
 use rand::RngExt;
 
@@ -317,7 +317,7 @@ fn a_dimer_of_each_tensor() {
     let dimer = Dimer {
         displacement: Displacement::Absolute(DISTANCE),
         // Settles at a half to one over C, which is above that of the bound.
-        rotation: Rotation::Gradient { rate: Rate::Automatic },
+        rotation: Rotation::gradient(RotationRate::Automatic),
         scope: Scope::PerTensor,
         ..Dimer::default()
     };

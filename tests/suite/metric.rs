@@ -7,8 +7,8 @@ use crate::stiffest::rotations;
 use dimer::reference::Reference;
 use dimer::{
     Base, Config, Difference, Dimer, Displacement, Error, Evaluation, Group, Layout, LearningRate,
-    Metric, Mode, Objective, Optimizer, Point, Regime, Relative, Rotation, Schedule, Scope,
-    Storage, Translation,
+    Metric, Mode, Objective, Optimizer, Point, Regime, RelativeDisplacement, Rotation, Schedule,
+    Scope, Storage, Translation,
 };
 use nalgebra::DMatrix;
 use rand::RngExt;
@@ -59,7 +59,7 @@ fn matches_the_reference() {
     let params = vector(&mut rng(2), LEN, Kind::Plain);
     let displacements = [
         Displacement::Absolute(0.1),
-        Displacement::Relative(Relative { factor: 1e-2, minimum: 1e-3 }),
+        Displacement::Relative(RelativeDisplacement { factor: 1e-2, minimum: 1e-3 }),
     ];
     let mut compared = 0;
     for (index, rotation) in rotations().into_iter().enumerate() {
@@ -142,7 +142,7 @@ fn reaches_the_eigenvalues_of_the_preconditioned_hessian() {
                 learning_rate: LearningRate::Fixed(1e-3),
                 weight_decay: 0.0,
                 storage,
-                dimer: Some(watching(seeks, Rotation::LocallyOptimal { regime })),
+                dimer: Some(watching(seeks, Rotation::locally_optimal(regime))),
                 ..fixed_rate()
             };
             let mut optimizer = flat(config, &params);
@@ -186,7 +186,7 @@ impl Objective for Distances {
         let theta = at.read_params()?;
         match at.point {
             Point::Centre => self.params.clone_from(&theta),
-            Point::Probe => {
+            _ => {
                 let squares = theta.iter().zip(&self.params).map(|(x, y)| f64::from(x - y).powi(2));
                 self.found.push(squares.sum::<f64>().sqrt());
             }
@@ -203,7 +203,7 @@ fn crosses_shards() {
     let (mut rng, len) = (rng(10), 100_003);
     let h: Vec<f32> = (0..len).map(|_| rng.random_range(-1.0..3.0)).collect();
     let params = vector(&mut rng, len, Kind::Plain);
-    let rotation = Rotation::LocallyOptimal { regime: Regime::Stochastic };
+    let rotation = Rotation::locally_optimal(Regime::Stochastic);
     let dimer = Dimer { schedule: Schedule::Every(2), ..watching(Mode::Stiffest, rotation) };
     let config =
         Config { learning_rate: LearningRate::Fixed(1e-3), dimer: Some(dimer), ..fixed_rate() };
@@ -229,7 +229,7 @@ fn crosses_shards() {
 fn is_that_of_the_parameters_before_the_first_step() {
     let matrix = matrix(6);
     let params = vector(&mut rng(7), LEN, Kind::Plain);
-    let rotation = Rotation::LocallyOptimal { regime: Regime::rotations(30) };
+    let rotation = Rotation::locally_optimal(Regime::rotations(30));
     let curvature = |metric| {
         let dimer = Dimer { metric, ..watching(Mode::Stiffest, rotation) };
         let config = Config { dimer: Some(dimer), ..fixed_rate() };
@@ -257,7 +257,7 @@ fn watching_changes_no_bit() {
                     }
                     bits(&optimizer.read_params().unwrap())
                 };
-                let rotation = Rotation::LocallyOptimal { regime: Regime::Stochastic };
+                let rotation = Rotation::locally_optimal(Regime::Stochastic);
                 let dimer =
                     Dimer { schedule: Schedule::Every(2), ..watching(Mode::Stiffest, rotation) };
                 assert_eq!(run(None), run(Some(dimer)));
@@ -269,7 +269,7 @@ fn watching_changes_no_bit() {
 /// What does not go together is refused, with what to do.
 #[test]
 fn settings_are_checked() {
-    let rotation = Rotation::Gradient { rate: dimer::Rate::Automatic };
+    let rotation = Rotation::gradient(dimer::RotationRate::Automatic);
     let watching = watching(Mode::Stiffest, rotation);
     let refused = |base: Base, dimer: Dimer| {
         let error = Config { base, dimer: Some(dimer), ..fixed_rate() }.validate().unwrap_err();

@@ -178,7 +178,7 @@ fn too_many_pending_steps() {
         optimizer.record_step(&mut encoder, &mut objective).unwrap();
     }
     let error = optimizer.record_step(&mut encoder, &mut objective).unwrap_err();
-    assert!(matches!(error, Error::TooManyPendingSteps { pending: 256 }), "{error}");
+    assert!(matches!(error, Error::TooManyPendingSteps { pending: 256, .. }), "{error}");
     gpu.queue().submit([encoder.finish()]);
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     optimizer.record_step(&mut encoder, &mut objective).unwrap();
@@ -217,7 +217,7 @@ fn manual_steps_that_are_given_up() {
     drop(step);
     let error = optimizer.begin_step().unwrap().finish().unwrap_err();
     assert!(
-        matches!(error, Error::UnfinishedStep { placed: 0, probes: 1, lacks_centre: true }),
+        matches!(error, Error::UnfinishedStep { placed: 0, probes: 1, lacks_centre: true, .. }),
         "{error}"
     );
     assert_eq!(state(&optimizer), before);
@@ -231,7 +231,7 @@ fn manual_steps_that_lack_a_gradient() {
     let before = state(&optimizer);
     let error = optimizer.begin_step().unwrap().finish().unwrap_err();
     let lacks_centre =
-        matches!(error, Error::UnfinishedStep { placed: 0, probes: 0, lacks_centre: true });
+        matches!(error, Error::UnfinishedStep { placed: 0, probes: 0, lacks_centre: true, .. });
     assert!(lacks_centre && error.to_string().contains("lacks the gradient at θ;"), "{error}");
     assert_eq!(state(&optimizer), before);
     for point in [Point::Centre, Point::Probe] {

@@ -4,9 +4,9 @@
 use crate::common::checkpoints::Scratch;
 use crate::common::*;
 use dimer::{
-    Config, CurvatureRate, Deterministic, Difference, Dimer, Error, Evaluation, Layout,
-    LearningRate, Objective, Optimizer, Part, Point, Rate, RateProbe, Regime, Result, Rotation,
-    Schedule, StepInfo,
+    Config, CurvatureRate, Difference, Dimer, Error, Evaluation, FullBatch, Layout, LearningRate,
+    Objective, Optimizer, Part, Point, RateProbe, Regime, Result, Rotation, RotationRate, Schedule,
+    StepInfo,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -78,14 +78,14 @@ fn small(config: Config, params: &[f32]) -> Optimizer {
     Optimizer::new(&quick_gpu(), Layout::flat(LEN).unwrap(), config, params).unwrap()
 }
 
-const LOCALLY_OPTIMAL: Rotation = Rotation::LocallyOptimal { regime: Regime::Stochastic };
+const LOCALLY_OPTIMAL: Rotation = Rotation::locally_optimal(Regime::Stochastic);
 
 /// As many parts as the event has gradients, or the next larger divisor of what the objective offers; every gradient
 /// of a step is of the same part; and the count is exact, since every number of parts divides 24.
 #[test]
 fn an_event_costs_no_gradient_more_than_a_step() {
-    let gradient = Rotation::Gradient { rate: Rate::Fixed(0.1) };
-    let angle = Rotation::OptimalAngle { regime: Regime::Stochastic };
+    let gradient = Rotation::gradient(RotationRate::Fixed(0.1));
+    let angle = Rotation::optimal_angle(Regime::Stochastic);
     for (rotation, parts, of) in [
         (LOCALLY_OPTIMAL, 1, 1),
         (LOCALLY_OPTIMAL, 2, 2),
@@ -192,8 +192,8 @@ fn a_retry_and_a_resumed_run_use_the_same_parts() {
 /// Where the loss is one, or minibatches repeat, events are of the whole minibatch.
 #[test]
 fn some_events_use_the_whole_minibatch() {
-    let deterministic = Regime::Deterministic(Deterministic::default());
-    let full = config(Rotation::LocallyOptimal { regime: deterministic }, Schedule::Every(2));
+    let deterministic = Regime::FullBatch(FullBatch::default());
+    let full = config(Rotation::locally_optimal(deterministic), Schedule::Every(2));
     let probe = RateProbe::RepeatedMinibatch;
     let repeated = Config {
         learning_rate: LearningRate::Curvature(CurvatureRate { probe, ..CurvatureRate::default() }),

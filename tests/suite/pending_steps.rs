@@ -212,7 +212,7 @@ fn a_recorded_step_keeps_its_hyperparameters() {
             optimizer.step(&mut objective).unwrap();
         }
         let pending = recorded_first;
-        let is_right = |error: &Error| matches!(error, Error::TooManyPendingSteps { pending: found } if *found == pending);
+        let is_right = |error: &Error| matches!(error, Error::TooManyPendingSteps { pending: found, .. } if *found == pending);
         let error = optimizer.step(&mut objective).unwrap_err();
         assert!(is_right(&error), "{error}");
         let error = optimizer.begin_step().map(drop).unwrap_err();

@@ -3,8 +3,8 @@
 use crate::common::*;
 use crate::matrix::Matrix;
 use dimer::{
-    Config, Dimer, Displacement, HostObjective, Mode, Objective, Optimizer, Rate, Regime, Rotation,
-    Telemetry, Translation,
+    Config, Dimer, Displacement, HostObjective, Mode, Objective, Optimizer, Regime, Rotation,
+    RotationRate, Telemetry, Translation,
 };
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -93,14 +93,11 @@ fn says_whether_the_eigenpair_is_found() {
         assert!((CASES / 4..CASES).contains(&found), "{found}");
         100 * right / CASES
     };
-    let locally_optimal = [Regime::Stochastic, Regime::rotations(4)]
-        .map(|regime| Rotation::LocallyOptimal { regime });
+    let locally_optimal = [Regime::Stochastic, Regime::rotations(4)].map(Rotation::locally_optimal);
     assert!(told(locally_optimal, false) >= 95);
     assert!(told(locally_optimal, true) >= 92);
-    let others = [
-        Rotation::OptimalAngle { regime: Regime::Stochastic },
-        Rotation::Gradient { rate: Rate::Automatic },
-    ];
+    let others =
+        [Rotation::optimal_angle(Regime::Stochastic), Rotation::gradient(RotationRate::Automatic)];
     assert!(told(others, false) >= 89);
     assert!(told(others, true) >= 87);
 }
@@ -111,10 +108,10 @@ fn the_initial_curvature_is_of_the_n_before() {
     let mut rng = rng(2);
     let matrix = Matrix::new(&mut rng, (0..80).map(|i| f64::from(i) / 10.0 - 3.0).collect());
     for rotation in [
-        Rotation::Gradient { rate: Rate::Fixed(0.05) },
-        Rotation::OptimalAngle { regime: Regime::Stochastic },
-        Rotation::LocallyOptimal { regime: Regime::Stochastic },
-        Rotation::LocallyOptimal { regime: Regime::rotations(3) },
+        Rotation::gradient(RotationRate::Fixed(0.05)),
+        Rotation::optimal_angle(Regime::Stochastic),
+        Rotation::locally_optimal(Regime::Stochastic),
+        Rotation::locally_optimal(Regime::rotations(3)),
     ] {
         for seeks in [Mode::Softest, Mode::Stiffest] {
             let mut optimizer = start(dimer(seeks, rotation), matrix.len());
@@ -142,7 +139,7 @@ fn the_initial_curvature_is_of_the_n_before() {
 fn noise_is_not_an_eigenpair() {
     let mut rng = rng(3);
     let len = 400;
-    let rotation = Rotation::LocallyOptimal { regime: Regime::Stochastic };
+    let rotation = Rotation::locally_optimal(Regime::Stochastic);
     let mut optimizer = start(dimer(Mode::Softest, rotation), len);
     for _ in 0..40 {
         // Each minibatch has a Hessian of its own, of mean 0.5.

@@ -3,14 +3,14 @@
 
 use crate::common::*;
 use crate::matrix::Matrix;
-use dimer::{Config, Dimer, Displacement, Optimizer, Rate, Rotation, Schedule};
+use dimer::{Config, Dimer, Displacement, Optimizer, Rotation, RotationRate, Schedule};
 use proptest::prelude::*;
 use rand::RngExt;
 
 /// At θ = 0 the gradient is exact at any distance, so a distance of 1 has no truncation.
-fn turner(len: usize, rate: Rate) -> Optimizer {
+fn turner(len: usize, rate: RotationRate) -> Optimizer {
     let dimer = Dimer {
-        rotation: Rotation::Gradient { rate },
+        rotation: Rotation::gradient(rate),
         displacement: Displacement::Absolute(1.0),
         schedule: Schedule::Every(1),
         ..Dimer::default()
@@ -32,7 +32,7 @@ fn reaches_the_lowest_eigenvalue() {
     let len = 60;
     let eigenvalues: Vec<f64> = (0..len).map(|i| -79.0 + 159.0 * i as f64 / 59.0).collect();
     let matrix = Matrix::new(&mut rng(1), eigenvalues);
-    for rate in [Rate::Fixed(1.0 / 159.0), Rate::Automatic] {
+    for rate in [RotationRate::Fixed(1.0 / 159.0), RotationRate::Automatic] {
         let mut optimizer = turner(len, rate);
         let curvature = rotate(&mut optimizer, &matrix, 1000);
         println!("{rate:?}: {curvature}");
@@ -53,7 +53,7 @@ fn automatic_rate_is_stable_on_a_stiff_spectrum() {
     let mut eigenvalues: Vec<f64> = (0..len).map(|_| rng.random_range(-0.1..0.3)).collect();
     eigenvalues[..5].copy_from_slice(&[50.0, 20.0, 10.0, 5.0, -1.0]);
     let matrix = Matrix::new(&mut rng, eigenvalues);
-    let mut optimizer = turner(len, Rate::Automatic);
+    let mut optimizer = turner(len, RotationRate::Automatic);
     let curvature = rotate(&mut optimizer, &matrix, 1500);
     assert_within("C", curvature, -1.0, 0.01);
 }
@@ -62,8 +62,8 @@ fn automatic_rate_is_stable_on_a_stiff_spectrum() {
 /// lowest mode of their own block.
 #[test]
 fn groups_without_dimer_take_no_part() {
-    let by_gradient = Rotation::Gradient { rate: Rate::Automatic };
-    let locally_optimal = Rotation::LocallyOptimal { regime: dimer::Regime::Stochastic };
+    let by_gradient = Rotation::gradient(RotationRate::Automatic);
+    let locally_optimal = Rotation::locally_optimal(dimer::Regime::Stochastic);
     for (rotation, events) in [(by_gradient, 1000), (locally_optimal, 100)] {
         let mut builder = dimer::Layout::builder();
         let frozen = builder.group(dimer::Group { dimer: false, ..Default::default() });
@@ -98,7 +98,7 @@ proptest! {
         let mut rng = rng(seed);
         let eigenvalues = (0..len).map(|_| rng.random_range(-2.0..5.0)).collect();
         let matrix = Matrix::new(&mut rng, eigenvalues);
-        let mut optimizer = turner(len, Rate::Fixed(rate));
+        let mut optimizer = turner(len, RotationRate::Fixed(rate));
         rotate(&mut optimizer, &matrix, 1000);
         let n = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
         prop_assert!(approx::abs_diff_eq!(dimer::reference::norm(&n), 1.0, epsilon = 1e-5));
@@ -114,7 +114,7 @@ proptest! {
         let high = eigenvalues.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let slack = low.abs().max(high.abs()) * (4.0 * UNIT + 1e-6);
         let matrix = Matrix::new(&mut rng, eigenvalues);
-        let mut optimizer = turner(len, Rate::Fixed(rate));
+        let mut optimizer = turner(len, RotationRate::Fixed(rate));
         rotate(&mut optimizer, &matrix, 50);
         for record in optimizer.telemetry().unwrap() {
             let curvature = f64::from(record.curvature);
@@ -130,7 +130,7 @@ proptest! {
         let eigenvalues = (0..len).map(|_| rng.random_range(-2.0..5.0)).collect();
         let matrix = Matrix::new(&mut rng, eigenvalues);
         let measure = |scale: f64| {
-            let mut optimizer = turner(len, Rate::Fixed(0.1 / scale));
+            let mut optimizer = turner(len, RotationRate::Fixed(0.1 / scale));
             let mut objective = matrix.objective(scale);
             for _ in 0..5 {
                 optimizer.rotate(&mut objective).unwrap();

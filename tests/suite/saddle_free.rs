@@ -38,7 +38,7 @@ fn a_closed_gate_is_the_base_optimizer() {
         let expected = theta(None);
         for correction in [Correction::EventsOnly, Correction::EveryStep] {
             assert_eq!(theta(Some(saddle_free(correction))), expected, "{base:?} {correction:?}");
-            let rotation = Rotation::LocallyOptimal { regime: Regime::Stochastic };
+            let rotation = Rotation::locally_optimal(Regime::Stochastic);
             let dimer = Dimer { rotation, ..saddle_free(correction) };
             assert_eq!(theta(Some(dimer)), expected, "{base:?} {correction:?}");
         }
@@ -114,7 +114,7 @@ fn leaves_an_exact_saddle() {
             0.5 * x * x - 0.5 * y * y + 0.25 * y.powi(4)
         })
     };
-    let rotation = Rotation::LocallyOptimal { regime: Regime::rotations(1) };
+    let rotation = Rotation::locally_optimal(Regime::rotations(1));
     let dimer = Dimer { rotation, ..saddle_free(Correction::EventsOnly) };
     let dimer = Dimer { displacement: dimer::Displacement::Absolute(1e-2), ..dimer };
     let end = |dimer: Option<Dimer>| {

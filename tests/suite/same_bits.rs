@@ -10,10 +10,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::common::*;
 use dimer::{
-    Config, Correction, CurvatureRate, Deterministic, Difference, Dimer, Displacement, Evaluation,
-    Gpu, Group, HessianProduct, Layout, LearningRate, Metric, Mode, Objective, OnPlateau,
-    Optimizer, Point, Project, Rate, RateProbe, Regime, Relative, Rotation, SaddleFree, Saves,
-    Schedule, Scope, Stop, Storage, Translation,
+    Config, Correction, CurvatureRate, Difference, Dimer, Displacement, EarlyExit, Evaluation,
+    FullBatch, Gpu, Group, HessianProduct, Layout, LearningRate, Metric, Mode, Objective,
+    OnPlateau, Optimizer, Point, Projection, RateProbe, Regime, RelativeDisplacement, Rotation,
+    RotationRate, RotationStop, SaddleFree, Schedule, Scope, Storage, Translation,
 };
 
 /// More than one shard of [`small_gpu`] takes.
@@ -41,7 +41,7 @@ impl Quartic {
         let mut gradient: Vec<f32> = params.iter().enumerate().map(gradient).collect();
         let broken = match point {
             Point::Centre => BROKEN_CENTRE,
-            Point::Probe => BROKEN_PROBE,
+            _ => BROKEN_PROBE,
         };
         if self.breaks && self.step == broken {
             gradient[7] = f32::NAN;
@@ -86,34 +86,34 @@ fn layout() -> Layout {
 
 /// Every legal combination, thinned out so that each pair of choices still occurs.
 fn configs() -> Vec<(String, Config)> {
-    let stop = Stop { residual: 0.05, angle: 1e-3, saves: Saves::Rotations };
-    let saving = Stop { saves: Saves::Gradients, ..stop };
-    let regime = |stop| Regime::Deterministic(Deterministic { max_rotations: 4, stop });
+    let stop = RotationStop::new(0.05, 1e-3);
+    let saving = stop.with_early_exit(EarlyExit::Gradients);
+    let regime = |stop| Regime::FullBatch(FullBatch { max_rotations: 4, stop });
     let rotations = [
-        Rotation::Gradient { rate: Rate::Automatic },
-        Rotation::Gradient { rate: Rate::Fixed(0.05) },
-        Rotation::OptimalAngle { regime: Regime::Stochastic },
-        Rotation::OptimalAngle { regime: regime(None) },
-        Rotation::LocallyOptimal { regime: Regime::Stochastic },
-        Rotation::LocallyOptimal { regime: regime(None) },
-        Rotation::LocallyOptimal { regime: regime(Some(stop)) },
-        Rotation::LocallyOptimal { regime: regime(Some(saving)) },
-        Rotation::Gradient { rate: Rate::Automatic },
+        Rotation::gradient(RotationRate::Automatic),
+        Rotation::gradient(RotationRate::Fixed(0.05)),
+        Rotation::optimal_angle(Regime::Stochastic),
+        Rotation::optimal_angle(regime(None)),
+        Rotation::locally_optimal(Regime::Stochastic),
+        Rotation::locally_optimal(regime(None)),
+        Rotation::locally_optimal(regime(Some(stop))),
+        Rotation::locally_optimal(regime(Some(saving))),
+        Rotation::gradient(RotationRate::Automatic),
     ];
     let differences = [Difference::Forward, Difference::Central, Difference::Exact];
     let displacements = [
-        Displacement::Relative(Relative { factor: 1e-4, minimum: 1e-6 }),
+        Displacement::Relative(RelativeDisplacement { factor: 1e-4, minimum: 1e-6 }),
         Displacement::Absolute(0.01),
         Displacement::Automatic,
     ];
     let translations = [
         (Translation::SaddleFree(SaddleFree::default()), Correction::EveryStep),
         (
-            Translation::Project(Project { alpha: 0.7, only_negative_curvature: false }),
+            Translation::Project(Projection { alpha: 0.7, only_negative_curvature: false }),
             Correction::EventsOnly,
         ),
         (
-            Translation::Project(Project { alpha: 1.0, only_negative_curvature: true }),
+            Translation::Project(Projection { alpha: 1.0, only_negative_curvature: true }),
             Correction::EveryStep,
         ),
         (Translation::Climb, Correction::EveryStep),
@@ -229,7 +229,7 @@ fn rates() -> Vec<(String, Config)> {
             configs.push((format!("{probe:?} {o}"), config));
         }
         let paper = Dimer {
-            rotation: Rotation::Gradient { rate: Rate::Automatic },
+            rotation: Rotation::gradient(RotationRate::Automatic),
             schedule: Schedule::Every(3),
             ..Dimer::default()
         };

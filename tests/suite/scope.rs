@@ -6,8 +6,8 @@ use crate::matrix::Matrix;
 use dimer::reference::{self, Reference, sign};
 use dimer::{
     Config, Correction, Difference, Dimer, Displacement, Error, Evaluation, Group, HessianProduct,
-    Layout, LearningRate, Objective, Optimizer, Project, Rate, Regime, Rotation, SaddleFree,
-    Schedule, Scope, Translation,
+    Layout, LearningRate, Objective, Optimizer, Projection, Regime, Rotation, RotationRate,
+    SaddleFree, Schedule, Scope, Translation,
 };
 
 /// Six tensors in three groups, one of them out of the dimer's reach; 130 elements.
@@ -70,15 +70,15 @@ fn matches_the_reference() {
         kick: 0.1,
         significance: 0.0,
     });
-    let project = Translation::Project(Project { alpha: 1.0, only_negative_curvature: true });
+    let project = Translation::Project(Projection { alpha: 1.0, only_negative_curvature: true });
     for scope in SCOPES {
         for (base, translation, difference, rate) in [
-            (SGD, project, Difference::Forward, Rate::Fixed(0.02)),
-            (MOMENTUM, saddle_free, Difference::Central, Rate::Fixed(0.02)),
-            (ADAMW, saddle_free, Difference::Exact, Rate::Automatic),
-            (ADAM, project, Difference::Central, Rate::Automatic),
+            (SGD, project, Difference::Forward, RotationRate::Fixed(0.02)),
+            (MOMENTUM, saddle_free, Difference::Central, RotationRate::Fixed(0.02)),
+            (ADAMW, saddle_free, Difference::Exact, RotationRate::Automatic),
+            (ADAM, project, Difference::Central, RotationRate::Automatic),
         ] {
-            let rotation = Rotation::Gradient { rate };
+            let rotation = Rotation::gradient(rate);
             let dimer = Dimer { translation, difference, rotation, ..dimer(scope) };
             let config = Config {
                 base,
@@ -153,7 +153,7 @@ fn random_signs_are_unbiased_and_a_common_sign_is_not() {
     let bounds = [0..10, 10..30, 30..60];
     let matrix = Matrix::new(&mut rng(3), (0..60).map(|i| 0.1 * f64::from(i) - 1.0).collect());
     // So slow that N stays.
-    let rotation = Rotation::Gradient { rate: Rate::Fixed(1e-12) };
+    let rotation = Rotation::gradient(RotationRate::Fixed(1e-12));
     let dimer = Dimer { rotation, schedule: Schedule::Every(1), ..dimer(Scope::PerTensor) };
     let config =
         Config { learning_rate: LearningRate::Fixed(0.0), dimer: Some(dimer), ..fixed_rate() };
@@ -263,7 +263,7 @@ fn a_non_finite_region_skips_the_step() {
 #[test]
 fn what_a_scope_cannot_have_is_an_error() {
     let scoped = dimer(Scope::PerTensor);
-    let ritz = Rotation::LocallyOptimal { regime: Regime::Stochastic };
+    let ritz = Rotation::locally_optimal(Regime::Stochastic);
     for (dimer, refused) in [
         (Dimer { rotation: ritz, ..scoped.clone() }, "a rotation by Rayleigh-Ritz"),
         (

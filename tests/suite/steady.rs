@@ -3,8 +3,8 @@
 
 use crate::common::*;
 use dimer::{
-    Config, Dimer, Displacement, Error, Gpu, Layout, OnPlateau, Optimizer, Project, Rate, Rotation,
-    Schedule, Scope, Storage, Translation,
+    Config, Dimer, Displacement, Error, Gpu, Layout, OnPlateau, Optimizer, Projection, Rotation,
+    RotationRate, Schedule, Scope, Storage, Translation,
 };
 
 /// A device that no other test uses.
@@ -13,7 +13,7 @@ fn own_gpu() -> Gpu {
 }
 
 fn configs() -> Vec<Config> {
-    let gradient = Rotation::Gradient { rate: Rate::Automatic };
+    let gradient = Rotation::gradient(RotationRate::Automatic);
     let events = Dimer { schedule: Schedule::Every(3), ..Dimer::default() };
     let plateau = Dimer { schedule: Schedule::OnPlateau(OnPlateau::default()), ..Dimer::default() };
     let scoped = Dimer { rotation: gradient, scope: Scope::PerTensor, ..events.clone() };
@@ -78,7 +78,7 @@ fn what_does_not_fit_leaves_nothing() {
         let layout = Layout::flat(largest as usize / 4 + 64).unwrap();
         let made = Optimizer::with_buffers(&gpu, layout, config, Default::default());
         match made.map(drop).unwrap_err() {
-            Error::LimitTooSmall { limit: "max_buffer_size", needed, found } => {
+            Error::LimitTooSmall { limit: "max_buffer_size", needed, found, .. } => {
                 assert!(needed > found && found == largest);
             }
             error => panic!("{error}"),
@@ -144,9 +144,9 @@ fn only_what_is_reached_is_compiled() {
     // gram and translate.
     assert_eq!(compiled_for(Config { dimer: None, ..fixed_rate() }), [2, 2]);
     let paper = |schedule| {
-        let rotation = Rotation::Gradient { rate: Rate::Automatic };
+        let rotation = Rotation::gradient(RotationRate::Automatic);
         let displacement = Displacement::Absolute(0.1);
-        let translation = Translation::Project(Project::default());
+        let translation = Translation::Project(Projection::default());
         let dimer = Dimer { rotation, displacement, schedule, translation, ..Dimer::default() };
         Config { dimer: Some(dimer), ..fixed_rate() }
     };

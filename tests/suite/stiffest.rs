@@ -5,29 +5,28 @@ use crate::common::*;
 use crate::matrix::{Matrix, Signed};
 use dimer::reference::{self, Reference};
 use dimer::{
-    Config, CurvatureRate, Deterministic, Difference, Dimer, Displacement, Error, Evaluation,
-    Layout, LearningRate, Mode, Objective, OnPlateau, Optimizer, Point, Project, Rate, RateProbe,
-    Regime, Relative, Rotation, Saves, Schedule, Scope, Stop, Storage, Telemetry, Translation,
+    Config, CurvatureRate, Difference, Dimer, Displacement, EarlyExit, Error, Evaluation,
+    FullBatch, Layout, LearningRate, Mode, Objective, OnPlateau, Optimizer, Point, Projection,
+    RateProbe, Regime, RelativeDisplacement, Rotation, RotationRate, RotationStop, Schedule, Scope,
+    Storage, Telemetry, Translation,
 };
 use rand::RngExt;
 
 pub const WATCHES: Translation =
-    Translation::Project(Project { alpha: 0.0, only_negative_curvature: false });
+    Translation::Project(Projection { alpha: 0.0, only_negative_curvature: false });
 
 pub fn rotations() -> [Rotation; 8] {
-    let stop = Stop { residual: 0.05, angle: 1e-3, saves: Saves::Rotations };
-    let deterministic = |stop| Regime::Deterministic(Deterministic { max_rotations: 4, stop });
+    let stop = RotationStop::new(0.05, 1e-3);
+    let deterministic = |stop| Regime::FullBatch(FullBatch { max_rotations: 4, stop });
     [
-        Rotation::Gradient { rate: Rate::Fixed(0.05) },
-        Rotation::Gradient { rate: Rate::Automatic },
-        Rotation::OptimalAngle { regime: Regime::Stochastic },
-        Rotation::OptimalAngle { regime: deterministic(None) },
-        Rotation::LocallyOptimal { regime: Regime::Stochastic },
-        Rotation::LocallyOptimal { regime: deterministic(None) },
-        Rotation::LocallyOptimal { regime: deterministic(Some(stop)) },
-        Rotation::LocallyOptimal {
-            regime: deterministic(Some(Stop { saves: Saves::Gradients, ..stop })),
-        },
+        Rotation::gradient(RotationRate::Fixed(0.05)),
+        Rotation::gradient(RotationRate::Automatic),
+        Rotation::optimal_angle(Regime::Stochastic),
+        Rotation::optimal_angle(deterministic(None)),
+        Rotation::locally_optimal(Regime::Stochastic),
+        Rotation::locally_optimal(deterministic(None)),
+        Rotation::locally_optimal(deterministic(Some(stop))),
+        Rotation::locally_optimal(deterministic(Some(stop.with_early_exit(EarlyExit::Gradients)))),
     ]
 }
 
@@ -35,7 +34,7 @@ pub fn rotations() -> [Rotation; 8] {
 fn dimers() -> Vec<(Dimer, Storage)> {
     let displacements = [
         Displacement::Absolute(0.1),
-        Displacement::Relative(Relative { factor: 1e-2, minimum: 1e-3 }),
+        Displacement::Relative(RelativeDisplacement { factor: 1e-2, minimum: 1e-3 }),
         Displacement::Automatic,
     ];
     let mut all = Vec::new();
@@ -138,7 +137,7 @@ fn is_the_softest_of_the_negative_loss() {
 fn matches_the_reference() {
     let matrix = matrix(3);
     let params = vector(&mut rng(4), LEN, Kind::Plain);
-    let project = Translation::Project(Project::default());
+    let project = Translation::Project(Projection::default());
     let mut compared = 0;
     for (dimer, storage) in dimers() {
         // The reference has no stop on the GPU, and no rounding.
@@ -413,7 +412,7 @@ fn settings_are_checked() {
         Dimer { seeks: Mode::Stiffest, translation: Translation::None, ..Dimer::default() };
     let validate = |dimer: Dimer| Config { dimer: Some(dimer), ..fixed_rate() }.validate();
     assert!(validate(watching.clone()).is_ok());
-    let negative = Project { only_negative_curvature: true, ..Project::default() };
+    let negative = Projection { only_negative_curvature: true, ..Projection::default() };
     let along = [
         Translation::SaddleFree(Default::default()),
         Translation::Climb,

@@ -5,8 +5,8 @@ use crate::common::*;
 use crate::matrix::Matrix;
 use dimer::reference::{self, Reference};
 use dimer::{
-    Config, Correction, Deterministic, Dimer, Displacement, Error, Layout, Optimizer, Point,
-    Regime, Rotation, Saves, Schedule, Stop, StopReason,
+    Config, Correction, Dimer, Displacement, EarlyExit, Error, FullBatch, Layout, Optimizer, Point,
+    Regime, Rotation, RotationStop, Schedule, StopReason,
 };
 
 const LEN: usize = 200;
@@ -14,7 +14,7 @@ const MOST: u32 = 40;
 
 type Scheme = fn(Regime) -> Rotation;
 const SCHEMES: [Scheme; 2] =
-    [|regime| Rotation::OptimalAngle { regime }, |regime| Rotation::LocallyOptimal { regime }];
+    [|regime| Rotation::optimal_angle(regime), |regime| Rotation::locally_optimal(regime)];
 
 /// Bulk in [0.5, 2] and one mode at −3: a rotation converges in about ten steps.
 fn matrix() -> Matrix {
@@ -23,9 +23,9 @@ fn matrix() -> Matrix {
     Matrix::new(&mut rng(1), spectrum)
 }
 
-fn config(scheme: Scheme, stop: Option<Stop>) -> Config {
+fn config(scheme: Scheme, stop: Option<RotationStop>) -> Config {
     let dimer = Dimer {
-        rotation: scheme(Regime::Deterministic(Deterministic { max_rotations: MOST, stop })),
+        rotation: scheme(Regime::FullBatch(FullBatch { max_rotations: MOST, stop })),
         schedule: Schedule::Every(1),
         displacement: Displacement::Absolute(1.0),
         correction: Correction::EveryStep,
@@ -34,7 +34,7 @@ fn config(scheme: Scheme, stop: Option<Stop>) -> Config {
     Config { dimer: Some(dimer), ..fixed_rate() }
 }
 
-fn optimizer(scheme: Scheme, stop: Option<Stop>) -> Optimizer {
+fn optimizer(scheme: Scheme, stop: Option<RotationStop>) -> Optimizer {
     flat(config(scheme, stop), &vec![0.0; LEN])
 }
 
@@ -44,11 +44,12 @@ fn stop_where_the_reference_does() {
     let matrix = matrix();
     for scheme in SCHEMES {
         for (residual, angle) in [(0.3, 0.0), (0.03, 0.0), (0.0, 0.2), (0.0, 0.02), (0.1, 0.1)] {
-            let stop = |saves| Some(Stop { residual, angle, saves });
-            let mut rotations = optimizer(scheme, stop(Saves::Rotations));
-            let mut gradients = optimizer(scheme, stop(Saves::Gradients));
+            let stop =
+                |early_exit| Some(RotationStop::new(residual, angle).with_early_exit(early_exit));
+            let mut rotations = optimizer(scheme, stop(EarlyExit::Rotations));
+            let mut gradients = optimizer(scheme, stop(EarlyExit::Gradients));
             let orientation = wide(&rotations.read_orientation().unwrap().unwrap_or_default());
-            let config = config(scheme, stop(Saves::Rotations));
+            let config = config(scheme, stop(EarlyExit::Rotations));
             let dimer = config.dimer.clone().unwrap();
             let layout = Layout::flat(LEN).unwrap();
             let mut reference = Reference::new(&layout, config, &[0.0; LEN], &orientation);
@@ -106,10 +107,10 @@ fn a_stop_out_of_reach_changes_nothing() {
             assert_eq!(optimizer.gradient_evaluations(), f64::from(2 + MOST));
             bits(&optimizer.read_orientation().unwrap().unwrap_or_default())
         };
-        let stop = |saves| Some(Stop { residual: 1e-9, angle: 0.0, saves });
+        let stop = |early_exit| Some(RotationStop::new(1e-9, 0.0).with_early_exit(early_exit));
         let expected = run(None);
-        assert_eq!(run(stop(Saves::Rotations)), expected);
-        assert_eq!(run(stop(Saves::Gradients)), expected);
+        assert_eq!(run(stop(EarlyExit::Rotations)), expected);
+        assert_eq!(run(stop(EarlyExit::Gradients)), expected);
     }
 }
 
@@ -117,7 +118,7 @@ fn a_stop_out_of_reach_changes_nothing() {
 #[test]
 fn a_step_by_hand_stops_early() {
     let matrix = matrix();
-    let stop = Stop { residual: 0.1, angle: 0.0, saves: Saves::Gradients };
+    let stop = RotationStop::new(0.1, 0.0).with_early_exit(EarlyExit::Gradients);
     let mut by_hand = optimizer(SCHEMES[1], Some(stop));
     let mut by_callback = optimizer(SCHEMES[1], Some(stop));
     let probe = by_hand.probe().unwrap().clone();
@@ -158,7 +159,7 @@ fn stops_are_checked() {
         (f64::NAN, 0.0, "dimer.rotation.regime.stop.residual"),
         (0.0, f64::INFINITY, "dimer.rotation.regime.stop.angle"),
     ] {
-        let stop = Some(Stop { residual, angle, saves: Saves::Rotations });
+        let stop = Some(RotationStop::new(residual, angle));
         let error = config(SCHEMES[0], stop).validate().unwrap_err();
         assert!(
             matches!(error, Error::InvalidConfig { field: found, .. } if found == field),

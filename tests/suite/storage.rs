@@ -4,15 +4,15 @@
 use crate::common::*;
 use dimer::{
     Base, Config, Correction, Difference, Dimer, Displacement, Error, Evaluation, Gpu, Layout,
-    LearningRate, Objective, Optimizer, Rate, Regime, Rotation, Schedule, Scope, Storage,
+    LearningRate, Objective, Optimizer, Regime, Rotation, RotationRate, Schedule, Scope, Storage,
 };
 use rand::RngExt;
 
 const LEN: usize = 5003;
 
-const GRADIENT: Rotation = Rotation::Gradient { rate: Rate::Automatic };
-const STOCHASTIC: Rotation = Rotation::LocallyOptimal { regime: Regime::Stochastic };
-const ANGLE: Rotation = Rotation::OptimalAngle { regime: Regime::Stochastic };
+const GRADIENT: Rotation = Rotation::gradient(RotationRate::Automatic);
+const STOCHASTIC: Rotation = Rotation::locally_optimal(Regime::Stochastic);
+const ANGLE: Rotation = Rotation::optimal_angle(Regime::Stochastic);
 
 fn with(rotation: Rotation, base: Base) -> Config {
     let dimer = Dimer {
@@ -129,7 +129,7 @@ fn bf16_resumes_to_the_bit() {
 
 #[test]
 fn what_needs_f32_is_refused() {
-    let deterministic = Rotation::LocallyOptimal { regime: Regime::rotations(3) };
+    let deterministic = Rotation::locally_optimal(Regime::rotations(3));
     let central =
         Dimer { difference: Difference::Central, ..with(STOCHASTIC, ADAMW).dimer.unwrap() };
     let central = Config { dimer: Some(central), ..with(STOCHASTIC, ADAMW) };

@@ -5,7 +5,7 @@ use dimer::reference::{self, Reference};
 use dimer::unfused::UnfusedOptimizer;
 use dimer::{
     Base, Config, Correction, Dimer, Displacement, Group, HostObjective, Layout, LearningRate,
-    Mode, Optimizer, Rate, Relative, Rotation, Schedule, Sgd, Translation,
+    Mode, Optimizer, RelativeDisplacement, Rotation, RotationRate, Schedule, Sgd, Translation,
 };
 
 const STEPS: u32 = 200;
@@ -179,7 +179,10 @@ fn every_setting() {
     assert_eq!(layout.len(), LEN);
     for base in BASES {
         let dimer = Dimer {
-            displacement: Displacement::Relative(Relative { factor: 0.5, minimum: 1e-6 }),
+            displacement: Displacement::Relative(RelativeDisplacement {
+                factor: 0.5,
+                minimum: 1e-6,
+            }),
             schedule: Schedule::Every(10),
             correction: Correction::EveryStep,
             ..fixed_dimer(ROTATION, DISTANCE, 1.0)
@@ -233,7 +236,7 @@ fn every_setting() {
 fn automatic_rate() {
     let problem = Problem::new();
     let dimer = Dimer {
-        rotation: Rotation::Gradient { rate: Rate::Automatic },
+        rotation: Rotation::gradient(RotationRate::Automatic),
         ..fixed_dimer(ROTATION, DISTANCE, 1.0)
     };
     let config = Config { dimer: Some(dimer.clone()), ..fixed_rate() };

@@ -2,8 +2,8 @@
 
 use crate::common::*;
 use dimer::{
-    Base, Config, Dimer, Displacement, Error, Gpu, Layout, Metric, Optimizer, Regime, Relative,
-    Rotation, Schedule, Scope, Sgd, Translation, Tuning,
+    Base, Config, Dimer, Displacement, Error, Gpu, Layout, Metric, Optimizer, Regime,
+    RelativeDisplacement, Rotation, Schedule, Scope, Sgd, Translation, Tuning,
 };
 use rand::RngExt;
 
@@ -11,8 +11,8 @@ const LEN: usize = 40_009;
 
 fn configs() -> [Config; 3] {
     let dimer = Dimer { schedule: Schedule::Every(2), ..Dimer::default() };
-    let stochastic = Rotation::LocallyOptimal { regime: Regime::Stochastic };
-    let gradient = Rotation::Gradient { rate: dimer::Rate::Automatic };
+    let stochastic = Rotation::locally_optimal(Regime::Stochastic);
+    let gradient = Rotation::gradient(dimer::RotationRate::Automatic);
     [(gradient, Scope::Global), (stochastic, Scope::Global), (gradient, Scope::PerTensor)].map(
         |(rotation, scope)| Config {
             dimer: Some(Dimer { rotation, scope, ..dimer.clone() }),
@@ -105,11 +105,11 @@ fn rereading() -> Vec<Config> {
     let dimer = Dimer { schedule: Schedule::Every(2), ..Dimer::default() };
     let clipped = Config { max_gradient_norm: Some(0.5), ..fixed_rate() };
     let rotations = [
-        Rotation::Gradient { rate: dimer::Rate::Automatic },
-        Rotation::LocallyOptimal { regime: Regime::Stochastic },
-        Rotation::OptimalAngle { regime: Regime::rotations(3) },
+        Rotation::gradient(dimer::RotationRate::Automatic),
+        Rotation::locally_optimal(Regime::Stochastic),
+        Rotation::optimal_angle(Regime::rotations(3)),
     ];
-    let relative = Displacement::Relative(Relative { factor: 1e-4, minimum: 1e-6 });
+    let relative = Displacement::Relative(RelativeDisplacement { factor: 1e-4, minimum: 1e-6 });
     let mut all = vec![
         clipped.clone(),
         Config { base: Base::Sgd(Sgd { momentum: 0.9, nesterov: true }), ..fixed_rate() },

@@ -52,7 +52,7 @@ impl<'a, M: Module, F: FnMut(&M) -> Tensor<1>> ModuleObjective<'a, M, F> {
         let binding = self.binding;
         let module = match at.point {
             Point::Centre => self.centre,
-            Point::Probe => {
+            _ => {
                 binding.place_probe(self.probe, at)?;
                 &*self.probe
             }
@@ -86,7 +86,7 @@ impl<'a, M: Module, F: FnMut(&M) -> Tensor<1>> ModuleObjective<'a, M, F> {
         }
         match at.point {
             Point::Centre => self.losses.centre = Some(loss),
-            Point::Probe => self.losses.probes.push(loss),
+            _ => self.losses.probes.push(loss),
         }
         Ok(())
     }

@@ -213,7 +213,7 @@ impl<M: Module> DimerOptimizer<M> {
         self.optimizer.repeats_minibatch()
     }
 
-    /// Saves everything that the next steps depend on, the parameters included; see
+    /// EarlyExit everything that the next steps depend on, the parameters included; see
     /// [`dimer::Optimizer::save`].
     ///
     /// # Errors

@@ -77,19 +77,19 @@ impl<M: Module> CurvatureTracker<M> {
     ) -> Result<Self> {
         let schedule = dimer.schedule;
         if !matches!(schedule, Schedule::Every(_)) {
-            return Err(dimer::Error::Unsupported {
-                what: "Schedule::OnPlateau",
-                with: "a tracker, which has no losses to tell a plateau by",
-                instead: "set `dimer.schedule` to Every",
-            }
+            return Err(dimer::Error::unsupported(
+                "Schedule::OnPlateau",
+                "a tracker, which has no losses to tell a plateau by",
+                "set `dimer.schedule` to Every",
+            )
             .into());
         }
         if dimer.metric != Metric::Euclidean {
-            return Err(dimer::Error::Unsupported {
-                what: "Metric::Preconditioner",
-                with: "a tracker, which has no moments",
-                instead: "set `dimer.metric` to Euclidean",
-            }
+            return Err(dimer::Error::unsupported(
+                "Metric::Preconditioner",
+                "a tracker, which has no moments",
+                "set `dimer.metric` to Euclidean",
+            )
             .into());
         }
         let base = Base::Sgd(Sgd { momentum: 0.0, nesterov: false });
@@ -108,11 +108,11 @@ impl<M: Module> CurvatureTracker<M> {
     /// [`dimer::Error::Unsupported`] after a step; otherwise as [`dimer::Optimizer::second_dimer`].
     pub fn with_other_end(mut self) -> Result<Self> {
         if self.steps > 0 {
-            return Err(dimer::Error::Unsupported {
-                what: "a second end",
-                with: "a tracker that has followed steps already",
-                instead: "call `with_other_end` before the first `after_step`",
-            }
+            return Err(dimer::Error::unsupported(
+                "a second end",
+                "a tracker that has followed steps already",
+                "call `with_other_end` before the first `after_step`",
+            )
             .into());
         }
         if let Some(dimer) = &self.optimizer.config().dimer {

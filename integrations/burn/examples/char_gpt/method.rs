@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use burn::module::ParamGroup;
 use dimer::{
-    Adam, Base, Config, Correction, CurvatureRate, Dimer, Group, LearningRate, Project, Rate,
-    RateProbe, Rotation, Schedule, Sgd, Sophia, Translation,
+    Adam, Base, Config, Correction, CurvatureRate, Dimer, Group, LearningRate, Projection,
+    RateProbe, Rotation, RotationRate, Schedule, Sgd, Sophia, Translation,
 };
 
 /// What is added to the base.
@@ -90,9 +90,9 @@ impl Method {
             Addition::Nothing | Addition::Rate(_) => None,
             Addition::Dimer => Some(Dimer { schedule, ..Dimer::default() }),
             Addition::Projection => Some(Dimer {
-                rotation: Rotation::Gradient { rate: Rate::Automatic },
+                rotation: Rotation::gradient(RotationRate::Automatic),
                 schedule,
-                translation: Translation::Project(Project {
+                translation: Translation::Project(Projection {
                     alpha: 1.0,
                     only_negative_curvature: false,
                 }),

@@ -5,8 +5,8 @@ use crate::common::{Network, batch, config, elements, flex, scalar, shared};
 use burn::module::Module;
 use burn::tensor::Device;
 use dimer::{
-    Base, Config, CurvatureRate, Difference, Dimer, Displacement, LearningRate, Project, RateProbe,
-    Rotation, Schedule, Sgd, Translation,
+    Base, Config, CurvatureRate, Difference, Dimer, Displacement, LearningRate, Projection,
+    RateProbe, Rotation, Schedule, Sgd, Translation,
 };
 use dimer_burn::{DimerDevice, DimerOptimizer, RepeatableBatches};
 
@@ -93,9 +93,12 @@ fn a_learning_rate_from_curvature() {
 #[test]
 fn momentum_with_projection_along_a_turned_gradient() {
     let dimer = Dimer {
-        rotation: Rotation::Gradient { rate: dimer::Rate::Automatic },
+        rotation: Rotation::gradient(dimer::RotationRate::Automatic),
         schedule: Schedule::Every(5),
-        translation: Translation::Project(Project { alpha: 1.0, only_negative_curvature: false }),
+        translation: Translation::Project(Projection {
+            alpha: 1.0,
+            only_negative_curvature: false,
+        }),
         ..Dimer::default()
     };
     let base = Base::Sgd(Sgd { momentum: 0.9, nesterov: false });
