@@ -10,8 +10,8 @@ use std::error::Error;
 
 use clap::Parser;
 use dimer::{
-    Base, Config, Correction, Dimer, Displacement, EarlyExit, FullBatch, Gpu, HostObjective,
-    Layout, LearningRate, Optimizer, Regime, Rotation, RotationStop, Schedule, Sgd, Translation,
+    Base, Config, Dimer, Displacement, EarlyExit, FullBatch, Gpu, HostObjective, Layout, Optimizer,
+    Regime, Rotation, RotationStop, Sgd,
 };
 use indicatif::{ParallelProgressIterator, ProgressStyle};
 use nalgebra::DMatrix;
@@ -105,21 +105,18 @@ fn climb(gpu: &Gpu, landscape: &Landscape, seed: u64, steps: u32) -> Result<End,
     let start = (landscape.start)(&mut StdRng::seed_from_u64(seed));
     let stop = RotationStop::new(0.1, 0.02).with_early_exit(EarlyExit::Gradients);
     let regime = Regime::FullBatch(FullBatch { max_rotations: 12, stop: Some(stop) });
+    let preset = Config::climb(landscape.learning_rate);
+    let dimer = preset.dimer.clone().map(|dimer| Dimer {
+        rotation: Rotation::locally_optimal(regime),
+        displacement: Displacement::Absolute(1e-3),
+        seed,
+        ..dimer
+    });
     let config = Config {
         base: landscape.base,
-        learning_rate: LearningRate::Fixed(landscape.learning_rate),
-        weight_decay: 0.0,
         max_gradient_norm: Some(landscape.max_gradient_norm),
-        dimer: Some(Dimer {
-            rotation: Rotation::locally_optimal(regime),
-            schedule: Schedule::Every(1),
-            displacement: Displacement::Absolute(1e-3),
-            translation: Translation::Climb,
-            correction: Correction::EveryStep,
-            seed,
-            ..Dimer::default()
-        }),
-        ..Config::default()
+        dimer,
+        ..preset
     };
     let mut optimizer = Optimizer::new(gpu, Layout::flat(start.len())?, config, &start)?;
     let mut slope = vec![0.0; start.len()];

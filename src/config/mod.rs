@@ -102,8 +102,8 @@ impl Default for Config {
 /// (6 % more gradients), and the saddle-free step in every step while the loss curves down along
 /// N. Where it does not, training is bit for bit that of the base optimizer. They were the best
 /// overall of those tried on eight problems with saddles (`examples/escape`). For a full batch take
-/// [`Regime::FullBatch`]; for the method as published, [`Rotation::Gradient`],
-/// [`Translation::Project`] and [`Correction::EventsOnly`].
+/// [`Regime::FullBatch`]; [`Dimer::published`] is the method as published, [`Dimer::watching`] only measures, and
+/// [`Config::climb`] walks to saddles.
 ///
 /// ```
 /// use dimer::{Config, Dimer, Gpu, HostObjective, Layout, LearningRate, Optimizer};
@@ -169,6 +169,49 @@ impl Default for Dimer {
 }
 
 impl Config {
+    /// A walk *to* a saddle of index 1, uphill along N and downhill elsewhere ([`Translation::Climb`]), by plain gradient
+    /// steps at this learning rate: below 2/λmax, with λmax the stiffest curvature on the way.
+    ///
+    /// Every step is an event of two locally optimal rotations at an automatic displacement: 5 gradients. On steep slopes
+    /// set [`Config::max_gradient_norm`]; with a soft way up, momentum helps. An exact minimum has no slope to climb:
+    /// [`Telemetry::gradient_norm`](crate::Telemetry::gradient_norm) is 0 there, and no step moves anything. Start beside
+    /// it.
+    ///
+    /// ```
+    /// use dimer::{Config, Gpu, HostObjective, Layout, Optimizer};
+    ///
+    /// // L = (x² − 1)² + 2 y²: minima at x = ±1, and between them a saddle at the origin.
+    /// let mut objective = HostObjective::new(|theta: &[f32], gradient: &mut [f32]| {
+    ///     let (x, y) = (theta[0], theta[1]);
+    ///     gradient.copy_from_slice(&[4.0 * x * (x * x - 1.0), 4.0 * y]);
+    ///     (x * x - 1.0).powi(2) + 2.0 * y * y
+    /// });
+    /// let start = [0.7, 0.3];
+    /// let mut optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(2)?, Config::climb(0.05), &start)?;
+    /// for _ in 0..200 {
+    ///     optimizer.step(&mut objective)?;
+    /// }
+    /// assert!(optimizer.read_params()?.iter().all(|x| x.abs() < 1e-3));
+    /// assert!(optimizer.read_curvature()? < -3.9);
+    /// # Ok::<(), dimer::Error>(())
+    /// ```
+    pub fn climb(learning_rate: f64) -> Self {
+        Self {
+            base: Base::Sgd(Sgd { momentum: 0.0, nesterov: false }),
+            learning_rate: LearningRate::Fixed(learning_rate),
+            weight_decay: 0.0,
+            dimer: Some(Dimer {
+                rotation: Rotation::locally_optimal(Regime::rotations(2)),
+                schedule: Schedule::Every(1),
+                displacement: Displacement::Automatic,
+                translation: Translation::Climb,
+                correction: Correction::EveryStep,
+                ..Dimer::default()
+            }),
+            ..Self::default()
+        }
+    }
+
     /// Whether the objective may be called at a [`Point`](crate::Point) other than θ, so that
     /// [`Buffers::probe`](crate::Buffers::probe) is used: with a dimer, or a rate from curvature by
     /// [`RateProbe::SeparateGradient`].
@@ -206,16 +249,45 @@ impl Config {
                     "set `probe` to SeparateGradient, or `dimer.difference` to Forward or Exact",
                 );
             }
-            if dimer.translation == Translation::Climb && probe.is_some() {
-                return unsupported(
-                    "LearningRate::Curvature",
-                    "Translation::Climb, which does not go down along the update",
-                    "set `learning_rate` to Fixed, or take another translation",
-                );
+            if dimer.translation == Translation::Climb {
+                self.validate_climb(dimer)?;
             }
             if self.storage == Storage::Bf16 {
                 dimer.validate_bf16()?;
             }
+        }
+        Ok(())
+    }
+
+    /// What a climb needs beside a dimer that can climb.
+    fn validate_climb(&self, dimer: &Dimer) -> Result<()> {
+        if self.learning_rate.probe().is_some() {
+            return unsupported(
+                "LearningRate::Curvature",
+                "Translation::Climb, which does not go down along the update",
+                "set `learning_rate` to Fixed, or take another translation",
+            );
+        }
+        if !matches!(self.base, Base::Sgd(_)) {
+            return unsupported(
+                "Translation::Climb",
+                "a base optimizer whose step is not along the gradient, and so not uphill along N",
+                "set `base` to Sgd, as `Config::climb` does",
+            );
+        }
+        if self.weight_decay != 0.0 {
+            return unsupported(
+                "Translation::Climb",
+                "weight decay, which moves the saddle",
+                "set `weight_decay` to 0, as `Config::climb` does",
+            );
+        }
+        if !matches!(dimer.schedule, Schedule::Every(1..=MAX_CLIMB)) {
+            return unsupported(
+                "Translation::Climb",
+                "events so rare that N is no longer the way up",
+                "set `dimer.schedule` to Every(1), as `Config::climb` does, and at most to Every(10)",
+            );
         }
         Ok(())
     }
@@ -262,7 +334,31 @@ impl Config {
     }
 }
 
+/// Most steps from one event of a climb to the next.
+const MAX_CLIMB: u32 = 10;
+
 impl Dimer {
+    /// The method as published (arXiv 2507.19968): N turns by one gradient per event, along its rotational force, and in
+    /// the steps of events the projection takes the part along N out of the gradient.
+    ///
+    /// The paper leaves the rate of the rotation and the interval of events to the user. Here the rate is automatic, and
+    /// one step in 50 is an event, as in [`Dimer::default`].
+    ///
+    /// ```
+    /// use dimer::{Dimer, Rotation, RotationRate, Schedule};
+    ///
+    /// let rotation = Rotation::gradient(RotationRate::Fixed(0.1));
+    /// let dimer = Dimer { rotation, schedule: Schedule::Every(10), ..Dimer::published() };
+    /// ```
+    pub fn published() -> Self {
+        Self {
+            rotation: Rotation::gradient(RotationRate::Automatic),
+            translation: Translation::Project(Projection::default()),
+            correction: Correction::EventsOnly,
+            ..Self::default()
+        }
+    }
+
     /// The same dimer without a translation, which measures and moves nothing: [`Translation::None`], or with
     /// [`Difference::Central`] [`Translation::Project`] with α = 0.
     ///

@@ -44,7 +44,6 @@ pub enum Rotation {
     /// span{N, F} (after Heyden, Bell, Keil 2005, J. Chem. Phys. 123, 224101, who find the angle
     /// by a fit). It needs no rate; on a fixed Hessian it takes about half the gradients of the best
     /// fixed rate.
-    #[non_exhaustive]
     OptimalAngle {
         /// What the loss is like from event to event.
         regime: Regime,
@@ -59,7 +58,6 @@ pub enum Rotation {
     /// Electron. Trans. Numer. Anal. 7, 163).
     ///
     /// Curvatures outside 10⁻¹⁸ to 10¹⁸ are out of its reach: N stays, or the step is skipped and counted.
-    #[non_exhaustive]
     LocallyOptimal {
         /// What the loss is like from event to event.
         regime: Regime,

@@ -44,9 +44,9 @@ pub enum Translation {
     /// surfaces and for maps of loss landscapes, not for training.
     ///
     /// g ← g₁ − 2 (g₁·N) N where the last measured C is negative; where it is not, uphill along N
-    /// alone, g ← −(g₁·N) N. Needs [`Correction::EveryStep`]. Take an event every step with
-    /// [`Regime::FullBatch`](crate::Regime::FullBatch), plain [`Base::Sgd`](crate::Base::Sgd)
-    /// below 2/λmax, no weight decay, and `max_gradient_norm` for steep slopes.
+    /// alone, g ← −(g₁·N) N. [`Config::climb`](crate::Config::climb) has the settings that go with
+    /// it. Needs [`Correction::EveryStep`], [`Base::Sgd`](crate::Base::Sgd) at a fixed rate, no weight decay, and an
+    /// event at least every 10 steps.
     Climb,
 }
 

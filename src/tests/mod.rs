@@ -133,14 +133,7 @@ fn configurations() -> Vec<(&'static str, Config)> {
                 ..locally_optimal(Regime::Stochastic)
             }),
         ),
-        (
-            "climb",
-            with(Dimer {
-                translation: Translation::Climb,
-                schedule: Schedule::Every(1),
-                ..locally_optimal(Regime::rotations(2))
-            }),
-        ),
+        ("climb", Config::climb(1e-3)),
         (
             "on_plateaus",
             with(Dimer { schedule: Schedule::OnPlateau(OnPlateau::default()), ..paper() }),

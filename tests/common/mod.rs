@@ -143,6 +143,16 @@ pub fn fixed_rate() -> Config {
     Config { learning_rate: LearningRate::Fixed(1e-3), dimer, ..Config::default() }
 }
 
+/// These settings with a base and a weight decay that go with the translation: a climb is by plain gradient steps.
+pub fn for_translation(config: Config) -> Config {
+    match &config.dimer {
+        Some(dimer) if dimer.translation == Translation::Climb => {
+            Config { base: SGD, weight_decay: 0.0, ..config }
+        }
+        _ => config,
+    }
+}
+
 /// A dimer whose every number is fixed: rate, distance, projection.
 pub fn fixed_dimer(rate: f64, distance: f64, alpha: f64) -> Dimer {
     Dimer {

@@ -140,6 +140,66 @@ fn straightens_a_cluster_of_three() {
     assert!(optimizer.read_curvature().unwrap() < 0.0);
 }
 
+/// The preset, from ASE's starts: as above, but for an automatic distance, at which C is good to 1 %.
+#[test]
+fn the_preset_reaches_them_too() {
+    let table = include_str!("../oracles/muller_brown.csv");
+    for row in table.lines().filter(|line| !line.starts_with('#')) {
+        let row: Vec<f64> = row.split(',').map(|x| x.parse().unwrap()).collect();
+        let config = Config { max_gradient_norm: Some(50.0), ..Config::climb(4e-4) };
+        let mut optimizer = flat(config, &[row[0] as f32, row[1] as f32]);
+        let mut objective = on(muller_brown);
+        for _ in 0..300 {
+            optimizer.step(&mut objective).unwrap();
+        }
+        assert_eq!(optimizer.gradient_evaluations(), 300.0 * 5.0);
+        let found = optimizer.read_params().unwrap();
+        let curvature = f64::from(optimizer.read_curvature().unwrap());
+        println!("{row:?}: {found:?} {curvature}");
+        assert_within("x", found[0].into(), row[2], 2e-5);
+        assert_within("y", found[1].into(), row[3], 2e-5);
+        assert_within("λ", curvature, row[5], 0.01 * row[5].abs());
+    }
+}
+
+/// Where there is no slope there is no way up: nothing moves, and the telemetry says why.
+#[test]
+fn an_exact_minimum_is_not_left() {
+    let mut optimizer = flat(Config::climb(0.1), &[0.0; 5]);
+    let mut objective = quadratic(vec![1.0, 2.0, 3.0, 4.0, 5.0]);
+    for _ in 0..5 {
+        optimizer.step(&mut objective).unwrap();
+    }
+    let record = *optimizer.telemetry().unwrap().last().unwrap();
+    assert_eq!((record.gradient_norm, record.skipped), (Some(0.0), false));
+    assert!(record.curvature > 0.0, "{record:?}");
+    assert_eq!(optimizer.read_params().unwrap(), [0.0; 5]);
+}
+
+/// What a climb does not go with is refused, one thing at a time.
+#[test]
+fn what_a_climb_needs() {
+    let climb = Config::climb(0.1);
+    climb.validate().unwrap();
+    let schedule = |schedule| {
+        let dimer = Dimer { schedule, ..climb.dimer.clone().unwrap() };
+        Config { dimer: Some(dimer), ..climb.clone() }
+    };
+    schedule(Schedule::Every(10)).validate().unwrap();
+    let momentum = Base::Sgd(Sgd { momentum: 0.9, nesterov: true });
+    Config { base: momentum, ..climb.clone() }.validate().unwrap();
+    for config in [
+        Config { base: ADAMW, ..climb.clone() },
+        Config { base: LION, ..climb.clone() },
+        Config { weight_decay: 1e-4, ..climb.clone() },
+        schedule(Schedule::Every(11)),
+        schedule(Schedule::OnPlateau(Default::default())),
+    ] {
+        let error = config.validate().unwrap_err();
+        assert!(matches!(error, Error::Unsupported { what: "Translation::Climb", .. }), "{error}");
+    }
+}
+
 #[test]
 fn climbing_corrects_every_step() {
     let dimer = Dimer { correction: Correction::EventsOnly, ..config().dimer.unwrap() };

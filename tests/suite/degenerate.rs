@@ -63,6 +63,7 @@ fn run(dimer: &Dimer, len: usize, slope: f32, h: f32, base: Base) -> Optimizer {
         dimer: Some(Dimer { correction: Correction::EveryStep, ..dimer.clone() }),
         ..fixed_rate()
     };
+    let config = for_translation(config);
     let layout = Layout::flat(len).unwrap();
     let mut optimizer = Optimizer::new(&gpu(), layout, config, &vec![0.5; len]).unwrap();
     let mut objective = even(slope, h);
@@ -145,7 +146,7 @@ fn an_exact_eigenvector() {
         if dimer.displacement == Displacement::Automatic {
             continue;
         }
-        let config = Config { dimer: Some(dimer.clone()), ..fixed_rate() };
+        let config = for_translation(Config { dimer: Some(dimer.clone()), ..fixed_rate() });
         let mut optimizer = flat(config, &[0.5; 5]);
         optimizer.write_orientation(&[0.0, 1.0, 0.0, 0.0, 0.0]).unwrap();
         optimizer.step(&mut diagonal(h.to_vec(), 0.25)).unwrap();
@@ -173,6 +174,7 @@ fn flat_directions() {
             dimer: Some(dimer.clone()),
             ..fixed_rate()
         };
+        let config = for_translation(config);
         let mut optimizer = flat(config, &[0.5; 70]);
         let mut objective = diagonal(h.clone(), 0.25);
         for _ in 0..40 {

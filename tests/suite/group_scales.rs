@@ -90,6 +90,7 @@ fn frozen_groups_keep_their_bits() {
                 dimer: Some(dimer),
                 ..fixed_rate()
             };
+            let config = for_translation(config);
             let start = start(number as u64);
             let mut optimizer =
                 Optimizer::new(&gpu, layout(0.0, 0.01), config, &start).expect(&what);

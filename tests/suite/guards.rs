@@ -47,8 +47,10 @@ fn variants() -> Vec<Config> {
             ..of(gradient)
         },
     ];
-    let mut variants: Vec<Config> =
-        dimers.into_iter().map(|dimer| Config { dimer: Some(dimer), ..fixed_rate() }).collect();
+    let mut variants: Vec<Config> = dimers
+        .into_iter()
+        .map(|dimer| for_translation(Config { dimer: Some(dimer), ..fixed_rate() }))
+        .collect();
     for base in BASES {
         variants.push(Config { base, ..variants[0].clone() });
         variants.push(Config { base, dimer: None, ..fixed_rate() });

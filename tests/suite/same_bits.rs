@@ -155,6 +155,7 @@ fn configs() -> Vec<(String, Config)> {
             dimer: Some(dimer),
             ..fixed_rate()
         };
+        let config = for_translation(config);
         if config.validate().is_ok() {
             count += 1;
             // Every 67th, a prime that no number of choices divides.
