@@ -51,7 +51,8 @@
 //! With [`LearningRate::Curvature`] a measurement by a separate gradient moves at most 56 bytes more, and one by two
 //! steps on a minibatch 52 bytes in both together and no gradient.
 //!
-//! Memory is 28 bytes per parameter for AdamW: θ, g₁, g₂, N, the probe and two moments. The optimal angle
+//! Memory is 24 bytes per parameter by default: θ, g₁, two moments, and the probe of the learning rate with its gradient.
+//! At a fixed rate it is 16. A dimer with the paper's rotation takes 28 with either, for N as well. The optimal angle
 //! takes 16 more, a locally optimal rotation 24. [`Storage::Bf16`] keeps all of that but θ, the gradients and
 //! the probe in half. A rate from two steps on one minibatch takes 4 more. `docs/performance.md` has the measurements; [`Tuning`] fits the kernels to a device,
 //! and [`Optimizer::time_kernels`] tells where the time goes.

@@ -96,7 +96,8 @@ impl Default for Config {
 /// How the dimer senses curvature and what it does to the step.
 ///
 /// An *event* is a step in which the objective is also called away from θ: once at θ + ΔR·N, or as often as
-/// the [`Rotation`] says. Any other step costs 1 gradient.
+/// the [`Rotation`] says. Any other step costs 1 gradient, or 2 where it measures the learning rate by
+/// [`RateProbe::SeparateGradient`].
 ///
 /// The defaults are made for training on minibatches: one locally optimal rotation every 50 steps
 /// (6 % more gradients), and the saddle-free step in every step while the loss curves down along
@@ -341,18 +342,19 @@ impl Dimer {
     /// The method as published (arXiv 2507.19968): N turns by one gradient per event, along its rotational force, and in
     /// the steps of events the projection takes the part along N out of the gradient.
     ///
-    /// The paper leaves the rate of the rotation and the interval of events to the user. Here the rate is automatic, and
-    /// one step in 50 is an event, as in [`Dimer::default`].
+    /// One step in 10 is an event, as in the authors' code. The rate of the rotation, which the paper leaves to the user, is
+    /// automatic.
     ///
     /// ```
     /// use dimer::{Dimer, Rotation, RotationRate, Schedule};
     ///
     /// let rotation = Rotation::gradient(RotationRate::Fixed(0.1));
-    /// let dimer = Dimer { rotation, schedule: Schedule::Every(10), ..Dimer::published() };
+    /// let dimer = Dimer { rotation, schedule: Schedule::Every(20), ..Dimer::published() };
     /// ```
     pub fn published() -> Self {
         Self {
             rotation: Rotation::gradient(RotationRate::Automatic),
+            schedule: Schedule::Every(10),
             translation: Translation::Project(Projection::default()),
             correction: Correction::EventsOnly,
             ..Self::default()

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 /// The format of N, the moments and the vectors of a rotation. Parameters, gradients and the probe are always
 /// f32, and so is all arithmetic.
 ///
-/// Memory in bytes per parameter, for AdamW: θ, g₁, g₂ and the probe take 16.
+/// Memory in bytes per parameter, for AdamW at a fixed rate. A rate from curvature, the default, takes 8 more without a
+/// dimer, for a probe and its gradient: 24, or with bf16 20.
 ///
 /// | rotation | `F32` | `Bf16` |
 /// | --- | ---: | ---: |

@@ -47,9 +47,9 @@ const ROTATION: StepForm = StepForm { kind: StepKind::Rotation, rate: RateMeasur
 /// Minimises an [`Objective`] on the GPU, sensing its curvature with a dimer.
 ///
 /// Parameters, gradients, orientation and moments stay on the GPU. One step records two
-/// dispatches of this crate, and a few more in an event, around the work of the objective, and
-/// decides nothing on the host, but for what a schedule that looks for plateaus, a stop that saves gradients and the end of
-/// a rate's burn-in ask of the GPU.
+/// dispatches of this crate, and a few more in an event, around the work of the objective. It waits for no value of the
+/// GPU, except where a schedule looks for plateaus, with [`EarlyExit::Gradients`](crate::EarlyExit::Gradients), and at the
+/// end of a rate's burn-in.
 ///
 /// A step whose gradient has a NaN or an infinity changes nothing, and is counted in
 /// [`Telemetry::skipped_steps`](crate::Telemetry::skipped_steps).

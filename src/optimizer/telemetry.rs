@@ -16,7 +16,8 @@ use crate::state::State;
 pub struct Telemetry {
     /// Index of the step, from 0, skipped ones included.
     pub step: u64,
-    /// Whether the objective was also called at the probe.
+    /// Whether N was turned: in an event the objective is also called at the probe along N. A measurement of the learning
+    /// rate, which has a probe of its own, is no event; see `rate_measured`.
     pub event: bool,
     /// Whether the step changed nothing, because a gradient was not finite, or too large to be squared: the norm
     /// limit is about 5·10³³, or 10¹⁹ after clipping with a base that keeps squares. After a step that took a
@@ -51,7 +52,7 @@ pub struct Telemetry {
     /// Standard error of that mean, from the spread of those events; 0 after the first.
     pub curvature_error: f32,
     /// ‖F‖ = ‖HN − C N‖ of the last event, in the unit of `curvature`; how far N is from an
-    /// eigenvector. Below about 10⁻³ ‖HN‖ it is rounding.
+    /// eigenvector. With [`Rotation::Gradient`](crate::Rotation::Gradient) it is rounding below about 10⁻³ ‖HN‖.
     pub residual: f32,
     /// Radians by which N turned in this step.
     pub angle: f32,
