@@ -84,7 +84,7 @@
 //! relative to Σ|aᵢbᵢ| is at most (81 + L/64) · 2⁻²⁴; on random data it is about 10⁻⁷. Squares are summed at
 //! two scales, so that elements from 10⁻³⁰ to 10³⁰ neither vanish nor overflow. With
 //! [`Rotation::Gradient`], ‖F‖² = ‖HN‖² − C² cancels near an eigenvector: below about 10⁻³ ‖HN‖ the residual is rounding.
-//! The other rotations sum the squares of HN less the last C times N, which do not cancel.
+//! The other rotations sum the squares of HN less the last C times N, which cancel only where C has changed.
 //!
 //! # How it is built
 //! See [`architecture`]. [`mod@reference`] is the specification in f64, [`unfused`] the same step as textbook

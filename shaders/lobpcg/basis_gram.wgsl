@@ -2,8 +2,8 @@
 //
 //   S.S (6)   S.HS, its symmetric half (6) and what it lacks of that (3)   (HS - C S).(HS - C S) (6)
 //
-// C is the curvature along n, or 0 before it is known. Subtracted here, it leaves the residual near an eigenvector,
-// where the difference of (Hn)^2 and C^2 would be rounding.
+// C is the last curvature along n. Subtracted here, it leaves the residual near an eigenvector, where the difference
+// of (Hn)^2 and C^2 would be rounding. Without FORCE it may be that of another n, and Hn.Hn is summed as well.
 //
 // in:  n, Hn, with FORCE also u, Hu, with DIRECTION also p, Hp; with AIMS p alone before that
 // out: two `Partial` per tile
@@ -25,6 +25,9 @@ fn products(i: u32, curvature: f32) -> PackedBasisSums {
     sums.hessian.nn = dot_lanes(n, hn);
     let rn = fma(vec4f(-curvature), n, hn);
     sums.square.nn = dot_lanes(rn, rn);
+    if !FORCE {
+        sums.square.uu = dot_lanes(hn, hn);
+    }
     if AIMS & !FORCE {
         let p = raw_direction(i);
         let small = p * SMALL_SCALE;

@@ -18,6 +18,9 @@
 // are carried, u was made orthogonal to n and p and of unit length; where half of it is not, it is the error of Hn.
 const DEPENDENT: f32 = 1e-2;
 const CARRIED: f32 = 0.5;
+// Squares of a few roundings of a vector, and a few roundings of a sum of squares, in shares of the whole.
+const ROUNDED_VECTORS: f32 = 1e-13;
+const ROUNDED_SUMS: f32 = 1e-6;
 // Cyclic Jacobi sweeps; a 3x3 matrix converges to f32 in four.
 const SWEEPS: u32 = 6u;
 
@@ -167,8 +170,12 @@ fn main(thread: Thread) {
     if !FORCE {
         ritz.initial_curvature = ritz.curvature;
     }
-    let change = ritz.curvature - before;
-    let product = dot(combination, square * combination);
+    var change = ritz.curvature - before;
+    var product = dot(combination, square * combination);
+    if !FORCE & !(abs(change) < abs(ritz.curvature)) {
+        change = ritz.curvature;
+        product = combination.x * combination.x * sums.square.uu;
+    }
     let square_residual = max(0.0, fma(-change, change, product));
     ritz.residual = sqrt(square_residual);
     ritz.along_direction = 0.0;
@@ -177,7 +184,12 @@ fn main(thread: Thread) {
             + dot(sums.skew, cross(ritz.direction, combination));
     }
     let square_force = fma(-ritz.along_direction, ritz.along_direction, square_residual);
-    ritz.inverse_force = select(0.0, inverseSqrt(square_force), square_force > 0.0);
+    // Below these the force is the rounding of its vectors, or of the sums. Longer than 1 by much, u would put the probe
+    // far away.
+    let of_vectors = ROUNDED_VECTORS * fma(ritz.curvature, ritz.curvature, square_residual);
+    let of_sums = ROUNDED_SUMS * max(square_residual, change * change);
+    let is_force = square_force > max(of_vectors, of_sums);
+    ritz.inverse_force = select(0.0, inverseSqrt(square_force), is_force);
     // Where H has less of u along n than Hn has of n along u, the force is mostly the error of Hn.
     let new_product = sums.hessian.nu + sums.skew.z;
     let carried_product = sums.hessian.nu - sums.skew.z;

@@ -7,7 +7,7 @@
 //
 // in:  the workspace, params
 // out: the workspace and the probe, or N and p
-// 20 to 52 bytes per element.
+// 12 to 52 bytes per element.
 // builds on: basis_bindings, direction, probe_distance, streams, threads, switches
 
 fn combined(coefficients: vec3f, i: u32, p: vec4f) -> vec4f {

@@ -63,12 +63,12 @@ fn unpack_basis_sums(packed_sums: PackedBasisSums) -> BasisSums {
     );
 }
 
-// C of n before the rotation, or 0 before it is known.
+// C of n before the rotation; where n has just been measured, that of the last event, which may be of another n.
 fn curvature_before() -> f32 {
     if FORCE {
         return scalars.ritz.curvature;
     }
-    return 0.0;
+    return scalars.latest.curvature;
 }
 
 fn matrix_of(m: Symmetric) -> mat3x3f {

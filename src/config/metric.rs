@@ -52,7 +52,7 @@ pub(super) fn validate_preconditioner(base: Base, dimer: &Dimer) -> Result<()> {
         return unsupported(
             METRIC,
             "Displacement::Automatic",
-            "set `dimer.displacement` to Absolute or RelativeDisplacement, or `dimer.metric` to Euclidean",
+            "set `dimer.displacement` to Absolute or Relative, or `dimer.metric` to Euclidean",
         );
     }
     Ok(())

@@ -391,7 +391,7 @@ impl Dimer {
         if ritz.regime != Regime::Stochastic {
             return unsupported(
                 "Storage::Bf16",
-                "a deterministic regime of the rotation",
+                "rotations on full batches",
                 "set `storage` to F32, or the regime to Stochastic",
             );
         }
@@ -430,7 +430,7 @@ impl Dimer {
                 return unsupported(
                     "Displacement::Automatic",
                     "a scope of more than one dimer",
-                    "set `dimer.displacement` to Absolute or RelativeDisplacement, or `dimer.scope` to Global",
+                    "set `dimer.displacement` to Absolute or Relative, or `dimer.scope` to Global",
                 );
             }
             if self.translation == Translation::Climb {
@@ -454,7 +454,7 @@ impl Dimer {
             return unsupported(
                 "Mode::Stiffest",
                 "a translation that moves along the softest direction",
-                "set `dimer.translation` to None or Projection, or `dimer.seeks` to Softest",
+                "set `dimer.translation` to None or Project, or `dimer.seeks` to Softest",
             );
         }
         if let (

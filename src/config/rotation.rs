@@ -151,8 +151,8 @@ pub struct RotationStop {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum EarlyExit {
-    /// The rest of the rotations, which are the work of this crate; the default. All gradients are recorded before the GPU decides, in one submission and
-    /// without a wait; the rotations after the stop do nothing.
+    /// The rest of the rotations, which are the work of this crate; the default. All gradients are recorded before the
+    /// GPU decides, in one submission and without a wait; the rotations after the stop do nothing.
     #[default]
     Rotations,
     /// Their gradients too. After each rotation the step submits what is recorded, including what the user has

@@ -27,8 +27,8 @@ pub enum Storage {
     /// step and the place, so they are the same on every run.
     ///
     /// Numbers have 8 significant bits, so C and a correction are off by about 10⁻³ of ‖HN‖. Not for
-    /// [`Regime::FullBatch`](crate::Regime::FullBatch), whose linear carry would add up the
-    /// rounding, nor for [`Difference::Central`](crate::Difference::Central) with a rotation by
+    /// [`Regime::FullBatch`](crate::Regime::FullBatch), whose products would be rounded
+    /// once more in each rotation, nor for [`Difference::Central`](crate::Difference::Central) with a rotation by
     /// Rayleigh–Ritz, which keeps a gradient of f32 in between.
     Bf16,
 }

@@ -73,7 +73,7 @@ pub trait Objective {
     /// learning rate or has [`Displacement::Automatic`](crate::Displacement::Automatic), and 6 with
     /// [`Difference::Central`](crate::Difference::Central).
     ///
-    /// FullBatch regimes, [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch) and steps by hand
+    /// Rotations on full batches, [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch) and steps by hand
     /// always use the whole minibatch.
     fn parts(&self) -> u32 {
         1

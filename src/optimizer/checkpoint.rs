@@ -277,6 +277,11 @@ impl Optimizer {
         // By default there is no dimer, whose own defaults a saved one may lack.
         let defaults = Config { dimer: Some(Dimer::default()), ..Config::default() };
         let saved = with_defaults(entry(CONFIG)?, json(path, &defaults)?);
+        // In the names of today; a setting that is not known here is told as a change.
+        let saved = match serde_json::from_value::<Config>(saved.clone()) {
+            Ok(config) => json(path, &config)?,
+            Err(_) => saved,
+        };
         let here = json(path, &self.config)?;
         if let Some(reason) = unchangeable(&saved, &here) {
             return Err(refuse(path, reason));

@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use crate::config::{
     Base, Config, Difference, Dimer, Displacement, LearningRate, RateProbe, RayleighRitz, Scope,
-    Storage,
+    Storage, Translation,
 };
 use crate::error::{Error, Result};
 use crate::gpu::{DeviceLimits, Tuning};
@@ -29,7 +29,7 @@ use crate::kernels::gpu_types::{
 };
 use crate::kernels::switches::{BaseRule, DisplacementRule};
 use crate::kernels::traffic::SLOT_P;
-use crate::layout::Layout;
+use crate::layout::{Group, Layout};
 use crate::objective::{Part, Point};
 
 use program::Program;
@@ -197,6 +197,15 @@ impl Plan {
                 what: "a dimer",
                 with: "a layout in which every tensor is frozen or in a group without dimer",
                 instead: "set `dimer` to None, or let the dimer reach a group",
+            });
+        }
+        let climbs = |dimer: &Dimer| dimer.translation == Translation::Climb;
+        let decays = |group: &Group| group.weight_decay.is_some_and(|decay| decay != 0.0);
+        if config.dimer.as_ref().is_some_and(climbs) && layout.groups().iter().any(decays) {
+            return Err(Error::Unsupported {
+                what: "Translation::Climb",
+                with: "a group with weight decay, which moves the saddle",
+                instead: "set `weight_decay` of every group to None or 0",
             });
         }
         let ritz = config.rayleigh_ritz();

@@ -179,7 +179,7 @@ fn turn(seeks: Mode, basis: &[&Pair], share: f64) -> Turn {
     if turned > 0.0 {
         plane.iter_mut().zip(&y).for_each(|(x, y_i)| *x = y[0] / turned * y_i);
         plane[0] = -turned;
-    } else if plane.len() > 1 {
+    } else if basis.len() > 2 && plane.len() > 1 {
         plane[1] = 1.0;
     }
     Turn {

@@ -75,7 +75,7 @@ fn settings_serialize_both_ways() {
     assert!(serde_json::from_str::<Config>(r#"{"learning_rat": 0.1}"#).is_err());
 }
 
-/// Checkpoints from before settings had their present names keep loading.
+/// The names that settings had before.
 #[test]
 fn former_names_are_read() {
     let json = r#"{"LocallyOptimal":{"regime":{"Deterministic":{"max_rotations":3,

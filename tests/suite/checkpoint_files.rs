@@ -7,8 +7,8 @@ use std::path::Path;
 use crate::common::checkpoints::*;
 use crate::common::*;
 use dimer::{
-    Adam, Base, Config, Dimer, Displacement, Error, Group, Layout, LearningRate, OnPlateau,
-    Optimizer, Schedule,
+    Adam, Base, Config, Dimer, Displacement, EarlyExit, Error, FullBatch, Group, Layout,
+    LearningRate, OnPlateau, Optimizer, Regime, Rotation, RotationStop, Schedule,
 };
 use rand::RngExt;
 
@@ -193,16 +193,16 @@ fn files_of_format_2_stay_readable() {
     assert!(records.iter().all(|record| record.shift != 0.0));
 }
 
-/// The bytes of a checkpoint with `from` in its metadata changed to `to`, and the right checksum.
-fn forged(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+/// The bytes of a checkpoint with `from` in an entry of its metadata changed to `to`, and the right checksum.
+fn forged(bytes: &[u8], entry: &str, from: &str, to: &str) -> Vec<u8> {
     let (_, header) = safetensors::SafeTensors::read_metadata(bytes).unwrap();
     let file = safetensors::SafeTensors::deserialize(bytes).unwrap();
     let mut metadata: BTreeMap<String, String> =
         header.metadata().clone().unwrap().into_iter().collect();
     metadata.remove("crc32");
-    let progress = metadata.get_mut("progress").unwrap();
-    assert!(progress.contains(from), "{progress}");
-    *progress = progress.replace(from, to);
+    let text = metadata.get_mut(entry).unwrap();
+    assert!(text.contains(from), "{text}");
+    *text = text.replace(from, to);
     let tensors: BTreeMap<String, safetensors::tensor::TensorView<'_>> =
         file.tensors().into_iter().collect();
     let mut hasher = crc32fast::Hasher::new();
@@ -224,6 +224,34 @@ fn forged(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     }
     metadata.insert("crc32".to_owned(), format!("{:08x}", hasher.finalize()));
     safetensors::serialize(tensors, Some(metadata.into_iter().collect())).unwrap()
+}
+
+/// A file with the names that settings had before is one of the same settings.
+#[test]
+fn former_names_of_settings_are_read() {
+    let scratch = Scratch::new();
+    let stop = RotationStop::new(0.1, 0.02).with_early_exit(EarlyExit::Gradients);
+    let regime = Regime::FullBatch(FullBatch { max_rotations: 3, stop: Some(stop) });
+    let rotation = Rotation::locally_optimal(regime);
+    let dimer = Dimer { rotation, schedule: Schedule::Every(2), ..Dimer::default() };
+    let config = Config { dimer: Some(dimer), ..fixed_rate() };
+    let mut optimizer = make(&config, 0.3);
+    for _ in 0..3 {
+        optimizer.step(&mut objective()).unwrap();
+    }
+    optimizer.save(scratch.file()).unwrap();
+    let bytes = std::fs::read(scratch.file()).unwrap();
+    let bytes = forged(&bytes, "config", "FullBatch", "Deterministic");
+    let bytes = forged(&bytes, "config", "early_exit", "saves");
+    std::fs::write(scratch.file(), bytes).unwrap();
+    let mut resumed = make(&config, -7.0);
+    resumed.load(scratch.file()).unwrap();
+    for _ in 0..3 {
+        resumed.step(&mut objective()).unwrap();
+        optimizer.step(&mut objective()).unwrap();
+    }
+    assert_eq!(snapshot(&mut resumed), snapshot(&mut optimizer));
+    assert_eq!(make(&config, -7.0).load_with_changes(scratch.file()).unwrap(), [""; 0]);
 }
 
 /// Numbers that no run can have reached, in a file whose checksum is right.
@@ -256,12 +284,12 @@ fn impossible_progress_is_an_error() {
         (r#""doublings":"#.to_owned(), r#""doublings":33,"was":"#.to_owned(), "progress.plateau"),
         (r#""loss_scale":1.0"#.to_owned(), r#""loss_scale":3.0"#.to_owned(), "loss_scale"),
     ] {
-        std::fs::write(scratch.file(), forged(&good, &from, &to)).unwrap();
+        std::fs::write(scratch.file(), forged(&good, "progress", &from, &to)).unwrap();
         let found = reason(optimizer.load(scratch.file()));
         assert!(found.contains(field), "{to}: {found}");
         assert_eq!(bits(&optimizer.read_params().unwrap()), before, "{to}");
     }
-    std::fs::write(scratch.file(), forged(&good, "", "")).unwrap();
+    std::fs::write(scratch.file(), forged(&good, "progress", "", "")).unwrap();
     optimizer.load(scratch.file()).unwrap();
 }
 

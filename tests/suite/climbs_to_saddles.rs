@@ -5,7 +5,7 @@ use crate::common::*;
 use crate::surfaces::{Surface, lennard_jones, muller_brown};
 use dimer::reference::Reference;
 use dimer::{
-    Base, Config, Correction, Difference, Dimer, Displacement, Error, HostObjective, Layout,
+    Base, Config, Correction, Difference, Dimer, Displacement, Error, Group, HostObjective, Layout,
     LearningRate, Optimizer, Regime, Rotation, Schedule, Sgd, Translation,
 };
 
@@ -198,6 +198,15 @@ fn what_a_climb_needs() {
         let error = config.validate().unwrap_err();
         assert!(matches!(error, Error::Unsupported { what: "Translation::Climb", .. }), "{error}");
     }
+    let decaying = |weight_decay| {
+        let mut builder = Layout::builder();
+        let group = builder.group(Group { weight_decay, ..Group::default() });
+        builder.tensor_in(group, "x", &[2]);
+        Optimizer::new(&gpu(), builder.build().unwrap(), climb.clone(), &[0.0; 2]).map(drop)
+    };
+    let error = decaying(Some(0.1)).unwrap_err();
+    assert!(matches!(error, Error::Unsupported { what: "Translation::Climb", .. }), "{error}");
+    decaying(Some(0.0)).unwrap();
 }
 
 #[test]

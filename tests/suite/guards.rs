@@ -184,12 +184,11 @@ fn huge_gradients_are_right_or_skipped() {
                 assert_within("‖g‖", records[0].gradient_norm.unwrap().into(), norm, 1e-5 * norm);
             }
             let skipped = records[2].skipped_steps;
-            assert!(
-                [0, 3].contains(&skipped),
-                "the gradients are alike, but {skipped} are skipped"
-            );
+            // The gradients are alike; only an event squares them where the base does not.
+            let alike = records.iter().all(|r| r.event || r.skipped == records[0].skipped);
+            assert!(alike, "{skipped} are skipped: {magnitude:e}, {config:?}, {records:?}");
             // The reference asks for more gradients of a pair, and these depend on the number.
-            if skipped == 3 || central || automatic {
+            if skipped > 0 || central || automatic {
                 continue;
             }
             right += 1;

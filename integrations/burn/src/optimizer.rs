@@ -213,7 +213,7 @@ impl<M: Module> DimerOptimizer<M> {
         self.optimizer.repeats_minibatch()
     }
 
-    /// EarlyExit everything that the next steps depend on, the parameters included; see
+    /// Saves everything that the next steps depend on, the parameters included; see
     /// [`dimer::Optimizer::save`].
     ///
     /// # Errors
