@@ -238,7 +238,7 @@ impl Error {
         Self::Unsupported { what, with: "a configuration without a dimer", instead: "set `dimer`" }
     }
 
-    /// [`Error::Unsupported`], for crates that build on this one.
+    /// [`Error::Unsupported`]; crates that build on this one return it too.
     pub const fn unsupported(
         what: &'static str,
         with: &'static str,

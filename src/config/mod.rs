@@ -503,5 +503,5 @@ fn invalid(field: &'static str, value: impl ToString, expected: &'static str) ->
 }
 
 fn unsupported(what: &'static str, with: &'static str, instead: &'static str) -> Result<()> {
-    Err(Error::Unsupported { what, with, instead })
+    Err(Error::unsupported(what, with, instead))
 }

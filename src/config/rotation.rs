@@ -137,8 +137,8 @@ impl Regime {
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct RotationStop {
-    /// ‖F‖ ≤ `residual` · |C|, dimensionless, ≥ 0. ‖F‖ does not fall below the error of HN, which with a difference
-    /// of gradients is about 10⁻⁷ (1 + ‖θ‖/ΔR) of the largest curvature.
+    /// ‖F‖ ≤ `residual` · |C|, dimensionless, ≥ 0. Below the error of HN it tells
+    /// nothing: with a difference of gradients that is about 10⁻⁷ (1 + ‖θ‖/ΔR) of the largest curvature.
     pub residual: f64,
     /// N turned by at most this in the last rotation, radians, ≥ 0.
     pub angle: f64,

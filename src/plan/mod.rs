@@ -202,11 +202,11 @@ impl Plan {
         let climbs = |dimer: &Dimer| dimer.translation == Translation::Climb;
         let decays = |group: &Group| group.weight_decay.is_some_and(|decay| decay != 0.0);
         if config.dimer.as_ref().is_some_and(climbs) && layout.groups().iter().any(decays) {
-            return Err(Error::Unsupported {
-                what: "Translation::Climb",
-                with: "a group with weight decay, which moves the saddle",
-                instead: "set `weight_decay` of every group to None or 0",
-            });
+            return Err(Error::unsupported(
+                "Translation::Climb",
+                "a group with weight decay, which moves the saddle",
+                "set `weight_decay` of every group to None or 0",
+            ));
         }
         let ritz = config.rayleigh_ritz();
         let workspace = ritz.map_or(0, RayleighRitz::vectors);

@@ -105,12 +105,11 @@ impl Reference {
             } else {
                 [&n].into_iter().chain(&p).chain([&force]).collect()
             };
-            let turn = turn(seeks, &basis, if ritz.aims() { NEW } else { CARRIED });
+            let turn = turn(seeks, &basis, ritz.aims());
             again = !ritz.aims() && (turn.dropped_last || force.is_error_of(&n));
             angle = dot(&n.vector, &turn.n.vector).clamp(-1.0, 1.0).acos();
-            let direction = if ritz.aims() { turn.outside } else { turn.restart };
             n = turn.n;
-            p = Some(direction).filter(|_| ritz.direction);
+            p = Some(turn.p).filter(|_| ritz.direction);
         }
         (self.curvature, self.residual) = n.curvature_and_residual();
         self.orientation = n.vector;
@@ -125,19 +124,19 @@ impl Reference {
 const NEW: f64 = 0.1;
 const CARRIED: f64 = std::f64::consts::FRAC_1_SQRT_2;
 
-/// The extreme Ritz pair, and what may be kept for the next rotation.
+/// The extreme Ritz pair, and the direction in which it left the old N.
 struct Turn {
     n: Pair,
-    /// The part of the new N along the vectors other than the old, of unit length.
-    outside: Pair,
-    /// The old N made orthogonal to the new one.
-    restart: Pair,
+    /// Where every product is new, the part of the new N along the vectors other than the old, of unit length; else the
+    /// old N made orthogonal to the new one.
+    p: Pair,
     /// Whether the last vector depends on those before it.
     dropped_last: bool,
 }
 
 /// The lowest Ritz pair in the span of `basis`, or the highest, whose first vector is N.
-fn turn(seeks: Mode, basis: &[&Pair], share: f64) -> Turn {
+fn turn(seeks: Mode, basis: &[&Pair], all_new: bool) -> Turn {
+    let share = if all_new { NEW } else { CARRIED };
     // Orthonormal vectors with, for each, its coefficients in the basis.
     let mut kept: Vec<(Pair, Vec<f64>)> = Vec::new();
     let mut dropped_last = false;
@@ -167,27 +166,28 @@ fn turn(seeks: Mode, basis: &[&Pair], share: f64) -> Turn {
         y.iter_mut().for_each(|y| *y = -*y);
     }
     let orthonormal: Vec<&Pair> = kept.iter().map(|(q, _)| q).collect();
-    let mut coefficients = vec![0.0; basis.len()];
-    for (y, (_, of_q)) in y.iter().zip(&kept) {
-        coefficients.iter_mut().zip(of_q).for_each(|(c, q)| *c += y * q);
-    }
-    coefficients[0] = 0.0;
-    let outside = combine(&coefficients, basis);
-    let length = norm(&outside.vector);
-    let turned = norm(&y[1..]);
-    let mut plane = vec![0.0; y.len()];
-    if turned > 0.0 {
-        plane.iter_mut().zip(&y).for_each(|(x, y_i)| *x = y[0] / turned * y_i);
-        plane[0] = -turned;
-    } else if basis.len() > 2 && plane.len() > 1 {
-        plane[1] = 1.0;
-    }
-    Turn {
-        n: combine(&y, &orthonormal),
-        outside: outside.scaled(if length > 0.0 { 1.0 / length } else { 0.0 }),
-        restart: combine(&plane, &orthonormal),
-        dropped_last,
-    }
+    let p = if all_new {
+        let mut coefficients = vec![0.0; basis.len()];
+        for (y, (_, of_q)) in y.iter().zip(&kept) {
+            coefficients.iter_mut().zip(of_q).for_each(|(c, q)| *c += y * q);
+        }
+        coefficients[0] = 0.0;
+        let outside = combine(&coefficients, basis);
+        let length = norm(&outside.vector);
+        outside.scaled(if length > 0.0 { 1.0 / length } else { 0.0 })
+    } else {
+        let turned = norm(&y[1..]);
+        let mut plane = vec![0.0; y.len()];
+        if turned > 0.0 {
+            plane.iter_mut().zip(&y).for_each(|(x, y_i)| *x = y[0] / turned * y_i);
+            plane[0] = -turned;
+        } else if basis.len() > 2 && plane.len() > 1 {
+            // N has not turned, and the old P stays.
+            plane[1] = 1.0;
+        }
+        combine(&plane, &orthonormal)
+    };
+    Turn { n: combine(&y, &orthonormal), p, dropped_last }
 }
 
 /// The eigenvector of the lowest eigenvalue of a small symmetric matrix, by cyclic Jacobi.

@@ -37,7 +37,7 @@ fn configurations() -> Vec<(&'static str, Config)> {
     let with = |dimer: Dimer| Config { dimer: Some(dimer), ..alone(Base::default()) };
     let rate = |probe| LearningRate::Curvature(CurvatureRate { probe, ..CurvatureRate::default() });
     let rotation = |rotation| Dimer { rotation, ..Dimer::default() };
-    let deterministic = |max_rotations, stop| Regime::FullBatch(FullBatch { max_rotations, stop });
+    let full_batch = |max_rotations, stop| Regime::FullBatch(FullBatch { max_rotations, stop });
     let stop = |exit| Some(RotationStop::new(0.1, 1e-3).with_early_exit(exit));
     let locally_optimal = |regime| rotation(Rotation::locally_optimal(regime));
     let optimal_angle = |regime| rotation(Rotation::optimal_angle(regime));
@@ -107,16 +107,13 @@ fn configurations() -> Vec<(&'static str, Config)> {
         ("paper_exact", with(Dimer { difference: Difference::Exact, ..paper() })),
         ("paper_automatic", with(Dimer { displacement: Displacement::Automatic, ..paper() })),
         ("optimal_angle", with(optimal_angle(Regime::Stochastic))),
-        ("optimal_angle_deterministic", with(optimal_angle(Regime::rotations(3)))),
+        ("optimal_angle_full_batch", with(optimal_angle(Regime::rotations(3)))),
         ("locally_optimal_one_rotation", with(locally_optimal(Regime::rotations(1)))),
-        ("locally_optimal_deterministic", with(locally_optimal(Regime::rotations(5)))),
-        (
-            "locally_optimal_stops",
-            with(locally_optimal(deterministic(4, stop(EarlyExit::Rotations)))),
-        ),
+        ("locally_optimal_full_batch", with(locally_optimal(Regime::rotations(5)))),
+        ("locally_optimal_stops", with(locally_optimal(full_batch(4, stop(EarlyExit::Rotations))))),
         (
             "locally_optimal_asks_host",
-            with(locally_optimal(deterministic(4, stop(EarlyExit::Gradients)))),
+            with(locally_optimal(full_batch(4, stop(EarlyExit::Gradients)))),
         ),
         (
             "locally_optimal_central",

@@ -91,8 +91,8 @@ impl Objective for Signed<'_> {
     }
 }
 
-/// What a product with a matrix of this norm can be off by at a θ of this norm: both gradients are rounded, each by half a unit in the last place, and
-/// a few operations after that.
+/// What a product with a matrix of this norm can be off by at a θ of this norm: both gradients are rounded, each by half
+/// a unit in the last place, and a few operations after that.
 pub fn product_error(scale: f64, theta: f64, distance: f64) -> f64 {
     UNIT * scale * ((theta + distance) / distance + 10.0)
 }

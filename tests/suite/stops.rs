@@ -13,8 +13,7 @@ const LEN: usize = 200;
 const MOST: u32 = 40;
 
 type Scheme = fn(Regime) -> Rotation;
-const SCHEMES: [Scheme; 2] =
-    [|regime| Rotation::optimal_angle(regime), |regime| Rotation::locally_optimal(regime)];
+const SCHEMES: [Scheme; 2] = [Rotation::optimal_angle, Rotation::locally_optimal];
 
 /// Bulk in [0.5, 2] and one mode at −3: a rotation converges in about ten steps.
 fn matrix() -> Matrix {
