@@ -1,5 +1,5 @@
 //! Training on Burn's wgpu device, in place, equals training of the same module through host slices
-//! on the CPU backend.
+//! on the CPU backend, as far as rounding lets it.
 
 use crate::common::{Network, batch, config, elements, flex, scalar, shared};
 use burn::module::Module;
@@ -16,36 +16,55 @@ const STEPS: u64 = 100;
 /// enough for a direction, not to compare two sets of kernels by. This far apart it keeps 6.
 const WIDE: Displacement = Displacement::Absolute(1e-2);
 
-/// By how much two losses may differ. Autotune takes whichever of Burn's kernels is the fastest at the moment, so that the
-/// order of sums changes from run to run: 1.1 · 10⁻⁵ is seen with one choice. Its bound is that of the weights.
-const LOSSES: f32 = if cfg!(feature = "autotune") { WEIGHTS } else { 1e-5 };
-const WEIGHTS: f32 = 1e-4;
+/// How many times as far as on one device with its samples in another order a training may be on the other. Another order
+/// rounds only the sums over a minibatch anew; another device rounds every sum and every tanh. Twice is seen.
+const ROUNDINGS: f32 = 4.0;
 
-fn train(module: Network, device: &DimerDevice, config: Config) -> (Vec<f32>, Network) {
+/// The order of the samples of a minibatch: no loss depends on it but for the rounding of sums.
+#[derive(Clone, Copy)]
+enum Order {
+    Given,
+    Reversed,
+}
+
+fn train(
+    module: Network,
+    device: &DimerDevice,
+    config: Config,
+    order: Order,
+) -> (Vec<f32>, Vec<f32>) {
     let burn = device.burn();
     let module = module.fork(&burn);
     let mut optimizer = DimerOptimizer::new(module, device, config).unwrap();
     let losses = (0..STEPS).map(|step| {
-        let batch = batch(step, &burn);
+        let (x, y) = batch(step, &burn);
+        let batch = match order {
+            Order::Given => (x, y),
+            Order::Reversed => (x.flip([0]), y.flip([0])),
+        };
         scalar(optimizer.step(|module| module.loss(&batch)).unwrap())
     });
-    (losses.collect(), optimizer.into_module().unwrap())
+    let losses = losses.collect();
+    (losses, elements(optimizer.into_module().unwrap().hidden.weight.val()))
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
 fn assert_equal_training(config: Config) {
     let start = Network::new(64, &Device::flex().autodiff());
-    let (on_gpu, gpu_module) = train(start.clone(), &shared(), config.clone());
-    let (on_cpu, cpu_module) = train(start, &flex(), config.clone());
-    assert!(on_cpu[0] > 2.0 * on_cpu[STEPS as usize - 1], "it has learned: {on_cpu:?}");
-    for (step, (gpu, cpu)) in on_gpu.iter().zip(&on_cpu).enumerate() {
-        let same = approx::abs_diff_eq!(gpu, cpu, epsilon = LOSSES);
-        assert!(same, "step {step}: {gpu} and {cpu} with {config:?}");
+    let gpu = train(start.clone(), &shared(), config.clone(), Order::Given);
+    let cpu = train(start.clone(), &flex(), config.clone(), Order::Given);
+    let rounded = train(start, &flex(), config.clone(), Order::Reversed);
+    assert!(cpu.0[0] > 2.0 * cpu.0[STEPS as usize - 1], "it has learned: {:?}", cpu.0);
+    for (what, gpu, cpu, rounded) in
+        [("a loss", &gpu.0, &cpu.0, &rounded.0), ("a weight", &gpu.1, &cpu.1, &rounded.1)]
+    {
+        let (found, rounding) = (worst(gpu, cpu), worst(cpu, rounded));
+        println!("{what}: {found:e}, in another order {rounding:e}");
+        assert!(found <= ROUNDINGS * rounding, "{what} with {config:?}");
     }
-    let gpu = elements(gpu_module.hidden.weight.val());
-    let cpu = elements(cpu_module.hidden.weight.val());
-    let worst = gpu.iter().zip(&cpu).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    println!("worst difference of a weight {worst:e}");
-    assert!(worst <= WEIGHTS, "weights differ by {worst}");
 }
 
 #[test]
