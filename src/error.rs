@@ -1,5 +1,8 @@
 //! [`Error`] and [`Result`]: what went wrong, with which value, and what to do about it.
 
+use std::fmt::Display;
+use std::path::Path;
+
 /// The result of every fallible call in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -155,11 +158,11 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A checkpoint could not be written or used.
-    #[error("checkpoint {}: {reason}", path.display())]
+    #[error("checkpoint{}: {reason}", file(path.as_deref()))]
     #[non_exhaustive]
     Checkpoint {
-        /// The file.
-        path: std::path::PathBuf,
+        /// The file; `None` if it was saved to or loaded from memory.
+        path: Option<std::path::PathBuf>,
         /// What is wrong with it, naming the tensor or setting.
         reason: String,
         /// The error behind it, such as one of the file system, if there is one.
@@ -213,6 +216,13 @@ pub enum Error {
         /// Whether the gradient at θ was not written.
         lacks_centre: bool,
     },
+    /// This crate has a fault: it found missing what it should have made.
+    #[error("a fault in dimer: {what}; please report it, with the configuration and the layout")]
+    #[non_exhaustive]
+    Internal {
+        /// What is missing.
+        what: String,
+    },
     /// A step was recorded 256 steps ago and has not been submitted.
     #[error(
         "{pending} recorded steps have not been submitted, and the next step would take the place of the \
@@ -232,7 +242,39 @@ fn missing(placed: u32, probes: u32, lacks_centre: bool) -> String {
     centre.into_iter().chain(left).collect::<Vec<_>>().join(" and ")
 }
 
+fn file(path: Option<&Path>) -> String {
+    path.map(|path| format!(" {}", path.display())).unwrap_or_default()
+}
+
 impl Error {
+    /// The error for a checkpoint that cannot be written or used.
+    pub(crate) fn checkpoint(reason: impl ToString) -> Self {
+        Self::Checkpoint { path: None, reason: reason.to_string(), source: None }
+    }
+
+    /// The same because of another error.
+    pub(crate) fn checkpoint_from(
+        what: impl Display,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        let source = source.into();
+        let reason = format!("{what}: {source}");
+        Self::Checkpoint { path: None, reason, source: Some(source) }
+    }
+
+    /// The same error of a checkpoint in the file at `path`.
+    pub(crate) fn in_file(mut self, file: &Path) -> Self {
+        if let Self::Checkpoint { path, .. } = &mut self {
+            *path = Some(file.to_owned());
+        }
+        self
+    }
+
+    /// The error for what must be there and is not.
+    pub(crate) fn missing(what: impl std::fmt::Debug, of: &str) -> Self {
+        Self::Internal { what: format!("{of} has no {what:?}") }
+    }
+
     /// The error of what only a dimer can do.
     pub(crate) fn no_dimer(what: &'static str) -> Self {
         Self::Unsupported { what, with: "a configuration without a dimer", instead: "set `dimer`" }

@@ -122,8 +122,8 @@ pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuSlice, KernelTime, Tuning};
 pub use layout::{Group, GroupId, Layout, LayoutBuilder, Tensor};
 pub use objective::{
-    Accumulated, Evaluation, HessianProduct, HostObjective, Objective, Part, Point, Progress,
-    StepInfo,
+    Accumulated, Evaluation, HessianProduct, HostObjective, Objective, Outcome, Part, Point,
+    Progress, StepInfo,
 };
 pub use optimizer::{ManualStep, Optimizer, PointBuffers, RegionCurvature, StopReason, Telemetry};
 pub use plan::{Plan, RateMeasurement, StepCost, StepKind};

@@ -122,17 +122,19 @@ impl<'a> Player<'a> {
                 }
                 // All dispatches that follow each other go into one pass.
                 Stage::Dispatch(_) => {
-                    self.dispatch(encoder);
+                    self.dispatch(encoder)?;
                     continue;
                 }
-                Stage::Copy { from, to } => self.copy(encoder, from, to),
-                Stage::TakeLoss if takes_loss => {
+                Stage::Copy { from, to } => self.copy(encoder, from, to)?,
+                Stage::TakeLoss => {
                     let State { loss, scalars, unwritten, .. } = self.context.state;
-                    encoder.copy_buffer_to_buffer(loss, 0, scalars, 0, loss.size());
-                    // The next step must not take it for its own.
-                    encoder.copy_buffer_to_buffer(unwritten, 0, loss, 0, loss.size());
+                    let taken = if takes_loss { loss } else { unwritten };
+                    encoder.copy_buffer_to_buffer(taken, 0, scalars, 0, loss.size());
+                    if takes_loss {
+                        // The next step must not take it for its own.
+                        encoder.copy_buffer_to_buffer(unwritten, 0, loss, 0, loss.size());
+                    }
                 }
-                Stage::TakeLoss => {}
                 Stage::Stop => {
                     if self.has_stopped(encoder)? {
                         self.cursor = self.program.after_stop;
@@ -189,59 +191,64 @@ impl<'a> Player<'a> {
     }
 
     fn vector(&self, vector: Vector) -> Result<&'a GpuSlice> {
-        // A program only names vectors that its plan has.
         let slice = self.context.state.vector(vector);
-        slice.ok_or_else(|| Error::no_dimer("an evaluation at a probe"))
+        slice.ok_or_else(|| Error::missing(vector, "the state"))
     }
 
     /// Records the dispatch at the cursor, and those that follow it.
-    fn dispatch(&mut self, encoder: &mut wgpu::CommandEncoder) {
+    fn dispatch(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         let slot = (self.context.index % u64::from(STEP_SLOTS)) as u32 * STEP_STRIDE as u32;
         while let Some(Stage::Dispatch(dispatch)) = self.program.stage(self.cursor) {
+            let kernel = dispatch.kernel;
             let Cursor { block, stage, .. } = self.cursor;
-            if let Some(pipeline) = &self.compiled.0[block][stage] {
-                pass.set_pipeline(pipeline);
-                pass.set_bind_group(1, self.context.groups.step(), &[slot]);
-                self.set_extra(&mut pass, dispatch);
-                match self.context.timer {
-                    Some(timer) => timer.time(&mut pass, dispatch.kernel.name(), |pass| {
-                        self.over_shards(pass, dispatch);
-                    }),
-                    None => self.over_shards(&mut pass, dispatch),
+            let pipeline =
+                self.compiled.0.get(block).and_then(|stages| stages.get(stage)?.as_ref());
+            pass.set_pipeline(
+                pipeline.ok_or_else(|| Error::missing(kernel, "the compiled program"))?,
+            );
+            pass.set_bind_group(1, self.context.groups.step(), &[slot]);
+            self.set_extra(&mut pass, dispatch)?;
+            match self.context.timer {
+                Some(timer) => {
+                    timer.time(&mut pass, kernel.name(), |pass| self.over_shards(pass, dispatch))
                 }
-            }
+                None => self.over_shards(&mut pass, dispatch),
+            }?;
             self.program.advance(&mut self.cursor);
         }
+        Ok(())
     }
 
-    fn set_extra(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch) {
-        let Some(extra) = dispatch.kernel.bindings().extra() else { return };
+    fn set_extra(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch) -> Result<()> {
+        let Some(extra) = dispatch.kernel.bindings().extra() else { return Ok(()) };
         let goal = dispatch.goal.map(|goal| {
             let goals = (goal.parts - 1) * self.context.goals_of_parts + goal.slot;
             goals * STEP_STRIDE as u32
         });
-        if let Some(group) = self.context.groups.extra(extra) {
-            pass.set_bind_group(2, group, goal.as_slice());
-        }
+        let group = self.context.groups.extra(extra);
+        let group = group.ok_or_else(|| Error::missing(extra, "the bind groups"))?;
+        pass.set_bind_group(2, group, goal.as_slice());
+        Ok(())
     }
 
-    fn over_shards(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch) {
+    fn over_shards(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch) -> Result<()> {
         let Context { groups, plan, gpu, .. } = self.context;
         let size = gpu.tuning().workgroup_size;
         let once = |count: u32| (0..1, [count, 1, 1]);
         let of_regions = |count: &dyn Fn(&crate::plan::Regions) -> u32| {
-            once(plan.regions.as_ref().map_or(0, count))
+            let regions = plan.regions.as_ref();
+            Ok(once(count(regions.ok_or_else(|| Error::missing(dispatch.grid, "the plan"))?)))
         };
         let (shards, mut workgroups) = match dispatch.grid {
             Grid::Tiles | Grid::Pieces => (0..groups.len(), [0, 1, 1]),
             Grid::TilesTimes { rows, columns } => (0..groups.len(), [0, rows, columns]),
             Grid::Once => once(1),
             Grid::Entries(count) => once(count),
-            Grid::Regions => of_regions(&|regions| regions.threads(size)),
-            Grid::RegionsOfSeveralPieces => of_regions(&|regions| regions.streams(size)),
+            Grid::Regions => of_regions(&|regions| regions.threads(size))?,
+            Grid::RegionsOfSeveralPieces => of_regions(&|regions| regions.streams(size))?,
             Grid::RegionsOfOnePiece => {
-                of_regions(&|regions| if regions.has_single() { regions.threads(size) } else { 0 })
+                of_regions(&|regions| if regions.has_single() { regions.threads(size) } else { 0 })?
             }
         };
         for shard in shards {
@@ -251,34 +258,39 @@ impl<'a> Player<'a> {
                 _ => {}
             }
             let [x, y, z] = workgroups;
-            if x > 0
-                && let Some(vectors) = groups.vectors(dispatch.kernel.bindings(), shard)
-            {
-                pass.set_bind_group(0, vectors, &[]);
-                pass.dispatch_workgroups(x, y, z);
+            // No region is of the kind, or none of its pieces is in the shard.
+            if x == 0 {
+                continue;
             }
+            let bindings = dispatch.kernel.bindings();
+            let vectors = groups.vectors(bindings, shard);
+            let vectors = vectors.ok_or_else(|| Error::missing(bindings, "a shard"))?;
+            pass.set_bind_group(0, vectors, &[]);
+            pass.dispatch_workgroups(x, y, z);
         }
+        Ok(())
     }
 
-    fn copy(&self, encoder: &mut wgpu::CommandEncoder, from: Vector, to: Place) {
+    fn copy(&self, encoder: &mut wgpu::CommandEncoder, from: Vector, to: Place) -> Result<()> {
         let Context { plan, state, .. } = self.context;
-        let Some(source) = state.vector(from) else { return };
+        let source = self.vector(from)?;
         match to {
             Place::Vector(to) => {
-                if let Some(target) = state.vector(to) {
-                    encoder.copy_buffer_to_buffer(
-                        &source.buffer,
-                        source.offset,
-                        &target.buffer,
-                        target.offset,
-                        target.size.min(source.size),
-                    );
-                }
+                let target = self.vector(to)?;
+                encoder.copy_buffer_to_buffer(
+                    &source.buffer,
+                    source.offset,
+                    &target.buffer,
+                    target.offset,
+                    target.size.min(source.size),
+                );
             }
             Place::Workspace(slot) => {
                 // A vector of f32 is copied only if the workspace is of f32 as well.
                 let width = plan.storage.bytes();
-                for (shard, workspace) in plan.shards.iter().zip(&state.workspace) {
+                for (index, shard) in plan.shards.iter().enumerate() {
+                    let workspace = state.workspace.get(index);
+                    let workspace = workspace.ok_or_else(|| Error::missing(to, "the state"))?;
                     let bytes = width * shard.len() as u64;
                     encoder.copy_buffer_to_buffer(
                         &source.buffer,
@@ -290,6 +302,7 @@ impl<'a> Player<'a> {
                 }
             }
         }
+        Ok(())
     }
 
     /// Whether the event needs no rotation after the latest one; waits for the GPU to find out.

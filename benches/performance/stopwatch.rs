@@ -75,7 +75,9 @@ impl Stopwatch {
         self.read.unmap();
         let period = f64::from(queue.get_timestamp_period());
         let pairs = ticks.chunks_exact(2).take(calls as usize);
-        Ok(pairs.map(|pair| pair[1].wrapping_sub(pair[0]) as f64 * period).collect())
+        // A counter that began again in between is left out.
+        let times = pairs.filter_map(|pair| Some(pair[1].checked_sub(pair[0])? as f64 * period));
+        Ok(times.collect())
     }
 
     fn mark(&self, encoder: &mut wgpu::CommandEncoder, index: u32) {

@@ -82,12 +82,12 @@ impl Timer {
     }
 
     /// Records `dispatch` between two timestamps.
-    pub(crate) fn time(
+    pub(crate) fn time<T>(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         kernel: &'static str,
-        dispatch: impl FnOnce(&mut wgpu::ComputePass<'_>),
-    ) {
+        dispatch: impl FnOnce(&mut wgpu::ComputePass<'_>) -> T,
+    ) -> T {
         let mut kernels = self.kernels.lock().unwrap_or_else(PoisonError::into_inner);
         let first = 2 * kernels.len() as u32;
         if first == 2 * KERNELS {
@@ -95,8 +95,9 @@ impl Timer {
         }
         kernels.push(kernel);
         pass.write_timestamp(&self.queries, first);
-        dispatch(pass);
+        let recorded = dispatch(pass);
         pass.write_timestamp(&self.queries, first + 1);
+        recorded
     }
 
     /// Begins a recording, and forgets what is left of one that failed.
@@ -157,10 +158,51 @@ impl Timer {
             let ticks = ticks[first..].chunks_exact(2);
             for (kernel, ticks) in kernels.into_iter().zip(ticks).filter(|(_, ticks)| ticks[1] != 0)
             {
-                let nanoseconds = ticks[1].wrapping_sub(ticks[0]) as f64 * self.period;
-                times.push(KernelTime { step, kernel, nanoseconds });
+                if let Some(ticks) = ticks_between(ticks[0], ticks[1]) {
+                    times.push(KernelTime {
+                        step,
+                        kernel,
+                        nanoseconds: ticks as f64 * self.period,
+                    });
+                }
             }
         }
         times
+    }
+}
+
+/// Fewest valid bits of a counter that has any (Vulkan, `timestampValidBits`).
+const VALID_BITS: u32 = 36;
+
+/// The ticks from `begin` to `end` of a counter whose number of valid bits the device does not tell. Where it has begun
+/// again in between, `begin` was near its largest value, and so as long as a value can be. `None` if it went backwards.
+pub(crate) fn ticks_between(begin: u64, end: u64) -> Option<u64> {
+    if end >= begin {
+        return Some(end - begin);
+    }
+    let bits = (u64::BITS - begin.leading_zeros()).max(VALID_BITS);
+    let largest = u64::MAX >> (u64::BITS - bits);
+    let ticks = end.wrapping_sub(begin) & largest;
+    (ticks <= largest / 2).then_some(ticks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ticks_between;
+
+    /// Counters of 36 to 64 bits that begin again, those that do not, and one that goes backwards.
+    #[test]
+    fn ticks_are_counted_within_the_valid_bits() {
+        for bits in 36..=64 {
+            let largest = u64::MAX >> (64 - bits);
+            for ticks in [0, 1, 1000, 1 << 30] {
+                for begin in [0, 5, largest / 3, largest - (1 << 31), largest - 999, largest] {
+                    let end = begin.wrapping_add(ticks) & largest;
+                    assert_eq!(ticks_between(begin, end), Some(ticks), "{bits}: {begin} {end}");
+                }
+            }
+            assert_eq!(ticks_between(largest / 3, largest / 3 - 7), None, "{bits}");
+        }
+        assert_eq!(ticks_between(1000, 1 << 40), Some((1 << 40) - 1000));
     }
 }

@@ -3,6 +3,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
+/// What lies in memory before an objective writes to it: a NaN that no arithmetic produces.
+pub(crate) const UNWRITTEN: u32 = 0x7fd1_3e57;
+
 /// Elements of one block; every tensor's slot starts on a block, so a block has one group.
 pub(crate) const BLOCK: usize = 64;
 
@@ -232,6 +235,11 @@ impl Record {
         }
     }
 
+    /// Says that no objective has written its loss.
+    pub(crate) fn forget_loss(&mut self) {
+        self.loss = f32::from_bits(UNWRITTEN);
+    }
+
     /// Whether it was written, and by one of these steps.
     pub(crate) fn belongs_to(&self, steps: std::ops::Range<u64>) -> bool {
         let since = self.index.wrapping_sub(steps.start as u32);
@@ -297,17 +305,17 @@ pub(crate) struct Results {
     pub residuals: [f32; MAX_MODES],
     /// Half of what the products from the two sides of θ differ by.
     pub product_errors: [f32; MAX_MODES],
-    combination: [[[f32; 4]; MAX_MODES / 2]; BASIS * MAX_MODES],
-    kept: [u32; MAX_VECTORS],
-    again: [u32; MAX_MODES],
-    overlaps: [f32; MAX_VECTORS],
-    factor: f32,
+    pub combination: [[[f32; 4]; MAX_MODES / 2]; BASIS * MAX_MODES],
+    pub kept: [u32; MAX_VECTORS],
+    pub again: [u32; MAX_MODES],
+    pub overlaps: [f32; MAX_VECTORS],
+    pub factor: f32,
     pub distance: f32,
     /// The distance of the probes, or that with which its search begins, is max(minimum, fraction · ‖θ‖).
     pub fraction: f32,
     pub minimum: f32,
-    best_distance: f32,
-    best_error: f32,
+    pub best_distance: f32,
+    pub best_error: f32,
     /// The largest |Ritz value| so far.
     pub largest: f32,
     /// 0 once a gradient was not finite.

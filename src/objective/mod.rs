@@ -6,14 +6,12 @@ mod host;
 use std::ops::Range;
 
 pub use accumulated::{Accumulated, Progress};
-pub use host::HostObjective;
+pub use host::{HostObjective, Outcome};
 
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice, PendingRead};
+pub(crate) use crate::kernels::gpu_types::UNWRITTEN;
 use crate::layout::Layout;
-
-/// What lies in memory before an objective writes to it: a NaN that no arithmetic produces.
-pub(crate) const UNWRITTEN: u32 = 0x7fd1_3e57;
 
 /// A loss whose gradient the optimizer asks for: once per step, and more often in an event.
 ///
@@ -28,7 +26,95 @@ pub(crate) const UNWRITTEN: u32 = 0x7fd1_3e57;
 /// it is called in a step, at whichever point. An objective that can also sum over a part of them says so by
 /// [`Objective::parts`], and with enough of them events cost no more than other steps.
 ///
+/// An objective in WGSL, ½ Σ hᵢ θᵢ² with its loss:
+///
+/// ```
+/// use dimer::{Config, Evaluation, Gpu, Layout, Objective, Optimizer, wgpu};
+///
+/// const WGSL: &str = "
+/// @group(0) @binding(0) var<storage, read> params: array<f32>;
+/// @group(0) @binding(1) var<storage, read_write> gradient: array<f32>;
+/// @group(0) @binding(2) var<storage, read_write> loss: f32;
+/// var<workgroup> sums: array<f32, 64>;
+///
+/// @compute @workgroup_size(64)
+/// fn main(@builtin(local_invocation_index) thread: u32) {
+///     for (var i = thread; i < arrayLength(&params); i += 64u) {
+///         gradient[i] = f32(1u + i % 7u) * params[i];
+///         sums[thread] += 0.5 * gradient[i] * params[i];
+///     }
+///     workgroupBarrier();
+///     if thread == 0u {
+///         var sum = 0.0;
+///         for (var i = 0u; i < 64u; i++) { sum += sums[i]; }
+///         loss = sum;
+///     }
+/// }";
+///
+/// struct Quadratic(wgpu::ComputePipeline);
+///
+/// impl Objective for Quadratic {
+///     fn gradient(&mut self, at: Evaluation<'_>) -> dimer::Result<()> {
+///         let resources = [at.params.as_binding(), at.gradient.as_binding(), at.loss.as_entire_binding()];
+///         let entries = [0, 1, 2].map(|i| wgpu::BindGroupEntry {
+///             binding: i as u32,
+///             resource: resources[i].clone(),
+///         });
+///         let layout = &self.0.get_bind_group_layout(0);
+///         let group = wgpu::BindGroupDescriptor { label: None, layout, entries: &entries };
+///         let group = at.gpu.device().create_bind_group(&group);
+///         let mut pass = at.encoder.begin_compute_pass(&Default::default());
+///         pass.set_pipeline(&self.0);
+///         pass.set_bind_group(0, &group, &[]);
+///         pass.dispatch_workgroups(1, 1, 1);
+///         Ok(())
+///     }
+///
+///     fn supplies_loss(&self) -> bool {
+///         true
+///     }
+/// }
+///
+/// let gpu = Gpu::new()?;
+/// let source = wgpu::ShaderSource::Wgsl(WGSL.into());
+/// let module = wgpu::ShaderModuleDescriptor { label: None, source };
+/// let module = &gpu.device().create_shader_module(module);
+/// let mut objective = Quadratic(gpu.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+///     label: None,
+///     layout: None,
+///     module,
+///     entry_point: None,
+///     compilation_options: Default::default(),
+///     cache: None,
+/// }));
+/// let mut optimizer = Optimizer::new(&gpu, Layout::flat(100)?, Config::default(), &[1.0; 100])?;
+/// optimizer.check_objective(&mut objective)?;
+/// for _ in 0..10 {
+///     optimizer.step(&mut objective)?;
+/// }
+/// # let losses: Vec<f32> = optimizer.telemetry()?.iter().filter_map(|record| record.loss).collect();
+/// # assert!(losses.len() == 10 && losses[0] == 197.5 && losses[9] < losses[0], "{losses:?}");
+/// # Ok::<(), dimer::Error>(())
+/// ```
+///
+/// - `params` and `gradient` lie as [`Layout`] says: each tensor begins at [`Tensor::offset`](crate::Tensor::offset), and
+///   the padding between tensors is 0 in `params`. What is written to the padding of `gradient` is ignored.
+/// - Bind groups may be kept. An optimizer asks for gradients at two vectors, `params` and `probe`, and into two,
+///   `gradient` and `probe_gradient`; these stay where they are as long as it lives ([`Optimizer::params`],
+///   [`Optimizer::probe`], [`Optimizer::gradient`], [`Optimizer::probe_gradient`]). With
+///   [`Difference::Central`](crate::Difference::Central) the gradient at a probe goes into either, and [`Accumulated`] has
+///   vectors of its own: look a group up by both slices.
+/// - [`Gpu::queue`]'s `write_buffer` takes effect before the next *submission*. A uniform that is written in `begin_step`
+///   is right for [`Optimizer::step`], which submits one step. [`Optimizer::record_step`] may record several steps into
+///   one submission, and all of them would see the last one's: keep a place for each step, or copy within the encoder.
+///
 /// [`Optimizer::check_objective`]: crate::Optimizer::check_objective
+/// [`Optimizer::params`]: crate::Optimizer::params
+/// [`Optimizer::probe`]: crate::Optimizer::probe
+/// [`Optimizer::gradient`]: crate::Optimizer::gradient
+/// [`Optimizer::probe_gradient`]: crate::Optimizer::probe_gradient
+/// [`Optimizer::step`]: crate::Optimizer::step
+/// [`Optimizer::record_step`]: crate::Optimizer::record_step
 pub trait Objective {
     /// Fixes the minibatch, and any randomness, for every evaluation of this step: the next minibatch, or where
     /// [`StepInfo::repeats_minibatch`] says so the same again, with the same randomness. Of this minibatch, the
@@ -157,7 +243,8 @@ pub struct Evaluation<'a> {
     pub params: &'a GpuSlice,
     /// Where ∇L(`params`) belongs, padded.
     pub gradient: &'a GpuSlice,
-    /// One f32 for the loss; see [`Objective::supplies_loss`]. That of a probe is not read.
+    /// One f32 for the loss; see [`Objective::supplies_loss`]. That of a probe is not read. It can be bound as a storage
+    /// buffer, copied to and copied from.
     pub loss: &'a wgpu::Buffer,
     /// Whether it belongs to [`Optimizer::check_objective`](crate::Optimizer::check_objective).
     pub(crate) is_checked: bool,
@@ -234,11 +321,27 @@ impl HessianProduct<'_> {
     /// # Errors
     /// [`Error::Rejected`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn read(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
+        let pending = self.start_read()?;
+        Ok(self.both(&self.gpu.finish_read(&pending)?))
+    }
+
+    /// The asynchronous twin of [`HessianProduct::read`].
+    ///
+    /// # Errors
+    /// The same as for [`HessianProduct::read`].
+    pub async fn read_async(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
+        let pending = self.start_read()?;
+        Ok(self.both(&self.gpu.finish_read_async(&pending).await?))
+    }
+
+    fn start_read(&mut self) -> Result<PendingRead> {
         let slices = [self.params.clone(), self.direction.clone()];
-        let pending = self.gpu.start_read_after("a product", self.encoder, &slices)?;
-        let bytes = self.gpu.finish_read(&pending)?;
+        self.gpu.start_read_after("a product", self.encoder, &slices)
+    }
+
+    fn both(&self, bytes: &[u8]) -> (Vec<f32>, Vec<f32>) {
         let (params, direction) = bytes.split_at(self.params.size as usize);
-        Ok((unpacked(self.layout, params), unpacked(self.layout, direction)))
+        (unpacked(self.layout, params), unpacked(self.layout, direction))
     }
 
     /// Writes the product from the host, without padding.

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::telemetry::{Reading, RegionCurvature, Telemetry};
+use super::telemetry::{RegionCurvature, Telemetry, is_resolved};
 use super::{Optimizer, orientation};
 use crate::config::{Config, Storage, not_negative};
 use crate::error::{Error, Result};
@@ -131,17 +131,14 @@ impl Optimizer {
     /// # Errors
     /// [`Error::InvalidArgument`] for any other number.
     pub fn set_loss_scale(&mut self, scale: f64) -> Result<()> {
-        let exponent = scale.log2();
-        if !(exponent.fract() == 0.0 && exponent.abs() <= 32.0) {
-            return Err(Error::InvalidArgument {
-                argument: "scale",
-                value: scale.to_string(),
-                expected: "a power of two from 2^-32 to 2^32",
-            });
-        }
+        check_loss_scale(scale)?;
+        self.use_loss_scale(scale);
+        Ok(())
+    }
+
+    pub(super) fn use_loss_scale(&mut self, scale: f64) {
         self.hyperparameters.loss_scale = scale as f32;
         self.hyperparameters.gradient_scale = scale.recip() as f32;
-        Ok(())
     }
 
     /// Replaces the parameters, in the order of the layout and without padding. Moments,
@@ -296,7 +293,7 @@ impl Optimizer {
             RegionCurvature {
                 tensors: tensors.iter().map(|&i| self.layout.tensors()[i].name.clone()).collect(),
                 curvature: record.curvature,
-                resolved: self.reading().is_resolved(record),
+                resolved: is_resolved(record, self.plan.events.seeks),
                 curvature_mean: record.curvature_mean,
                 curvature_error: record.curvature_error,
                 residual: record.residual,
@@ -319,8 +316,8 @@ impl Optimizer {
         if self.pending.first().is_some() {
             self.gpu.poll()?;
         }
-        let (end, reading) = (self.settled(), self.reading());
-        self.telemetry.poll(&self.gpu, &self.state, end, reading)
+        let (end, seeks) = (self.settled(), self.plan.events.seeks);
+        self.telemetry.poll(&self.gpu, &self.state, end, seeks)
     }
 
     /// The telemetry of all steps so far that has not been returned yet, of at most the last 1024. Steps from
@@ -330,8 +327,8 @@ impl Optimizer {
     /// The same as for [`Optimizer::poll_telemetry`].
     pub fn telemetry(&mut self) -> Result<Vec<Telemetry>> {
         self.pending.settle(&self.gpu, &self.state)?;
-        let (end, reading) = (self.settled(), self.reading());
-        self.telemetry.finish(&self.gpu, &self.state, end, reading)
+        let (end, seeks) = (self.settled(), self.plan.events.seeks);
+        self.telemetry.finish(&self.gpu, &self.state, end, seeks)
     }
 
     /// The asynchronous twin of [`Optimizer::telemetry`].
@@ -340,21 +337,13 @@ impl Optimizer {
     /// The same as for [`Optimizer::telemetry`].
     pub async fn telemetry_async(&mut self) -> Result<Vec<Telemetry>> {
         self.pending.settle_async(&self.gpu, &self.state).await?;
-        let (end, reading) = (self.settled(), self.reading());
-        self.telemetry.finish_async(&self.gpu, &self.state, end, reading).await
+        let (end, seeks) = (self.settled(), self.plan.events.seeks);
+        self.telemetry.finish_async(&self.gpu, &self.state, end, seeks).await
     }
 
     /// All steps before this one are submitted, or never will be.
     fn settled(&self) -> u64 {
         self.pending.first().unwrap_or(self.index)
-    }
-
-    fn reading(&self) -> Reading {
-        Reading {
-            has_loss: self.supplies_loss,
-            in_events: self.plan.events_have_centre(),
-            seeks: self.plan.events.seeks,
-        }
     }
 
     /// Sets whether the next steps are timed, kernel by kernel, with timestamps of the GPU; at first they are
@@ -417,7 +406,7 @@ impl Optimizer {
         Ok(timer.take(&bytes, &pending))
     }
 
-    fn unpad(&self, storage: Storage, bytes: &[u8]) -> Vec<f32> {
+    pub(super) fn unpad(&self, storage: Storage, bytes: &[u8]) -> Vec<f32> {
         self.layout.unpad(&storage.unpack(bytes))
     }
 }
@@ -427,6 +416,18 @@ fn check_rate(argument: &'static str, value: f64) -> Result<()> {
         argument,
         value: value.to_string(),
         expected: "not negative and finite in f32",
+    })
+}
+
+pub(super) fn check_loss_scale(scale: f64) -> Result<()> {
+    let exponent = scale.log2();
+    if exponent.fract() == 0.0 && exponent.abs() <= 32.0 {
+        return Ok(());
+    }
+    Err(Error::InvalidArgument {
+        argument: "scale",
+        value: scale.to_string(),
+        expected: "a power of two from 2^-32 to 2^32",
     })
 }
 

@@ -98,10 +98,8 @@ impl Optimizer {
         let skipped = same.skipped;
         first.play(&mut encoder, &mut same)?;
         let evaluations = [first.evaluations, other.evaluations - skipped];
-        let supplies_loss = objective.supplies_loss();
         for optimizer in [&mut *self, &mut *second] {
             optimizer.finish(&mut encoder);
-            optimizer.supplies_loss = supplies_loss;
         }
         self.gpu.submit("two rotations", encoder)?;
         self.advance_submitted(Recorded { form: ROTATION, evaluations: evaluations[0], part });

@@ -1,11 +1,9 @@
-//! Checkpoint files: safetensors with a checksum, written so that a crash leaves the old or the new one.
+//! The bytes of a checkpoint: safetensors with a checksum.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
-use super::file;
 use crate::error::{Error, Result};
 use crate::kernels::gpu_types::Record;
 
@@ -46,8 +44,8 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Replaces the file at `path`, or leaves what is there.
-    pub(crate) fn write(mut self, path: &Path) -> Result<()> {
+    /// The bytes of a file.
+    pub(crate) fn into_bytes(mut self) -> Result<Vec<u8>> {
         self.metadata.insert(VERSION_KEY.to_owned(), VERSION.to_string());
         self.metadata.insert(CHECKSUM_KEY.to_owned(), self.checksum());
         let tensors: Vec<(&str, TensorView<'_>)> = self
@@ -59,17 +57,15 @@ impl Checkpoint {
                 view.map(|view| (name.as_str(), view))
             })
             .collect::<std::result::Result<_, _>>()
-            .map_err(|error| refuse_from(path, "its tensors", error))?;
+            .map_err(|error| Error::checkpoint_from("its tensors", error))?;
         let metadata = self.metadata.clone().into_iter().collect();
-        let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|error| {
+        safetensors::serialize(tensors, Some(metadata)).map_err(|error| {
             let what = match error {
                 SafeTensorError::HeaderTooLarge => self.too_many_names(),
                 _ => "its tensors".to_owned(),
             };
-            refuse_from(path, what, error)
-        })?;
-        file::replace(path, &bytes)
-            .map_err(|error| refuse_from(path, "it cannot be written", error))
+            Error::checkpoint_from(what, error)
+        })
     }
 
     fn too_many_names(&self) -> String {
@@ -81,36 +77,26 @@ impl Checkpoint {
         )
     }
 
-    /// Reads a whole file; anything other than what was written is an error.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let bytes =
-            file::read(path).map_err(|error| refuse_from(path, "it cannot be read", error))?;
-        Self::parse(&bytes).map_err(|reason| refuse(path, reason))
-    }
-
-    pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
+    /// Reads the bytes of a file; anything other than what was written is an error.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
         let (_, header) = SafeTensors::read_metadata(bytes)
-            .map_err(|error| format!("it is not a safetensors file ({error})"))?;
-        let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+            .map_err(|error| Error::checkpoint_from("it is not a safetensors file", error))?;
+        let file = SafeTensors::deserialize(bytes)
+            .map_err(|error| Error::checkpoint_from("its tensors", error))?;
         let mut metadata: BTreeMap<String, String> =
             header.metadata().clone().unwrap_or_default().into_iter().collect();
-        let version = metadata.get(VERSION_KEY).ok_or("it is not a checkpoint of this crate")?;
-        let version = match version.parse::<u32>() {
-            Ok(version @ 1..=VERSION) => version,
-            Ok(newer) if newer > VERSION => {
-                return Err(format!(
-                    "its format is version {newer}, but this crate reads up to {VERSION}; update it"
-                ));
-            }
-            _ => return Err(format!("`{version}` is not a format version")),
-        };
-        let checksum = metadata.remove(CHECKSUM_KEY).ok_or("it has no checksum")?;
+        let version = version(metadata.get(VERSION_KEY))?;
+        let checksum =
+            metadata.remove(CHECKSUM_KEY).ok_or_else(|| Error::checkpoint("it has no checksum"))?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.tensors() {
             let float = match view.dtype() {
                 Dtype::F32 => true,
                 Dtype::U32 => false,
-                other => return Err(format!("`{name}` has elements of type {other:?}")),
+                other => {
+                    let reason = format!("`{name}` has elements of type {other:?}");
+                    return Err(Error::checkpoint(reason));
+                }
             };
             let words = Words { shape: view.shape().to_vec(), bytes: view.data().to_vec(), float };
             tensors.insert(name, words);
@@ -118,7 +104,7 @@ impl Checkpoint {
         let mut checkpoint = Self { tensors, metadata };
         // A fuzzer would never get past this check.
         if checkpoint.checksum() != checksum && !cfg!(fuzzing) {
-            return Err("it is damaged: its checksum does not match".to_owned());
+            return Err(Error::checkpoint("it is damaged: its checksum does not match"));
         }
         checkpoint.metadata.remove(VERSION_KEY);
         if let Some(&bytes) = OLD_RECORDS.get(version as usize - 1) {
@@ -165,18 +151,14 @@ impl Checkpoint {
     }
 }
 
-/// The error for a file that cannot be used.
-pub(crate) fn refuse(path: &Path, reason: impl std::fmt::Display) -> Error {
-    Error::Checkpoint { path: path.to_owned(), reason: reason.to_string(), source: None }
-}
-
-/// The error for a file that cannot be written or used because of another error.
-pub(crate) fn refuse_from(
-    path: &Path,
-    what: impl std::fmt::Display,
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> Error {
-    let source = source.into();
-    let reason = format!("{what}: {source}");
-    Error::Checkpoint { path: path.to_owned(), reason, source: Some(source) }
+/// The version of the format, if it is one that can be read.
+fn version(found: Option<&String>) -> Result<u32> {
+    let found = found.ok_or_else(|| Error::checkpoint("it is not a checkpoint of this crate"))?;
+    match found.parse::<u32>() {
+        Ok(version @ 1..=VERSION) => Ok(version),
+        Ok(newer) if newer > VERSION => Err(Error::checkpoint(format!(
+            "its format is version {newer}, but this crate reads up to {VERSION}; update it"
+        ))),
+        _ => Err(Error::checkpoint(format!("`{found}` is not a format version"))),
+    }
 }

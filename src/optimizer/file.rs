@@ -32,7 +32,15 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    let mut file = unfinished(folder, old.as_ref())?;
+    if !folder.is_dir() {
+        let reason = format!("there is no folder {}; make it first", folder.display());
+        return Err(Error::new(ErrorKind::NotFound, reason));
+    }
+    // The error of a file without a lasting name would name that.
+    let mut file = unfinished(folder, old.as_ref()).map_err(|error| {
+        let (kind, folder) = (error.kind(), folder.display());
+        Error::new(kind, format!("{kind}, when a new file was made in the folder {folder}"))
+    })?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(&path)?;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Optimizer, Recorded};
+use crate::config::Storage;
 use crate::error::{Error, Result};
 use crate::gpu::GpuSlice;
 use crate::objective::{Part, Point};
@@ -26,16 +27,21 @@ pub struct PointBuffers<'a> {
 /// ```
 /// use dimer::{Config, Gpu, Layout, Optimizer, Point};
 ///
+/// let gradient = |params: &[f32]| params.iter().map(|x| 2.0 * x).collect::<Vec<f32>>();
 /// let mut optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(3)?, Config::default(), &[1.0; 3])?;
 /// for _ in 0..3 {
 ///     let mut step = optimizer.begin_step()?;
-///     step.write_gradient(Point::Centre, &[1.0, 2.0, 3.0])?;
+///     let params = step.read_params(Point::Centre)?;
+///     step.write_gradient(Point::Centre, &gradient(&params))?;
+///     step.write_loss(params.iter().map(|x| x * x).sum());
 ///     while step.next_probe()?.is_some() {
-///         step.write_gradient(Point::Probe, &[1.1, 2.1, 2.9])?;
+///         let probe = step.read_params(Point::Probe)?;
+///         step.write_gradient(Point::Probe, &gradient(&probe))?;
 ///     }
 ///     step.finish()?;
 /// }
 /// assert_eq!(optimizer.steps(), 3);
+/// assert_eq!(optimizer.telemetry()?[0].loss, Some(3.0));
 /// # Ok::<(), dimer::Error>(())
 /// ```
 #[derive(Debug)]
@@ -54,6 +60,8 @@ pub struct ManualStep<'a> {
     probes: u32,
     /// Whether the step needs a gradient at θ that the user has not come to yet.
     lacks_centre: AtomicBool,
+    /// Whether the user gives the loss.
+    gives_loss: AtomicBool,
 }
 
 impl<'a> ManualStep<'a> {
@@ -71,6 +79,7 @@ impl<'a> ManualStep<'a> {
             placed: 0,
             probes,
             lacks_centre: AtomicBool::new(lacks_centre),
+            gives_loss: AtomicBool::new(false),
         }
     }
 
@@ -117,6 +126,34 @@ impl<'a> ManualStep<'a> {
         Ok(Some(PointBuffers { params, gradient }))
     }
 
+    /// Waits, and returns the parameters at a point, without padding.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a probe that [`ManualStep::next_probe`] has not placed yet;
+    /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    pub fn read_params(&self, point: Point) -> Result<Vec<f32>> {
+        let slice = self.params(point)?;
+        Ok(self.optimizer.unpad(Storage::F32, &self.optimizer.gpu.read(slice)?))
+    }
+
+    /// The asynchronous twin of [`ManualStep::read_params`].
+    ///
+    /// # Errors
+    /// The same as for [`ManualStep::read_params`].
+    pub async fn read_params_async(&self, point: Point) -> Result<Vec<f32>> {
+        let slice = self.params(point)?;
+        Ok(self.optimizer.unpad(Storage::F32, &self.optimizer.gpu.read_async(slice).await?))
+    }
+
+    fn params(&self, point: Point) -> Result<&GpuSlice> {
+        let state = &self.optimizer.state;
+        match (point, &state.probe) {
+            (Point::Centre, _) => Ok(&state.params),
+            (Point::Probe, Some(probe)) if self.placed > 0 => Ok(probe),
+            (Point::Probe, _) => Err(not_placed()),
+        }
+    }
+
     /// Writes a gradient from the host, without padding.
     ///
     /// # Errors
@@ -131,11 +168,7 @@ impl<'a> ManualStep<'a> {
                 Some(&optimizer.state.gradient)
             }
             Point::Probe if self.probe_gradient.is_none() && self.probes > 0 => {
-                return Err(Error::InvalidArgument {
-                    argument: "point",
-                    value: "Probe".into(),
-                    expected: "Centre, until `next_probe` has placed a probe",
-                });
+                return Err(not_placed());
             }
             Point::Probe => self.probe_gradient.as_ref(),
         };
@@ -143,6 +176,20 @@ impl<'a> ManualStep<'a> {
             optimizer.write(slice, &padded);
         }
         Ok(())
+    }
+
+    /// Writes the loss at θ from the host, for [`Telemetry::loss`](crate::Telemetry::loss) and
+    /// [`Schedule::OnPlateau`](crate::Schedule::OnPlateau). A step that is given none has none.
+    pub fn write_loss(&self, loss: f32) {
+        let buffer = self.loss();
+        self.optimizer.gpu.queue().write_buffer(buffer, 0, bytemuck::bytes_of(&loss));
+    }
+
+    /// Where the loss at θ belongs, one f32, for work on the GPU that is submitted before
+    /// [`finish`](Self::finish). Whoever asks for it writes it.
+    pub fn loss(&self) -> &wgpu::Buffer {
+        self.gives_loss.store(true, Ordering::Relaxed);
+        &self.optimizer.state.loss
     }
 
     /// Submits the step.
@@ -153,20 +200,39 @@ impl<'a> ManualStep<'a> {
     /// [`centre`](Self::centre) or [`Optimizer::gradient`], nor is it the user's own ([`Buffers`](crate::Buffers));
     /// [`Error::DeviceLost`]. The optimizer has taken no step then.
     pub fn finish(self) -> Result<()> {
-        let Self { optimizer, form, cursor, placed, probes, evaluations, lacks_centre, .. } = self;
-        let lacks_centre = lacks_centre.into_inner();
+        let Self { form, cursor, evaluations, placed, probes, .. } = self;
+        let lacks_centre = self.lacks_centre.load(Ordering::Relaxed);
+        let gives_loss = self.gives_loss.load(Ordering::Relaxed);
         if placed < probes || lacks_centre {
             return Err(Error::UnfinishedStep { placed, probes, lacks_centre });
         }
+        let optimizer = &mut *self.optimizer;
         let mut encoder = optimizer.gpu.encoder("step");
         let mut player = optimizer.player(form)?;
         (player.cursor, player.evaluations) = (cursor, evaluations);
-        while !matches!(player.advance(&mut encoder, false)?, Pause::End) {}
+        // Every program takes the loss after its last evaluation.
+        while !matches!(player.advance(&mut encoder, gives_loss)?, Pause::End) {}
         let evaluations = player.evaluations;
         optimizer.finish(&mut encoder);
         optimizer.gpu.submit("a step", encoder)?;
-        optimizer.supplies_loss = false;
         optimizer.advance_submitted(Recorded { form, evaluations, part: Part::WHOLE });
         Ok(())
+    }
+}
+
+impl Drop for ManualStep<'_> {
+    /// The loss of a step that was not taken is not that of the next.
+    fn drop(&mut self) {
+        if *self.gives_loss.get_mut() {
+            self.optimizer.state.forget_loss(self.optimizer.gpu.queue());
+        }
+    }
+}
+
+fn not_placed() -> Error {
+    Error::InvalidArgument {
+        argument: "point",
+        value: "Probe".into(),
+        expected: "Centre, until `next_probe` has placed a probe",
     }
 }

@@ -9,7 +9,9 @@ mod file;
 mod manual;
 mod pending;
 mod plateau;
+mod saved_settings;
 mod skips;
+mod snapshot;
 mod telemetry;
 mod tune;
 
@@ -76,7 +78,6 @@ pub struct Optimizer {
     rate_clock: Option<RateClock>,
     /// Whether the user knows where the gradient at θ lies, and can write to it at any time.
     gradient_is_known: AtomicBool,
-    supplies_loss: bool,
     telemetry: Reader,
     skips: Option<Skips>,
     pub(crate) timer: Option<Timer>,
@@ -144,7 +145,6 @@ impl Optimizer {
             gradient_evaluations: 0.0,
             rate_factor: 1.0,
             gradient_is_known,
-            supplies_loss: false,
             telemetry: Reader::default(),
             skips,
             timer: None,
@@ -353,7 +353,6 @@ impl Optimizer {
         }
         played?;
         self.finish(encoder);
-        self.supplies_loss = objective.supplies_loss();
         Ok(Recorded { form, evaluations, part })
     }
 
@@ -379,7 +378,7 @@ impl Optimizer {
         let event = match (self.plan.events.is_event(self.index), &mut self.plateau) {
             (None, Some(plateau)) => {
                 let steps = StepsBefore { index: self.index, pending: &self.pending };
-                plateau.is_event(&self.gpu, &self.state, steps, self.supplies_loss)?
+                plateau.is_event(&self.gpu, &self.state, steps)?
             }
             (event, _) => event.unwrap_or(false),
         };

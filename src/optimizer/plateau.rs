@@ -59,7 +59,7 @@ enum Window {
 }
 
 /// What a checkpoint holds of it.
-#[derive(PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Saved {
     looks: Looks,
     last_event: u64,
@@ -67,6 +67,16 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
+    /// The same where no objective has written a loss.
+    pub(crate) fn without_loss(self) -> Self {
+        let window = self.window.map(|bytes| {
+            let mut records: Vec<Record> = bytemuck::pod_collect_to_vec(&bytes);
+            records.iter_mut().for_each(Record::forget_loss);
+            bytemuck::cast_slice(&records)[..bytes.len()].to_vec()
+        });
+        Self { window, ..self }
+    }
+
     /// Whether a schedule can have been in this state before step `index`.
     pub(crate) fn is_possible(&self, index: u64) -> bool {
         self.last_event <= index && self.looks.doublings <= u32::BITS
@@ -95,7 +105,6 @@ impl Plateau {
         gpu: &Gpu,
         state: &State,
         steps: StepsBefore<'_>,
-        supplies_loss: bool,
     ) -> Result<bool> {
         let index = steps.index;
         if let Some((step, event)) = self.decided
@@ -103,9 +112,8 @@ impl Plateau {
         {
             return Ok(event);
         }
-        let event = index > 0
-            && index.is_multiple_of(self.shortest)
-            && self.look(gpu, state, steps, supplies_loss)?;
+        let event =
+            index > 0 && index.is_multiple_of(self.shortest) && self.look(gpu, state, steps)?;
         if event {
             self.last_event = index;
         }
@@ -114,13 +122,7 @@ impl Plateau {
     }
 
     /// Takes in the records of the last look, asks for the next ones, and decides.
-    fn look(
-        &mut self,
-        gpu: &Gpu,
-        state: &State,
-        steps: StepsBefore<'_>,
-        supplies_loss: bool,
-    ) -> Result<bool> {
+    fn look(&mut self, gpu: &Gpu, state: &State, steps: StepsBefore<'_>) -> Result<bool> {
         let index = steps.index;
         steps.settle(gpu, state)?;
         self.arrive(gpu)?;
@@ -131,7 +133,7 @@ impl Plateau {
             let first = index.saturating_sub(2 * self.shortest);
             records.retain(|record| record.belongs_to(first..first + self.shortest));
             let ratio = self.longest / self.shortest;
-            self.looks.take_in(&records, self.share, self.seeks, supplies_loss, ratio);
+            self.looks.take_in(&records, self.share, self.seeks, ratio);
         }
         self.pending = Some(Window::Asked(next));
         let wait = self.looks.wait(self.shortest, self.longest);
@@ -164,7 +166,9 @@ impl Plateau {
     pub(crate) fn load(&mut self, saved: Saved) {
         self.looks = saved.looks;
         self.last_event = saved.last_event;
-        self.pending = saved.window.map(Window::Arrived);
+        // The first formats have records of another size.
+        let is_whole = |bytes: &Vec<u8>| bytes.len().is_multiple_of(size_of::<Record>());
+        self.pending = saved.window.filter(is_whole).map(Window::Arrived);
         self.decided = None;
     }
 }

@@ -143,37 +143,18 @@ pub struct RegionCurvature {
     pub shift: f32,
 }
 
-/// How the settings make a record read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading {
-    /// Whether the objective supplies a loss.
-    pub has_loss: bool,
-    /// Whether events evaluate the centre, to which it belongs.
-    pub in_events: bool,
-    /// What the dimer seeks.
-    pub seeks: Mode,
-}
-
 /// The largest ‖F‖/|C| of an eigenpair, and the least share of C that the N before the rotation has to have.
 const RESOLVED_RESIDUAL: f32 = 0.5;
 const RESOLVED_BEFORE: f32 = 0.4;
 
-impl Reading {
-    /// The loss at θ, if the objective has written one.
-    fn loss(self, record: &Record) -> Option<f32> {
-        let evaluates = self.has_loss && (self.in_events || record.status & EVENT == 0);
-        (evaluates && record.loss.to_bits() != UNWRITTEN).then_some(record.loss)
-    }
-
-    /// Whether a record's C is an eigenvalue of the end that is sought.
-    pub(crate) fn is_resolved(self, record: &Record) -> bool {
-        // Below zero where it has the sign that is sought.
-        let sign = self.seeks.sign() as f32;
-        let (before, found) = (sign * record.initial_curvature, sign * record.curvature);
-        found < 0.0
-            && record.residual <= -RESOLVED_RESIDUAL * found
-            && before <= RESOLVED_BEFORE * found
-    }
+/// Whether a record's C is an eigenvalue of the end that the dimer seeks.
+pub(crate) fn is_resolved(record: &Record, seeks: Mode) -> bool {
+    // Below zero where it has the sign that is sought.
+    let sign = seeks.sign() as f32;
+    let (before, found) = (sign * record.initial_curvature, sign * record.curvature);
+    found < 0.0
+        && record.residual <= -RESOLVED_RESIDUAL * found
+        && before <= RESOLVED_BEFORE * found
 }
 
 impl Telemetry {
@@ -186,16 +167,16 @@ impl Telemetry {
         (self.rate_measured && downhill > 0.0).then_some(share)
     }
 
-    pub(crate) fn new(step: u64, record: &Record, reading: Reading) -> Self {
+    pub(crate) fn new(step: u64, record: &Record, seeks: Mode) -> Self {
         Self {
             step,
             event: record.status & EVENT != 0,
             skipped: record.status & SKIPPED != 0,
-            loss: reading.loss(record),
+            loss: (record.loss.to_bits() != UNWRITTEN).then_some(record.loss),
             curvature: record.curvature,
-            seeks: reading.seeks,
+            seeks,
             initial_curvature: record.initial_curvature,
-            resolved: reading.is_resolved(record),
+            resolved: is_resolved(record, seeks),
             curvature_mean: record.curvature_mean,
             curvature_error: record.curvature_error,
             residual: record.residual,
@@ -247,13 +228,13 @@ impl Reader {
         gpu: &Gpu,
         state: &State,
         end: u64,
-        reading: Reading,
+        seeks: Mode,
     ) -> Result<Vec<Telemetry>> {
         let mut arrived = Vec::new();
         if let Some(snapshot) = &self.pending
             && let Some(bytes) = gpu.try_read(&snapshot.read)?
         {
-            arrived = snapshot.telemetry(&bytes, reading);
+            arrived = snapshot.telemetry(&bytes, seeks);
             self.pending = None;
         }
         self.request(gpu, state, end)?;
@@ -266,11 +247,11 @@ impl Reader {
         gpu: &Gpu,
         state: &State,
         end: u64,
-        reading: Reading,
+        seeks: Mode,
     ) -> Result<Vec<Telemetry>> {
         let mut all = Vec::new();
         while let Some(snapshot) = self.take_snapshot(gpu, state, end)? {
-            all.extend(snapshot.telemetry(&gpu.finish_read(&snapshot.read)?, reading));
+            all.extend(snapshot.telemetry(&gpu.finish_read(&snapshot.read)?, seeks));
         }
         Ok(all)
     }
@@ -281,11 +262,11 @@ impl Reader {
         gpu: &Gpu,
         state: &State,
         end: u64,
-        reading: Reading,
+        seeks: Mode,
     ) -> Result<Vec<Telemetry>> {
         let mut all = Vec::new();
         while let Some(snapshot) = self.take_snapshot(gpu, state, end)? {
-            all.extend(snapshot.telemetry(&gpu.finish_read_async(&snapshot.read).await?, reading));
+            all.extend(snapshot.telemetry(&gpu.finish_read_async(&snapshot.read).await?, seeks));
         }
         Ok(all)
     }
@@ -309,11 +290,11 @@ impl Reader {
 }
 
 impl Snapshot {
-    fn telemetry(&self, bytes: &[u8], reading: Reading) -> Vec<Telemetry> {
+    fn telemetry(&self, bytes: &[u8], seeks: Mode) -> Vec<Telemetry> {
         let records: Vec<Record> = bytemuck::pod_collect_to_vec(bytes);
         // Steps whose encoder was dropped have left older records there.
         let steps = (self.first..).zip(&records);
         let written = steps.filter(|(step, record)| record.belongs_to(*step..*step + 1));
-        written.map(|(step, record)| Telemetry::new(step, record, reading)).collect()
+        written.map(|(step, record)| Telemetry::new(step, record, seeks)).collect()
     }
 }

@@ -108,17 +108,11 @@ pub(crate) struct Looks {
 
 impl Looks {
     /// `ratio` is the longest wait divided by the shortest.
-    pub(crate) fn take_in(
-        &mut self,
-        records: &[Record],
-        share: f64,
-        seeks: Mode,
-        supplies_loss: bool,
-        ratio: u64,
-    ) {
+    pub(crate) fn take_in(&mut self, records: &[Record], share: f64, seeks: Mode, ratio: u64) {
         let applied = || records.iter().filter(|record| record.status & SKIPPED == 0);
         let Some(last) = applied().next_back() else { return };
-        // What is not finite says nothing of a slope, and a running scale would keep it for good.
+        // What is not finite says nothing of a slope, and a running scale would keep it for good; nor is a loss that
+        // no objective has written.
         let mean = |value: fn(&Record) -> f32| {
             let values = applied().map(value).filter(|value| value.is_finite());
             let (sum, count) = values
@@ -130,7 +124,7 @@ impl Looks {
             self.gradient_scale = (MEMORY * self.gradient_scale).max(gradient);
             self.flat = gradient <= share * self.gradient_scale;
         }
-        if supplies_loss && let Some(loss) = mean(|record| record.loss) {
+        if let Some(loss) = mean(|record| record.loss) {
             if let Some(before) = self.loss {
                 let progress = before - loss;
                 self.progress_scale = (MEMORY * self.progress_scale).max(progress.abs());
@@ -157,6 +151,7 @@ impl Looks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::gpu_types::UNWRITTEN;
     use bytemuck::Zeroable;
 
     fn records(loss: f32, gradient_norm: f32, curvature_mean: f32, events: u32) -> [Record; 2] {
@@ -168,7 +163,7 @@ mod tests {
     fn waits_longer_where_events_find_nothing() {
         let mut looks = Looks::default();
         let mut look = |loss, norm, curvature, events| {
-            looks.take_in(&records(loss, norm, curvature, events), 0.1, Mode::Softest, true, 20);
+            looks.take_in(&records(loss, norm, curvature, events), 0.1, Mode::Softest, 20);
             looks.wait(10, 200)
         };
         assert_eq!(look(5.0, 1.0, 0.0, 1), 200);
@@ -191,10 +186,10 @@ mod tests {
     fn looks_at_gradients_where_there_is_no_loss() {
         let mut looks = Looks::default();
         let mut look = |norm| {
-            let [record, mut skipped] = records(0.0, norm, 0.5, 1);
+            let [record, mut skipped] = records(f32::from_bits(UNWRITTEN), norm, 0.5, 1);
             skipped.status = SKIPPED;
             skipped.gradient_norm = f32::NAN;
-            looks.take_in(&[record, skipped], 0.1, Mode::Softest, false, 20);
+            looks.take_in(&[record, skipped], 0.1, Mode::Softest, 20);
             looks.flat
         };
         assert!(!look(1.0));

@@ -3,10 +3,12 @@
 use super::gpu;
 use crate::error::Error;
 use crate::gpu::{Gpu, GpuSlice, Tuning};
+use crate::kernels::bindings::Vector;
 use crate::kernels::catalogue::Kernel;
 use crate::kernels::gpu_types::{MAX_WORKGROUPS, PARTIALS_OFFSET, PIECE_WIDTH};
+use crate::kernels::switches::Switches;
 use crate::layout::{MAX_ITERATIONS, MIN_TILE};
-use crate::plan::program::{Block, Dispatch, Program, Stage};
+use crate::plan::program::{Block, Dispatch, Grid, Place, Program, Stage};
 use crate::plan::{Plan, StepForm, StepKind, check_workgroups};
 use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, Buffers, State, Workspace};
@@ -47,6 +49,19 @@ impl Bench {
         Self { gpu: gpu.clone(), layout, plan, state, groups }
     }
 
+    fn context(&self) -> Context<'_> {
+        Context {
+            gpu: &self.gpu,
+            layout: &self.layout,
+            plan: &self.plan,
+            state: &self.state,
+            groups: &self.groups,
+            timer: None,
+            index: 0,
+            goals_of_parts: 0,
+        }
+    }
+
     /// Writes `values`, and garbage into the padding where `poison` says so.
     fn write(&self, slice: &GpuSlice, values: &[f32], poison: bool) {
         let fill = if poison { f32::NAN } else { 0.0 };
@@ -65,18 +80,8 @@ impl Bench {
         let blocks = vec![Block { stages, times: 1 }];
         let program = Program { blocks, ..Program::default() };
         let compiled = Compiled::new(&self.gpu, &self.plan, &program).unwrap();
-        let context = Context {
-            gpu: &self.gpu,
-            layout: &self.layout,
-            plan: &self.plan,
-            state: &self.state,
-            groups: &self.groups,
-            timer: None,
-            index: 0,
-            goals_of_parts: 0,
-        };
         let mut encoder = self.gpu.encoder("test");
-        Player::new(context, &program, &compiled).advance(&mut encoder, false).unwrap();
+        Player::new(self.context(), &program, &compiled).advance(&mut encoder, false).unwrap();
         self.gpu.submit("test", encoder).unwrap();
     }
 
@@ -223,6 +228,49 @@ fn displace_matches_f64() {
             }
         }
     }
+}
+
+/// A program that names what its optimizer does not have is refused, and says what that is: nothing is passed over.
+#[test]
+fn what_is_missing_is_told() {
+    let bench = Bench::new(&gpu(), 65, Displacement::Absolute(1.0));
+    let dispatch = |kernel, grid| Stage::Dispatch(Dispatch::new(kernel, grid, Switches::default()));
+    let program = |stages| {
+        let blocks = vec![Block { stages, times: 1 }];
+        Program { blocks, ..Program::default() }
+    };
+    let copy = |from, to| Stage::Copy { from, to };
+    let (params, orientation) = (Vector::Params, Vector::Orientation);
+    let cases = [
+        (copy(Vector::PreviousParams, Place::Vector(params)), "PreviousParams"),
+        (copy(params, Place::Vector(Vector::PreviousParams)), "PreviousParams"),
+        (copy(orientation, Place::Workspace(0)), "Workspace"),
+        (dispatch(Kernel::Gram, Grid::Regions), "Regions"),
+        (dispatch(Kernel::RegionUpdate, Grid::Once), "Regions"),
+        (dispatch(Kernel::ModeRitz, Grid::Once), "Goal"),
+        (dispatch(Kernel::BasisGram, Grid::Tiles), "a shard"),
+    ];
+    let play = |program: &Program, compiled: &Compiled| {
+        let mut encoder = bench.gpu.encoder("test");
+        let played = Player::new(bench.context(), program, compiled).advance(&mut encoder, false);
+        played.map(drop)
+    };
+    let told = |played: crate::Result<()>, missing: &str| {
+        let error = played.unwrap_err();
+        println!("{error}");
+        let is_internal = matches!(error, Error::Internal { .. });
+        assert!(is_internal && error.to_string().contains(missing), "{error}");
+    };
+    for (stage, missing) in cases {
+        let program = program(vec![stage]);
+        let compiled = Compiled::new(&bench.gpu, &bench.plan, &program).unwrap();
+        told(play(&program, &compiled), missing);
+    }
+    let whole = program(vec![dispatch(Kernel::Gram, Grid::Tiles)]);
+    let other = program(vec![copy(params, Place::Vector(Vector::Probe))]);
+    let compiled = Compiled::new(&bench.gpu, &bench.plan, &other).unwrap();
+    told(play(&whole, &compiled), "Gram");
+    play(&other, &compiled).unwrap();
 }
 
 /// No dispatch has more workgroups than a device takes: tiles and pieces have a limit of their own, and

@@ -254,6 +254,121 @@ fn former_names_of_settings_are_read() {
     assert_eq!(make(&config, -7.0).load_with_changes(scratch.file()).unwrap(), [""; 0]);
 }
 
+/// The paths of all fields of structs, by which variants of enums are passed over.
+fn fields(value: &serde_json::Value, at: &str) -> Vec<String> {
+    let Some(object) = value.as_object() else { return Vec::new() };
+    let is_struct = object.keys().all(|key| key.starts_with(|first: char| first.is_lowercase()));
+    let of = |(key, value): (&String, &serde_json::Value)| {
+        let path = format!("{at}/{key}");
+        let below = fields(value, &path);
+        if is_struct { [vec![path], below].concat() } else { below }
+    };
+    object.iter().flat_map(of).collect()
+}
+
+/// A file from before a setting existed, at whatever depth, is one with its default; one with a setting that is not
+/// known here is refused, since nobody knows what it did.
+#[test]
+fn settings_that_a_file_lacks_have_their_defaults() {
+    let group = Group { learning_rate_scale: 0.5, ..Group::default() };
+    let mut builder = Layout::builder();
+    let slow = builder.group(group);
+    builder.tensor_in(slow, "A", &[7]);
+    let layout = builder.build().unwrap();
+    let config = Config { dimer: Some(Dimer::default()), ..fixed_rate() };
+    let make = || Optimizer::new(&gpu(), layout.clone(), config.clone(), &[0.5; 7]).unwrap();
+    let mut optimizer = make();
+    optimizer.step(&mut quadratic(vec![1.0; 7])).unwrap();
+    let bytes = optimizer.save_bytes().unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let saved = header.metadata().clone().unwrap();
+    let mut removed = 0;
+    for entry in ["config", "groups"] {
+        let settings: serde_json::Value = serde_json::from_str(&saved[entry]).unwrap();
+        // A rotation was never without its regime.
+        for path in fields(&settings, "").into_iter().filter(|path| !path.ends_with("/regime")) {
+            let mut older = settings.clone();
+            let (parent, name) = path.rsplit_once('/').unwrap();
+            let parent = older.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+            parent.remove(name);
+            let bytes = forged(&bytes, entry, &saved[entry], &older.to_string());
+            let changes = make().load_bytes_with_changes(&bytes).unwrap();
+            // What is no default here is a change, and says so.
+            println!("{entry}{path}: {changes:?}");
+            let name = format!("`{entry}{}", path.replace('/', "."));
+            assert!(changes.iter().all(|change| change.starts_with(&name)), "{path}: {changes:?}");
+            removed += 1;
+        }
+    }
+    assert!(removed > 25, "{removed}");
+    for (entry, known) in [("config", "weight_decay"), ("config", "trust"), ("groups", "dimer")] {
+        let (from, to) = (format!(r#""{known}":"#), format!(r#""of_tomorrow":1,"{known}":"#));
+        let bytes = forged(&bytes, entry, &from, &to);
+        let found = reason(make().load_bytes_with_changes(&bytes).map(drop));
+        assert!(found.contains(entry) && found.contains("`of_tomorrow`"), "{found}");
+    }
+}
+
+/// What is in memory is what is in a file, byte for byte; an error names a file where there is one.
+#[test]
+fn checkpoints_in_memory() {
+    let scratch = Scratch::new();
+    let mut optimizer = make(&fixed_rate(), 0.3);
+    for _ in 0..4 {
+        optimizer.step(&mut objective()).unwrap();
+    }
+    let bytes = optimizer.save_bytes().unwrap();
+    optimizer.save(scratch.file()).unwrap();
+    assert_eq!(std::fs::read(scratch.file()).unwrap().len(), bytes.len());
+    let mut resumed = make(&fixed_rate(), -7.0);
+    resumed.load_bytes(&bytes).unwrap();
+    for _ in 0..4 {
+        resumed.step(&mut objective()).unwrap();
+        optimizer.step(&mut objective()).unwrap();
+    }
+    assert_eq!(snapshot(&mut resumed), snapshot(&mut optimizer));
+    let before = snapshot(&mut resumed);
+    let in_memory = resumed.load_bytes(&bytes[1..]).unwrap_err().to_string();
+    std::fs::write(scratch.file(), &bytes[1..]).unwrap();
+    let in_file = resumed.load(scratch.file()).unwrap_err().to_string();
+    let file = scratch.file();
+    assert!(in_memory.starts_with("checkpoint: it is not a safetensors file"), "{in_memory}");
+    assert_eq!(
+        in_memory.replacen("checkpoint", &format!("checkpoint {}", file.display()), 1),
+        in_file
+    );
+    assert_eq!(snapshot(&mut resumed), before);
+}
+
+/// A folder that is not there is named, and not a file that nobody knows.
+#[test]
+fn a_missing_folder_is_named() {
+    let scratch = Scratch::new();
+    let folder = scratch.0.path().join("runs").join("7");
+    let found = reason(make(&fixed_rate(), 0.3).save(folder.join("checkpoint")));
+    let expected = format!("there is no folder {}; make it first", folder.display());
+    assert!(found.contains(&expected) && !found.contains(".dimer-"), "{found}");
+}
+
+/// Another kind of rate is one change, in words.
+#[test]
+fn a_changed_kind_is_one_change() {
+    let bytes = make(&fixed_rate(), 0.3).save_bytes().unwrap();
+    let curvature = Config { learning_rate: Config::default().learning_rate, ..fixed_rate() };
+    let changes = make(&curvature, 0.3).load_bytes_with_changes(&bytes).unwrap();
+    let expected =
+        "`config.learning_rate` was Fixed(0.001) when it was saved, but is Curvature here";
+    assert_eq!(changes, [expected]);
+    let bytes = make(&curvature, 0.3).save_bytes().unwrap();
+    let expected =
+        "`config.learning_rate` was Curvature when it was saved, but is Fixed(0.001) here";
+    assert_eq!(make(&fixed_rate(), 0.3).load_bytes_with_changes(&bytes).unwrap(), [expected]);
+    let other = Config { base: MOMENTUM, dimer: None, ..fixed_rate() };
+    let found = reason(make(&other, 0.3).load_bytes_with_changes(&bytes).map(drop));
+    let expected = "`config.base` was AdamW when it was saved, but is Sgd here; its moments mean something else";
+    assert_eq!(found, expected);
+}
+
 /// Numbers that no run can have reached, in a file whose checksum is right.
 #[test]
 fn impossible_progress_is_an_error() {

@@ -283,12 +283,24 @@ fn settings_can_change() {
                 learning_rate: LearningRate::Fixed(0.5),
                 ..original.clone()
             },
-            &["`config.learning_rate.Fixed` was 0.01", "`config.max_gradient_norm` was null"],
+            &["`config.learning_rate.Fixed` was 0.01", "`config.max_gradient_norm` was none"],
         ),
-        (Config { storage: Storage::Bf16, ..original.clone() }, &["`config.storage` was \"F32\""]),
-        (Config { dimer: None, ..original.clone() }, &["`config.dimer` was {"]),
-        (with(Dimer { schedule: plateau, ..dimer() }), &["`config.dimer.schedule.Every` was 3"]),
-        (with(Dimer { rotation: by_gradient, ..dimer() }), &["`config.dimer.rotation."]),
+        (
+            Config { storage: Storage::Bf16, ..original.clone() },
+            &["`config.storage` was F32 when it was saved, but is Bf16 here"],
+        ),
+        (
+            Config { dimer: None, ..original.clone() },
+            &["`config.dimer` was set when it was saved, but is none here"],
+        ),
+        (
+            with(Dimer { schedule: plateau, ..dimer() }),
+            &["`config.dimer.schedule` was Every(3) when it was saved, but is OnPlateau here"],
+        ),
+        (
+            with(Dimer { rotation: by_gradient, ..dimer() }),
+            &["`config.dimer.rotation` was LocallyOptimal when it was saved, but is Gradient here"],
+        ),
         (
             Config {
                 base: Base::AdamW(dimer::Adam { beta2: 0.9, ..Default::default() }),

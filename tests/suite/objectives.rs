@@ -1,9 +1,12 @@
 //! Every way to hand gradients over gives the same bits, and the telemetry tells what happened.
 
+use std::cell::{Cell, RefCell};
+
 use crate::common::*;
 use dimer::{
-    Buffers, Config, Correction, Dimer, Error, Evaluation, GpuSlice, Layout, Objective, Optimizer,
-    Point, Schedule, Spectrum,
+    Buffers, Config, Correction, Difference, Dimer, EarlyExit, Error, Evaluation, FullBatch,
+    GpuSlice, HostObjective, Layout, Objective, OnPlateau, Optimizer, Point, Regime, Rotation,
+    RotationStop, Schedule, Spectrum,
 };
 
 const LEN: usize = 130;
@@ -247,9 +250,163 @@ fn manual_steps_that_lack_a_gradient() {
     step.centre();
     let error = step.write_gradient(Point::Probe, &start()).unwrap_err();
     assert!(matches!(error, Error::InvalidArgument { argument: "point", .. }), "{error}");
+    let error = step.read_params(Point::Probe).unwrap_err();
+    assert!(matches!(error, Error::InvalidArgument { argument: "point", .. }), "{error}");
     step.next_probe().unwrap().unwrap();
     step.write_gradient(Point::Probe, &start()).unwrap();
     step.finish().unwrap();
+}
+
+/// Steps by hand that read θ and the probes, and write the loss, are those of an objective, whatever the event has.
+#[test]
+fn manual_steps_read_where_they_are_and_give_the_loss() {
+    let every = |dimer| Dimer { schedule: Schedule::Every(3), ..dimer };
+    let central = Dimer { difference: Difference::Central, ..Dimer::default() };
+    let stops = RotationStop::new(1e-2, 1e-2).with_early_exit(EarlyExit::Gradients);
+    let regime = Regime::FullBatch(FullBatch { max_rotations: 5, stop: Some(stops) });
+    let on_plateaus = OnPlateau { shortest: 2, longest: 9, share: 0.9 };
+    let dimers = [
+        every(Dimer::published()),
+        every(Dimer::default()),
+        every(central),
+        every(Dimer { rotation: Rotation::locally_optimal(regime), ..Dimer::default() }),
+        Dimer { schedule: Schedule::OnPlateau(on_plateaus), ..Dimer::default() },
+    ];
+    let dimers = dimers.into_iter().map(|dimer| Config { dimer: Some(dimer), ..fixed_rate() });
+    for config in dimers.chain([Config::default()]) {
+        let mut by_hand = flat(config.clone(), &start());
+        let mut expected = flat(config.clone(), &start());
+        let evaluate = |params: &[f32]| {
+            let gradient: Vec<f32> = params.iter().zip(spectrum()).map(|(x, h)| h * x).collect();
+            let loss =
+                params.iter().zip(spectrum()).fold(0.0, |loss, (x, h)| loss + 0.5 * h * x * x);
+            (gradient, loss)
+        };
+        for _ in 0..30 {
+            expected.step(&mut quadratic(spectrum())).unwrap();
+            let mut step = by_hand.begin_step().unwrap();
+            let params = pollster::block_on(step.read_params_async(Point::Centre)).unwrap();
+            let (gradient, loss) = evaluate(&params);
+            step.write_gradient(Point::Centre, &gradient).unwrap();
+            step.write_loss(loss);
+            while step.next_probe().unwrap().is_some() {
+                let probe = step.read_params(Point::Probe).unwrap();
+                step.write_gradient(Point::Probe, &evaluate(&probe).0).unwrap();
+            }
+            step.finish().unwrap();
+        }
+        let records = by_hand.telemetry().unwrap();
+        let of_objective = expected.telemetry().unwrap();
+        for (record, mut expected) in records.into_iter().zip(of_objective) {
+            // An event by central differences does not ask an objective for its loss.
+            assert!(expected.loss.is_some() || record.event);
+            expected.loss = expected.loss.or(record.loss);
+            assert_eq!(format!("{record:?}"), format!("{expected:?}"));
+        }
+        assert_eq!(state(&by_hand), state(&expected), "{config:?}");
+    }
+}
+
+/// The loss of a step that is dropped is not that of the next, whether that writes its own or not.
+#[test]
+fn the_loss_of_a_manual_step_that_is_given_up_is_forgotten() {
+    struct Silent;
+    impl Objective for Silent {
+        fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+            at.write_gradient(&spectrum())
+        }
+        fn supplies_loss(&self) -> bool {
+            true
+        }
+    }
+    let mut optimizer = flat(config(), &start());
+    optimizer.begin_step().unwrap().write_loss(7.0);
+    optimizer.step(&mut Silent).unwrap();
+    let step = optimizer.begin_step().unwrap();
+    step.write_gradient(Point::Centre, &start()).unwrap();
+    step.write_loss(3.0);
+    step.finish().unwrap();
+    let mut step = optimizer.begin_step().unwrap();
+    step.write_gradient(Point::Centre, &start()).unwrap();
+    while step.next_probe().unwrap().is_some() {
+        step.write_gradient(Point::Probe, &start()).unwrap();
+    }
+    step.finish().unwrap();
+    let losses: Vec<_> = optimizer.telemetry().unwrap().iter().map(|record| record.loss).collect();
+    assert_eq!(losses, [None, Some(3.0), None]);
+}
+
+/// Each record says for itself whether its objective wrote a loss, whoever steps after it.
+#[test]
+fn losses_belong_to_their_steps() {
+    struct WithoutLoss;
+    impl Objective for WithoutLoss {
+        fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+            at.write_gradient(&spectrum())
+        }
+    }
+    let mut optimizer = flat(config(), &start());
+    let mut objective = quadratic(spectrum());
+    for step in 0..12 {
+        match step % 4 {
+            0 => optimizer.step(&mut objective).unwrap(),
+            1 => optimizer.step(&mut WithoutLoss).unwrap(),
+            2 => optimizer.rotate(&mut objective).unwrap(),
+            _ => optimizer.rotate(&mut WithoutLoss).unwrap(),
+        }
+    }
+    let records = optimizer.telemetry().unwrap();
+    let has_loss: Vec<_> = records.iter().map(|record| record.loss.is_some()).collect();
+    assert_eq!(has_loss, [true, false, true, false].repeat(3));
+}
+
+/// A closure that fails ends the step as any objective does; the hook comes before its evaluations and knows the part.
+#[test]
+fn closures_that_fail_and_hooks_of_steps() {
+    let (calls, fails) = (RefCell::new(Vec::new()), Cell::new(""));
+    let failing = |what: &str| match fails.get() == what {
+        true => Err(Error::objective(format!("no {what}"))),
+        false => Ok(()),
+    };
+    let mut objective = HostObjective::fallible(|params: &[f32], gradient: &mut [f32]| {
+        calls.borrow_mut().push(None);
+        failing("gradient")?;
+        gradient.iter_mut().zip(params).zip(spectrum()).for_each(|((g, x), h)| *g = h * x);
+        Ok(1.0)
+    })
+    .with_hessian_product(|_: &[f32], direction: &[f32], product: &mut [f32]| {
+        failing("product")?;
+        product.iter_mut().zip(direction).zip(spectrum()).for_each(|((p, d), h)| *p = h * d);
+        Ok(())
+    })
+    .on_step(|step| {
+        calls.borrow_mut().push(Some((step.index, step.part.of)));
+        failing("minibatch")
+    })
+    .with_parts(4);
+    // Every third step is an event, and needs a product.
+    let dimer = Dimer { difference: Difference::Exact, ..config().dimer.unwrap() };
+    let mut optimizer = flat(Config { dimer: Some(dimer), ..config() }, &start());
+    for _ in 0..2 {
+        optimizer.step(&mut objective).unwrap();
+    }
+    let before = state(&optimizer);
+    for what in ["minibatch", "gradient", "product"] {
+        fails.set(what);
+        let error = optimizer.step(&mut objective).unwrap_err();
+        let expected = format!("the objective failed: no {what}");
+        assert!(matches!(error, Error::Objective(_)) && error.to_string() == expected, "{error}");
+        assert_eq!(state(&optimizer), before);
+        assert_eq!(optimizer.steps(), 2);
+    }
+    fails.set("");
+    optimizer.step(&mut objective).unwrap();
+    let calls = calls.borrow();
+    assert_eq!(calls[..4], [Some((0, 1)), None, Some((1, 1)), None]);
+    // The event has one gradient, and its products are of the same part.
+    let event =
+        [&[Some((2, 2))][..], &[Some((2, 2)), None], &[Some((2, 2)), None], &[Some((2, 2)), None]];
+    assert_eq!(calls[4..], event.concat());
 }
 
 #[test]

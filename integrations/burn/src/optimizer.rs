@@ -222,6 +222,14 @@ impl<M: Module> DimerOptimizer<M> {
         Ok(self.optimizer.save(path)?)
     }
 
+    /// The bytes of that file; see [`dimer::Optimizer::save_bytes`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn save_bytes(&mut self) -> Result<Vec<u8>> {
+        Ok(self.optimizer.save_bytes()?)
+    }
+
     /// Goes on from a file of [`DimerOptimizer::save`]; the module's parameters are those saved.
     ///
     /// # Errors
@@ -229,6 +237,17 @@ impl<M: Module> DimerOptimizer<M> {
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
         self.binding.flush()?;
         self.optimizer.load(path)?;
+        self.current = self.binding.device.is_shared();
+        Ok(())
+    }
+
+    /// The same from the bytes of a file.
+    ///
+    /// # Errors
+    /// As [`dimer::Optimizer::load_bytes`]. Nothing has changed then.
+    pub fn load_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.binding.flush()?;
+        self.optimizer.load_bytes(bytes)?;
         self.current = self.binding.device.is_shared();
         Ok(())
     }
