@@ -1,7 +1,7 @@
 // rotate_translate: one whole event in one pass.
 //
 //   N <- normalize(n - rate F)      with n = N/|N|, F = Hn - C n, Hn = (g2 - g1) / (distance |N|)
-//   g <- clip (g1 - alpha (g1.N) N),  then SGD, Adam, AdamW or Sophia with g
+//   g <- clip (g1 - alpha (g1.N) N),  then SGD, Adam, AdamW, Lion or Sophia with g
 //   with CLIMB: g <- clip (g1 - 2 (g1.N) N) where C < 0, else -clip (g1.N) N
 //   with SADDLE_FREE, while its gate is open: alpha = 0 and params <- params + shift N before that
 //

@@ -1,6 +1,6 @@
 // translate: corrects the gradient along N and takes the step of the base optimizer.
 //
-//   g <- clip (g1 - alpha (g1.N) N),  then SGD, Adam, AdamW or Sophia with g
+//   g <- clip (g1 - alpha (g1.N) N),  then SGD, Adam, AdamW, Lion or Sophia with g
 //   with CLIMB: g <- clip (g1 - 2 (g1.N) N) where C < 0, else -clip (g1.N) N
 //   with SADDLE_FREE, while its gate is open: alpha = 0 and params <- params + shift S N before that,
 //   S being the learning rate scales of the groups

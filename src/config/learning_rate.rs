@@ -15,41 +15,41 @@ pub enum LearningRate {
     Fixed(f64),
     /// From the curvature along the update, so that there is no rate to tune.
     ///
-    /// A dimer along the update u of the base optimizer (without decoupled weight decay and without a
-    /// correction along N) finds the slope g·u and the curvature u·Hu that the step meets on its own minibatch.
-    /// On a parabola the rate −g·u / |u·Hu| leads to its lowest point; times `scale`, and times ½ with SGD and 1.4 with any
-    /// other base, that is the *estimate*, from 10⁻¹⁰ to 10³.
+    /// **What is measured.** The dimer lies along the update u of the base optimizer, without decoupled weight decay and
+    /// without a correction along N. Two gradients of one minibatch give the slope g·u and the curvature u·Hu.
     ///
-    /// Part of the slope is noise that the minibatch has lent to u. The *signal* is what the next minibatch sees of it: with
-    /// the update w of the step before, made again from the moments that it left, (g·w − r w·Hw) / g₀·w, from 0 to 1. Here g₀·w
-    /// and w·Hw are the slope and the curvature that that step measured, r learning rates ago, so that r w·Hw is by how much
-    /// the slope has changed since. It is averaged over the measurements of the burn-in that lead downhill right after
-    /// another, and at least 0.1; 1 without any, as for SGD without momentum. With repeated minibatches, w is the second
-    /// update of a pair, and slope and curvature are those of the first; with Lion and Nesterov's momentum, w takes the last
-    /// gradient for the mean of all.
+    /// **The estimate.** On a parabola the rate −g·u / |u·Hu| leads to the lowest point. The estimate is that rate times
+    /// `scale`, and times ½ with SGD or 1.4 with any other base; it stays from 10⁻¹⁰ to 10³.
     ///
-    /// The base rate q goes to signal² times the geometric mean of the estimates. In the burn-in all count alike, and q does
-    /// not go beyond signal² times the last one; afterwards they count as two in all, and each later one as one. One
-    /// measurement moves q no further than [`RateProbe`] says, and it stays from 10⁻¹⁰ to 10³.
+    /// **The signal.** Part of the slope is noise that the minibatch has lent to u. The signal, from 0 to 1, is the part that
+    /// the next minibatch sees as well: (g·w − r w·Hw) / g₀·w. Here w is the update of the step before, made again from the
+    /// moments that it left; r is the rate of that step, and g₀·w and w·Hw are the slope and the curvature that it measured.
+    /// The term r w·Hw is by how much the slope has changed along the step. The signal is averaged over those measurements
+    /// of the burn-in that lead downhill and follow right after another. It is at least 0.1, and 1 if there are none, as for
+    /// SGD without momentum. With repeated minibatches, w is the second update of a pair, and slope and curvature are those
+    /// of the first. With Lion and Nesterov's momentum, w takes the last gradient for the mean of all.
     ///
-    /// There is no estimate where the update leads uphill: in the burn-in q then does not grow, and where there is no mean yet
-    /// it is divided by the most that it may grow. Nor is there one where |(g′ − g)·e| ≤ 2⁻²⁰ ‖g‖ ‖e‖ for the displacement e
-    /// between two gradients g and g′ (in the norm, g is the latest at θ), which the rounding of f32 explains: in the burn-in,
-    /// and where there is no mean yet, q then goes to the rate at which u leads as far as a probe, if it was smaller. So without
-    /// curvature the rate does not grow beyond that.
+    /// **The base rate** q goes to signal² times the geometric mean of the estimates. In the burn-in all estimates count
+    /// alike, and q stays below signal² times the last one. Afterwards those of the burn-in count as two in all, and each
+    /// later one as one. One measurement moves q no further than [`RateProbe`] says, and q stays from 10⁻¹⁰ to 10³.
     ///
-    /// The rate of a step is q times the factor of the schedule, which should begin with a warm-up. Neither that nor a q that
-    /// was measured goes beyond 1 / (learning_rate_scale · weight decay) of any group where the decay is decoupled, since
-    /// u·Hu does not see it.
+    /// **Where there is no estimate.** The update may lead uphill. In the burn-in q then does not grow; where there is no mean
+    /// yet, it is divided by the most that it may grow. Or the gradients g and g′ at the two ends may differ by no more than
+    /// the rounding of f32: |(g′ − g)·e| ≤ 2⁻²⁰ ‖g‖ ‖e‖, for the displacement e between them. In the burn-in, and where there is
+    /// no mean yet, a q that is smaller then goes to the rate at which u leads as far as a probe. So without curvature the
+    /// rate does not grow beyond that.
     ///
-    /// A gradient at the probe that is not finite costs the measurement, and not the step. What was measured counts
-    /// once the step does: a step that is skipped, or that fails and is taken again, leaves no trace.
+    /// **The rate of a step** is q times the factor of the schedule, which should begin with a warm-up. Where weight decay is
+    /// decoupled, neither this rate nor a q that was measured goes beyond 1 / (learning_rate_scale · weight decay) of any
+    /// group, since u·Hu does not see the decay.
     ///
-    /// Made for Adam and AdamW. There it does about as well as the best of a grid of rates on small networks and on a small
-    /// character GPT, and loses 0.2 to it in short runs of a larger one, where it is too small; on small minibatches with wrong
-    /// labels it is up to twice too large. At a saddle there is no slope to measure, so on problems with saddles, and with SGD
-    /// in general, a tuned rate is better.
-    /// `docs/experiments.md` has the tables.
+    /// A gradient at the probe that is not finite costs the measurement, and not the step. A step that is skipped, or that
+    /// fails and is taken again, leaves no measurement.
+    ///
+    /// **What it is for.** It was made for Adam and AdamW. On small networks and on a small character GPT it does about as
+    /// well as the best of a grid of rates. In short runs of a larger GPT it loses 0.2 to that, since it is too small. On small
+    /// minibatches with wrong labels it is up to twice too large. At a saddle there is no slope to measure: on problems with
+    /// saddles, and with SGD in general, a tuned rate is better. `docs/experiments.md` has the tables.
     Curvature(CurvatureRate),
 }
 
@@ -65,11 +65,13 @@ pub struct CurvatureRate {
     /// Steps from one measurement to the next after the burn-in, at least 1, or 2 with
     /// [`RateProbe::RepeatedMinibatch`]; default 50.
     pub interval: u32,
-    /// How many first steps measure as often as they can; default 20. Rotations do not count. Steps that are skipped or have no
-    /// update are made up for: where the burn-in should end, the host waits for the GPU to know how many measurements there
-    /// were, and goes on for as many as are missing, up to ten times as long. Steps that are recorded but not submitted put
-    /// that off until a measurement is due. A measurement that is lost at its probe is not made up for, since the next would be
-    /// lost as well. The rule of the burn-in holds until it has its measurements, however far apart they are.
+    /// How many first steps measure as often as they can; default 20. Rotations do not count.
+    ///
+    /// Steps that are skipped or have no update are made up for. Where the burn-in should end, the host waits for the GPU, to
+    /// know how many measurements there were. It then goes on for as many as are missing, up to ten times as long. Steps that
+    /// are recorded but not submitted put that off until a measurement is due. A measurement that is lost at its probe is
+    /// not made up for, since the next would be lost as well. The rule of the burn-in holds until it has its measurements,
+    /// however far apart they are.
     pub burn_in: u32,
     /// The rate as a multiple of what this rule makes of it, > 0; default 1. At 1 a single run may step too far and stay where it
     /// lands: on a small classifier 4 of 132 did. At 0.7 none of the same 132 did, and a small GPT lost 0.02 to 0.1 after 600

@@ -213,9 +213,9 @@ impl Config {
         }
     }
 
-    /// Whether the objective may be called at a [`Point`](crate::Point) other than θ, so that
-    /// [`Buffers::probe`](crate::Buffers::probe) is used: with a dimer, or a rate from curvature by
-    /// [`RateProbe::SeparateGradient`].
+    /// Whether objectives are called at a [`Point`](crate::Point) other than θ, for which there is
+    /// [`Buffers::probe`](crate::Buffers::probe): with a dimer, and with a rate from curvature by
+    /// [`RateProbe::SeparateGradient`], which is the default.
     pub fn has_probe(&self) -> bool {
         self.dimer.is_some() || self.learning_rate.probe() == Some(RateProbe::SeparateGradient)
     }

@@ -91,9 +91,10 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// Wraps the user's own device and the queue that came with it, and waits for what was submitted there. The
-    /// device's callbacks are left alone: that the device is lost is noticed when it refuses work; see
-    /// [`Error::DeviceLost`].
+    /// Wraps the user's own device and the queue that came with it. Waits for what was submitted there.
+    ///
+    /// The callbacks of the device are the user's, and this leaves them alone. So the loss of the device is noticed only when
+    /// it refuses work; see [`Error::DeviceLost`].
     ///
     /// # Errors
     /// [`Error::LimitTooSmall`] if the device was requested with limits that every kernel exceeds (workgroups

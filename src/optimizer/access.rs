@@ -19,18 +19,19 @@ impl Optimizer {
         &self.state.params
     }
 
-    /// The probe θ + ΔR·N of the last event, padded; `None` without one; see [`Config::has_probe`].
+    /// The point other than θ at which a gradient was last asked for, padded: θ + ΔR·N in an event, or along the update
+    /// in a measurement of the learning rate. There is one by default; `None` where [`Config::has_probe`] is false.
     pub fn probe(&self) -> Option<&GpuSlice> {
         self.state.probe.as_ref()
     }
 
-    /// Where the gradient at θ belongs.
+    /// Where the gradient at θ belongs, padded.
     pub fn gradient(&self) -> &GpuSlice {
         self.gradient_is_known.store(true, Ordering::Relaxed);
         &self.state.gradient
     }
 
-    /// Where the gradient at the probe belongs; `None` without a dimer.
+    /// Where the gradient at the probe belongs, padded; `None` where there is no [`probe`](Self::probe).
     pub fn probe_gradient(&self) -> Option<&GpuSlice> {
         self.state.probe_gradient.as_ref()
     }
@@ -141,8 +142,8 @@ impl Optimizer {
         self.hyperparameters.gradient_scale = scale.recip() as f32;
     }
 
-    /// Replaces the parameters, in the order of the layout and without padding. Moments,
-    /// orientation and counters stay. Where a step took a parameter beyond f32, the next steps are taken again.
+    /// Replaces the parameters, in the order of the layout and without padding. Moments, orientation and counters stay. If
+    /// steps were skipped because one had taken a parameter beyond f32, the next ones are no longer.
     ///
     /// # Errors
     /// [`Error::LengthMismatch`] or [`Error::NonFinite`].
@@ -155,8 +156,8 @@ impl Optimizer {
     }
 
     /// Tells the optimizer that the memory of [`params`](Self::params) was written to by other means than
-    /// [`write_params`](Self::write_params): where a step took a parameter beyond f32 the next steps are taken
-    /// again, and a learning rate is not measured from the last step to here.
+    /// [`write_params`](Self::write_params). If steps were skipped because one had taken a parameter beyond f32, the next
+    /// ones are no longer; and no learning rate is measured from the last step to here.
     pub fn params_written(&self) {
         for slice in [self.state.overflowed(), self.state.moves()] {
             let zeros = vec![0; slice.size as usize];

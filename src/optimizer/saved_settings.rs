@@ -55,16 +55,16 @@ impl SavedSettings {
     /// [`Error::Checkpoint`] for what cannot change within a run.
     pub(super) fn changes(&self, here: &Self) -> Result<Vec<String>> {
         let [saved_config, config] = [json(&self.config)?, json(&here.config)?];
-        let bases = [&saved_config["base"], &config["base"]];
-        if bases.map(kind).iter().any(|base| *base != kind(bases[0])) {
-            let change = change(&format!("{CONFIG}.base"), bases[0], bases[1]);
+        let [saved_base, base] = [&saved_config["base"], &config["base"]];
+        if kind(saved_base) != kind(base) {
+            let change = change(&format!("{CONFIG}.base"), saved_base, base);
             return Err(Error::checkpoint(format!("{change}; its moments mean something else")));
         }
-        if let (Some(saved), Some(dimer)) = (&self.config.dimer, &here.config.dimer)
-            && saved.scope != dimer.scope
+        let [saved_dimer, dimer] = [&saved_config["dimer"], &config["dimer"]];
+        if let (Some(saved), Some(scope)) = (saved_dimer.get("scope"), dimer.get("scope"))
+            && saved != scope
         {
-            let scopes = [&saved_config["dimer"]["scope"], &config["dimer"]["scope"]];
-            let change = change(&format!("{CONFIG}.dimer.scope"), scopes[0], scopes[1]);
+            let change = change(&format!("{CONFIG}.dimer.scope"), saved, scope);
             return Err(Error::checkpoint(format!("{change}; it cannot change")));
         }
         let mut changes = differences(CONFIG, &saved_config, &config);

@@ -30,12 +30,12 @@ use crate::plan::Plan;
 pub struct Buffers {
     /// θ; the optimizer reads and writes it in place. Allocated if `None`.
     pub params: Option<GpuSlice>,
-    /// The probe θ + ΔR·N, or along the update. Allocated if `None` and a dimer is configured, or a learning rate from
-    /// curvature with [`RateProbe::SeparateGradient`](crate::RateProbe::SeparateGradient).
+    /// The probe, θ + ΔR·N or along the update. Allocated if `None` where there is one; see
+    /// [`Config::has_probe`](crate::Config::has_probe). Not used where there is none.
     pub probe: Option<GpuSlice>,
     /// g₁, written by the objective. Allocated if `None`.
     pub gradient: Option<GpuSlice>,
-    /// g₂, written by the objective. Allocated if `None` where there is a probe.
+    /// g₂, written by the objective. As `probe`.
     pub probe_gradient: Option<GpuSlice>,
 }
 

@@ -335,7 +335,7 @@ impl UnfusedOptimizer {
     /// # Errors
     /// The same as for [`Optimizer::read_params`](crate::Optimizer::read_params).
     pub fn read_params(&self) -> Result<Vec<f32>> {
-        self.read(&self.buffers.params)
+        Ok(self.unpadded(&self.gpu.read(&self.buffers.params)?))
     }
 
     /// N without padding.
@@ -343,12 +343,29 @@ impl UnfusedOptimizer {
     /// # Errors
     /// The same as for [`Optimizer::read_params`](crate::Optimizer::read_params).
     pub fn read_orientation(&self) -> Result<Vec<f32>> {
-        self.read(&GpuSlice::whole(self.buffers.orientation.clone()))
+        let orientation = GpuSlice::whole(self.buffers.orientation.clone());
+        Ok(self.unpadded(&self.gpu.read(&orientation)?))
     }
 
-    fn read(&self, slice: &GpuSlice) -> Result<Vec<f32>> {
-        let bytes = self.gpu.read(slice)?;
-        Ok(self.layout.unpad(&bytemuck::pod_collect_to_vec(&bytes)))
+    /// The asynchronous twin of [`UnfusedOptimizer::read_params`].
+    ///
+    /// # Errors
+    /// The same as for [`Optimizer::read_params`](crate::Optimizer::read_params).
+    pub async fn read_params_async(&self) -> Result<Vec<f32>> {
+        Ok(self.unpadded(&self.gpu.read_async(&self.buffers.params).await?))
+    }
+
+    /// The asynchronous twin of [`UnfusedOptimizer::read_orientation`].
+    ///
+    /// # Errors
+    /// The same as for [`Optimizer::read_params`](crate::Optimizer::read_params).
+    pub async fn read_orientation_async(&self) -> Result<Vec<f32>> {
+        let orientation = GpuSlice::whole(self.buffers.orientation.clone());
+        Ok(self.unpadded(&self.gpu.read_async(&orientation).await?))
+    }
+
+    fn unpadded(&self, bytes: &[u8]) -> Vec<f32> {
+        self.layout.unpad(&bytemuck::pod_collect_to_vec(bytes))
     }
 
     /// The evaluations that the step needs, and the learning rate.

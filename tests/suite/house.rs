@@ -228,3 +228,48 @@ fn checks_stay_on() {
     }
     assert_eq!(unsafe_blocks, 1);
 }
+
+/// What blocks while it reads has a twin that does not, in the same file.
+#[test]
+fn reads_have_async_twins() {
+    let others = ["telemetry", "kernel_times", "displacement", "density", "trace", "new"];
+    let mut reads = 0;
+    for path in files("src", &[".rs"]) {
+        let code = code(&path);
+        let names = code.split("pub fn ").skip(1).filter_map(|rest| {
+            let (name, rest) = rest.split_once('(')?;
+            let waits = rest.split_once('{')?.0.contains("Result<");
+            let is_read = name.starts_with("read") || (others.contains(&name) && waits);
+            (is_read && waits && path.file_stem()? != "layout").then_some(name)
+        });
+        for name in names.filter(|name| *name != "new" || path.ends_with("gpu/mod.rs")) {
+            reads += 1;
+            let twin = format!("pub async fn {name}_async");
+            assert!(code.contains(&twin), "{}: {name} has no async twin", path.display());
+        }
+    }
+    assert!(reads >= 12, "{reads}");
+}
+
+/// The README names the oldest Rust that each crate allows.
+#[test]
+fn the_readme_names_the_oldest_rust() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    for manifest in ["Cargo.toml", "integrations/burn/Cargo.toml"] {
+        // The second is not in the published crate.
+        let Ok(manifest) = std::fs::read_to_string(root.join(manifest)) else { continue };
+        let (_, rest) = manifest.split_once("rust-version = \"").unwrap();
+        let version = rest.split_once('"').unwrap().0;
+        assert!(readme.contains(version), "{version}");
+    }
+}
+
+/// Where the base optimizers are listed, none is left out.
+#[test]
+fn lists_of_bases_are_whole() {
+    for (path, source) in sources().into_iter().filter(|(path, _)| !path.ends_with("house.rs")) {
+        let text = source.replace("\n//! ", " ").replace("\n/// ", " ").replace("\n// ", " ");
+        assert!(!text.contains("Adam, AdamW or "), "{}: where is Lion?", path.display());
+    }
+}

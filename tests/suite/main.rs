@@ -37,6 +37,7 @@ mod differences;
 mod digits_mlp;
 mod edge_of_stability;
 mod escapes_saddles;
+mod every_length;
 mod fresh_after_load;
 mod group_scales;
 mod guards;

@@ -1,9 +1,9 @@
 //! Dimer-Enhanced Optimization of [Burn](burn) modules.
 //!
-//! The crate [`dimer`] senses the softest curvature of a loss with pairs of gradients, and corrects
-//! the steps of SGD, Adam, AdamW or a Sophia-like optimizer along it. Here its gradients come from
-//! Burn. On a wgpu device nothing goes through the host: the parameters of the module are views of
-//! the optimizer's memory.
+//! The crate [`dimer`] takes the learning rate of SGD, Adam, AdamW, Lion or a Sophia-like optimizer from pairs of
+//! gradients, follows the softest or the stiffest direction of a loss with them, and leads steps out of saddles. Here
+//! its gradients come from Burn. On a wgpu device nothing goes through the host: the parameters of the module are views
+//! of the optimizer's memory.
 //!
 //! - [`DimerDevice`]: the device of the module and of its optimizer.
 //! - [`DimerOptimizer`]: trains a module; one closure from the module to its loss is all it asks for.
