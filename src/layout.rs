@@ -149,7 +149,7 @@ impl LayoutBuilder {
 
 /// Named tensors packed into one flat vector of f32.
 ///
-/// Each tensor's slot starts on a multiple of 64 elements (256 bytes, so that it can be bound by itself); the
+/// Each tensor starts on a multiple of 64 elements (256 bytes, so that it can be bound by itself); the
 /// gap after it is zero and counts in no norm.
 ///
 /// ```
@@ -230,7 +230,7 @@ impl Layout {
         4 * self.padded_len as u64
     }
 
-    /// Spreads a packed host vector over its slots, the padding zero.
+    /// Spreads a packed host vector over the ranges of its tensors, the padding zero.
     pub(crate) fn pad(&self, what: &'static str, packed: &[f32]) -> Result<Vec<f32>> {
         if packed.len() != self.len {
             return Err(Error::LengthMismatch { what, expected: self.len, found: packed.len() });
@@ -245,11 +245,11 @@ impl Layout {
         Ok(padded)
     }
 
-    /// Gathers the slots of a padded vector into a packed one.
+    /// Gathers the tensors of a padded vector into a packed one.
     pub(crate) fn unpad(&self, padded: &[f32]) -> Vec<f32> {
-        let slots = self.tensors.iter().map(|t| &padded[t.offset..t.offset + t.len]);
+        let ranges = self.tensors.iter().map(|t| &padded[t.offset..t.offset + t.len]);
         let mut packed = Vec::with_capacity(self.len);
-        slots.for_each(|slot| packed.extend_from_slice(slot));
+        ranges.for_each(|range| packed.extend_from_slice(range));
         packed
     }
 

@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::plan::program::{Asks, Cursor, Dispatch, Evaluate, Grid, Place, Program, Stage};
 use crate::state::{BindGroups, State};
 
-/// The pipelines of one program, block by block; `None` for stages that are not dispatches.
+/// The pipelines of one program, section by section; `None` for stages that are not dispatches.
 #[derive(Debug)]
 pub(crate) struct Compiled(Vec<Vec<Option<wgpu::ComputePipeline>>>);
 
@@ -24,9 +24,10 @@ impl Compiled {
             }
             _ => Ok(None),
         };
-        let blocks = program.blocks.iter();
-        let blocks = blocks.map(|block| block.stages.iter().map(stage).collect::<Result<_>>());
-        Ok(Self(blocks.collect::<Result<_>>()?))
+        let sections = program.sections.iter();
+        let sections =
+            sections.map(|section| section.stages.iter().map(stage).collect::<Result<_>>());
+        Ok(Self(sections.collect::<Result<_>>()?))
     }
 }
 
@@ -42,8 +43,8 @@ pub(crate) struct Context<'a> {
     pub timer: Option<&'a Timer>,
     /// The step whose hyperparameters are used.
     pub index: u64,
-    /// Of a basis that is built, how many goals there are for each number of parts in use; 0 in a step.
-    pub goals_of_parts: u32,
+    /// Of a basis that is built, how many arguments there are for each number of parts in use; 0 in a step.
+    pub arguments_of_parts: u32,
 }
 
 /// Why a program paused.
@@ -201,9 +202,9 @@ impl<'a> Player<'a> {
         let slot = (self.context.index % u64::from(STEP_SLOTS)) as u32 * STEP_STRIDE as u32;
         while let Some(Stage::Dispatch(dispatch)) = self.program.stage(self.cursor) {
             let kernel = dispatch.kernel;
-            let Cursor { block, stage, .. } = self.cursor;
+            let Cursor { section, stage, .. } = self.cursor;
             let pipeline =
-                self.compiled.0.get(block).and_then(|stages| stages.get(stage)?.as_ref());
+                self.compiled.0.get(section).and_then(|stages| stages.get(stage)?.as_ref());
             pass.set_pipeline(
                 pipeline.ok_or_else(|| Error::missing(kernel, "the compiled program"))?,
             );
@@ -222,13 +223,13 @@ impl<'a> Player<'a> {
 
     fn set_extra(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch) -> Result<()> {
         let Some(extra) = dispatch.kernel.bindings().extra() else { return Ok(()) };
-        let goal = dispatch.goal.map(|goal| {
-            let goals = (goal.parts - 1) * self.context.goals_of_parts + goal.slot;
-            goals * STEP_STRIDE as u32
+        let offset = dispatch.selection.map(|selection| {
+            let index = (selection.parts - 1) * self.context.arguments_of_parts + selection.vector;
+            index * STEP_STRIDE as u32
         });
         let group = self.context.groups.extra(extra);
         let group = group.ok_or_else(|| Error::missing(extra, "the bind groups"))?;
-        pass.set_bind_group(2, group, goal.as_slice());
+        pass.set_bind_group(2, group, offset.as_slice());
         Ok(())
     }
 
@@ -285,7 +286,7 @@ impl<'a> Player<'a> {
                     target.size.min(source.size),
                 );
             }
-            Place::Workspace(slot) => {
+            Place::Workspace(vector) => {
                 // A vector of f32 is copied only if the workspace is of f32 as well.
                 let width = plan.storage.bytes();
                 for (index, shard) in plan.shards.iter().enumerate() {
@@ -296,7 +297,7 @@ impl<'a> Player<'a> {
                         &source.buffer,
                         source.offset + width * shard.start as u64,
                         &workspace.buffer,
-                        workspace.offset + u64::from(slot) * bytes,
+                        workspace.offset + u64::from(vector) * bytes,
                         bytes,
                     );
                 }

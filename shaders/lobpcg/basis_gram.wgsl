@@ -3,9 +3,9 @@
 //   S.S (6)   S.HS, its symmetric half (6) and what it lacks of that (3)   (HS - C S).(HS - C S) (6)
 //
 // C is the last curvature along n. Subtracted here, it leaves the residual near an eigenvector, where the difference
-// of (Hn)^2 and C^2 would be rounding. Without FORCE it may be that of another n, and Hn.Hn is summed as well.
+// of (Hn)^2 and C^2 would be rounding. Without HAS_FORCE it may be that of another n, and Hn.Hn is summed as well.
 //
-// in:  n, Hn, with FORCE also u, Hu, with DIRECTION also p, Hp; with AIMS p alone before that
+// in:  n, Hn, with HAS_FORCE also u, Hu, with HAS_DIRECTION also p, Hp; with KEEPS_DIRECTION p alone before that
 // out: two `Partial` per tile
 // 8, 16 or 24 bytes per element.
 // builds on: basis_bindings, basis_sums, direction, run, partial, streams, threads, step_bindings, switches
@@ -25,17 +25,17 @@ fn products(i: u32, curvature: f32) -> PackedBasisSums {
     sums.hessian.nn = dot_lanes(n, hn);
     let rn = fma(vec4f(-curvature), n, hn);
     sums.square.nn = dot_lanes(rn, rn);
-    if !FORCE {
+    if !HAS_FORCE {
         sums.square.uu = dot_lanes(hn, hn);
     }
-    if AIMS & !FORCE {
+    if KEEPS_DIRECTION & !HAS_FORCE {
         let p = raw_direction(i);
         let small = p * SMALL_SCALE;
         let large = p * LARGE_SCALE;
         sums.raw_direction_small = dot_lanes(small, small);
         sums.raw_direction_large = dot_lanes(large, large);
     }
-    if FORCE {
+    if HAS_FORCE {
         let u = load_vector(U, i);
         let hu = load_vector(HU, i);
         sums.overlap.nu = dot_lanes(n, u);
@@ -47,7 +47,7 @@ fn products(i: u32, curvature: f32) -> PackedBasisSums {
         let ru = fma(vec4f(-curvature), u, hu);
         sums.square.nu = dot_lanes(rn, ru);
         sums.square.uu = dot_lanes(ru, ru);
-        if DIRECTION {
+        if HAS_DIRECTION {
             let p = direction_at(i);
             let hp = load_vector(HP, i);
             sums.overlap.np = dot_lanes(n, p);
@@ -76,7 +76,7 @@ fn add_packed(a: PackedBasisSums, b: PackedBasisSums) -> PackedBasisSums {
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
     // When the event needs no further rotation, nothing is walked; the barriers are still reached.
-    let stopped = STOPS & FORCE & (scalars.ritz.stopped != 0u);
+    let stopped = STOPS & HAS_FORCE & (scalars.ritz.stopped != 0u);
     let walk = walk_of(thread);
     let curvature = curvature_before();
     let end = select(walk.end, 0u, stopped);

@@ -1,10 +1,10 @@
 // hessian_product: the Hessian along the direction of the last probe.
 //
-//   workspace[SLOT] <- d / distance      where the dimer acts, else 0
+//   workspace[VECTOR] <- d / distance      where the dimer acts, else 0
 //
 //   forward: d = g2 - g1, exact: d = g2
 //   central along n: d = (g2 - g1) / 2 with g1 on the other side, and g1 <- (g1 + g2) / 2
-//   central along u and p: d = (workspace[SLOT] - g2) / 2, where the first of the pair was kept
+//   central along u and p: d = (workspace[VECTOR] - g2) / 2, where the first of the pair was kept
 //
 // in:  g1, g2
 // out: one vector of the workspace
@@ -15,23 +15,23 @@ fn store_product(i: u32, place: Place, inverse: f32) {
     let g1 = load_gradient(i, place);
     var d = load_difference(i, place, g1);
     if DIFFERENCE == CENTRAL {
-        if SLOT == HN {
+        if VECTOR == HN {
             gradient[i] = step.loss_scale * g1;
         } else {
             d = select(vec4f(), kept_difference(i), acts(place));
         }
     }
-    store_vector(SLOT, i, inverse * d);
+    store_vector(VECTOR, i, inverse * d);
 }
 
 fn kept_difference(i: u32) -> vec4f {
-    let difference = load_vector(SLOT, i) - probe_gradient_at(i);
+    let difference = load_vector(VECTOR, i) - probe_gradient_at(i);
     return 0.5 * step.gradient_scale * difference;
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    if STOPS & (SLOT != HN) {
+    if STOPS & (VECTOR != HN) {
         if scalars.ritz.stopped != 0u {
             return;
         }

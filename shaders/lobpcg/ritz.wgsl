@@ -2,10 +2,10 @@
 //
 //   B = orthonormal basis of the span, in coefficients; dependent vectors are dropped
 //   y = lowest (highest) eigenvector of B'(S.HS)B,  n' = S B y
-//   p' = n made orthogonal to n', in the plane of the two;  with AIMS the part of n' outside n, of unit length
+//   p' = n made orthogonal to n', in the plane of the two;  with KEEPS_DIRECTION the part of n' outside n, of unit length
 //
-// Products are carried from rotation to rotation. Without AIMS n', p' and what is kept of u are orthonormal, and
-// combined by orthonormal coefficients, so that the errors of their products do not grow.
+// Products are carried from rotation to rotation. Without KEEPS_DIRECTION n', p' and what is kept of u are orthonormal,
+// and combined by orthonormal coefficients, so that the errors of their products do not grow.
 //
 // in:  the partials of basis_gram
 // out: scalars.ritz, and with STOPS whether that was the last rotation that the event needs
@@ -26,7 +26,7 @@ const SWEEPS: u32 = 6u;
 
 // The vectors (n, u, p) in the order in which they enter the basis: p before u where it is as old as n.
 fn entering(i: u32) -> u32 {
-    return select((3u - i) % 3u, i, AIMS);
+    return select((3u - i) % 3u, i, KEEPS_DIRECTION);
 }
 
 // Columns of unit length in the metric of the overlap, or zero where they were dropped.
@@ -37,7 +37,7 @@ fn orthonormal(overlap: mat3x3f) -> array<vec3f, 3> {
         let entry = entering(i);
         var vector = vec3f();
         vector[entry] = 1.0;
-        let whole = select(metric[entry][entry], 1.0, entry == 1u && !AIMS);
+        let whole = select(metric[entry][entry], 1.0, entry == 1u && !KEEPS_DIRECTION);
         // Twice: the first round leaves the rounding error of what it removed.
         for (var round = 0u; round < 2u; round += 1u) {
             for (var j = 0u; j < i; j += 1u) {
@@ -46,7 +46,7 @@ fn orthonormal(overlap: mat3x3f) -> array<vec3f, 3> {
         }
         let left = dot(vector, metric * vector);
         basis[i] = vec3f();
-        if left > select(CARRIED, DEPENDENT, AIMS) * whole {
+        if left > select(CARRIED, DEPENDENT, KEEPS_DIRECTION) * whole {
             basis[i] = vector / sqrt(left);
         }
     }
@@ -131,7 +131,7 @@ fn main(thread: Thread) {
     let square = matrix_of(sums.square);
     let before = curvature_before();
     var ritz = Ritz();
-    if FORCE {
+    if HAS_FORCE {
         ritz = scalars.ritz;
         if STOPS {
             if ritz.stopped != 0u {
@@ -146,13 +146,13 @@ fn main(thread: Thread) {
         ritz.inverse_direction = select(0.0, 1.0 / length, length > 0.0);
     }
     // u is n, measured once more.
-    let again = FORCE & !AIMS & (ritz.measures_again != 0u);
+    let again = HAS_FORCE & !KEEPS_DIRECTION & (ritz.measures_again != 0u);
     let basis = orthonormal(overlap);
     let y = lowest(sought(1.0) * hessian, basis);
     let turned = length(y.yz);
     var combination = in_basis(y, basis);
     combination *= inverseSqrt(dot(combination, overlap * combination));
-    if AIMS {
+    if KEEPS_DIRECTION {
         let outside = vec3f(0.0, combination.yz);
         let square_length = dot(outside, overlap * outside);
         ritz.direction = outside * select(0.0, inverseSqrt(square_length), square_length > 0.0);
@@ -167,12 +167,12 @@ fn main(thread: Thread) {
     }
     ritz.combination = combination;
     ritz.curvature = dot(combination, hessian * combination);
-    if !FORCE {
+    if !HAS_FORCE {
         ritz.initial_curvature = ritz.curvature;
     }
     var change = ritz.curvature - before;
     var product = dot(combination, square * combination);
-    if !FORCE & !(abs(change) < abs(ritz.curvature)) {
+    if !HAS_FORCE & !(abs(change) < abs(ritz.curvature)) {
         change = ritz.curvature;
         product = combination.x * combination.x * sums.square.uu;
     }
@@ -194,13 +194,13 @@ fn main(thread: Thread) {
     let new_product = sums.hessian.nu + sums.skew.z;
     let carried_product = sums.hessian.nu - sums.skew.z;
     let is_error = all(basis[2] == vec3f()) || abs(new_product) < 0.5 * abs(carried_product);
-    ritz.measures_again = u32(FORCE & !AIMS & !again & is_error);
+    ritz.measures_again = u32(HAS_FORCE & !KEEPS_DIRECTION & !again & is_error);
     // Not by the arc cosine: it loses small angles.
     let angle = select(atan2(turned, y.x), 0.0, again);
     ritz.angle += angle;
     if STOPS {
         let small = ritz.residual <= step.stop_residual * abs(ritz.curvature);
-        let turned_little = FORCE & !again & (angle <= step.stop_angle);
+        let turned_little = HAS_FORCE & !again & (angle <= step.stop_angle);
         ritz.stopped = select(select(0u, BY_ANGLE, turned_little), BY_RESIDUAL, small);
     }
     // A gradient that is not finite shows in the squares of the products.

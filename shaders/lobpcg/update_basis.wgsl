@@ -3,7 +3,7 @@
 //   n <- n', Hn <- Hn', with NEXT_DIRECTION p <- p', Hp <- Hp' (linearly),
 //   u <- r / |r|, r = Hn' - C n' - p' (p'.Hn'), or n' where it is measured again,  probe <- params + distance u
 //   (with an exact product the probe is u; with STOPS nothing is done after an idle ritz)
-//   with LAST only N <- n', and with AIMS p <- p'
+//   with LAST only N <- n', and with KEEPS_DIRECTION p <- p'
 //
 // in:  the workspace, params
 // out: the workspace and the probe, or N and p
@@ -12,10 +12,10 @@
 
 fn combined(coefficients: vec3f, i: u32, p: vec4f) -> vec4f {
     var sum = coefficients.x * load_vector(N, i);
-    if FORCE {
+    if HAS_FORCE {
         sum = fma(vec4f(coefficients.y), load_vector(U, i), sum);
     }
-    if DIRECTION {
+    if HAS_DIRECTION {
         sum = fma(vec4f(coefficients.z), p, sum);
     }
     return sum;
@@ -23,10 +23,10 @@ fn combined(coefficients: vec3f, i: u32, p: vec4f) -> vec4f {
 
 fn combined_product(coefficients: vec3f, i: u32) -> vec4f {
     var sum = coefficients.x * load_vector(HN, i);
-    if FORCE {
+    if HAS_FORCE {
         sum = fma(vec4f(coefficients.y), load_vector(HU, i), sum);
     }
-    if DIRECTION {
+    if HAS_DIRECTION {
         sum = fma(vec4f(coefficients.z), load_vector(HP, i), sum);
     }
     return sum;
@@ -47,13 +47,13 @@ fn main(thread: Thread) {
     let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         var p = vec4f();
-        if DIRECTION {
+        if HAS_DIRECTION {
             p = direction_at(i);
         }
         let n = combined(ritz.combination, i, p);
         if LAST {
             store_orientation(i, n);
-            if AIMS {
+            if KEEPS_DIRECTION {
                 store_vector(P, i, combined(ritz.direction, i, p));
             }
         } else {

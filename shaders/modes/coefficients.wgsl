@@ -6,8 +6,8 @@
 //   and for a residual in whose place its mode is measured again
 //
 // in:  the partials of overlaps
-// out: modes.overlaps, modes.factor, with LAST modes.kept; the entries of the Lanczos method, which a block of modes does not
-//      read
+// out: modes.overlaps, modes.factor, with LAST modes.kept; the entries of the Lanczos method, which a set of modes
+//      does not read
 // Classical Gram-Schmidt, twice: Giraud, Langou, Rozloznik 2005, Comput. Math. Appl. 50, 1069.
 // builds on: modes_bindings, mode_sums, partial, threads, switches
 
@@ -19,18 +19,18 @@ const LEAST: f32 = 1e-30;
 fn main(thread: Thread) {
     var norm = 0.0;
     var taken = 0.0;
-    for (var first = 0u; first == 0u || first < goal.slot; first += 8u) {
+    for (var first = 0u; first == 0u || first < arguments.vector; first += 8u) {
         let sums = sum_of_entry(thread, first / 8u);
         if thread.lane == 0u {
             if first == 0u {
                 norm = norm_of(sums.large.x, sums.large.y);
             }
             for (var column = 0u; column < 4u; column += 1u) {
-                if first + column < goal.slot {
+                if first + column < arguments.vector {
                     modes.overlaps[first + column] = sums.plain[column];
                     taken = fma(sums.plain[column], sums.plain[column], taken);
                 }
-                if first + column + 4u < goal.slot {
+                if first + column + 4u < arguments.vector {
                     modes.overlaps[first + column + 4u] = sums.small[column];
                     taken = fma(sums.small[column], sums.small[column], taken);
                 }
@@ -48,17 +48,17 @@ fn main(thread: Thread) {
     let factor = select(0.0, 1.0 / left, goes_in);
     modes.factor = factor;
     if LAST {
-        modes.kept[goal.slot] = u32(factor != 0.0);
-        modes.off_diagonal[goal.slot] *= select(0.0, left, kept);
+        modes.kept[arguments.vector] = u32(factor != 0.0);
+        modes.off_diagonal[arguments.vector] *= select(0.0, left, kept);
     } else {
-        if goal.slot < MAX_VECTORS {
-            modes.off_diagonal[goal.slot] = norm;
+        if arguments.vector < MAX_VECTORS {
+            modes.off_diagonal[arguments.vector] = norm;
         }
-        if goal.slot > 0u {
-            modes.diagonal[goal.slot - 1u] = modes.overlaps[goal.slot - 1u];
+        if arguments.vector > 0u {
+            modes.diagonal[arguments.vector - 1u] = modes.overlaps[arguments.vector - 1u];
         }
     }
-    for (var j = 0u; j < goal.slot; j += 1u) {
+    for (var j = 0u; j < arguments.vector; j += 1u) {
         modes.overlaps[j] = select(0.0, factor * modes.overlaps[j], factor != 0.0);
     }
 }

@@ -9,16 +9,16 @@
 
 // The vec4 of row `row`, or zero beyond the last.
 fn row_at(row: u32, i: u32) -> vec4f {
-    if row < goal.vectors {
-        return workspace[slot(row, i)];
+    if row < arguments.vectors {
+        return workspace[element(row, i)];
     }
     return vec4f();
 }
 
 // The same of a product.
 fn product_at(column: u32, i: u32) -> vec4f {
-    if column < goal.vectors {
-        return workspace[product_slot(column, i)];
+    if column < arguments.vectors {
+        return workspace[product_element(column, i)];
     }
     return vec4f();
 }

@@ -1,7 +1,7 @@
 // hessian_product: the Hessian along one vector of the basis.
 //
-//   HS_slot <- (g2 - g1) / distance, or with exact products g2      where the dimer acts, else 0; 0 for a vector that was
-//   not kept
+//   HS_vector <- (g2 - g1) / distance, or with exact products g2      where the dimer acts, else 0; 0 for a vector that
+//   was not kept
 //   where the mode of a residual is measured again, HS of that mode
 //
 // in:  g1, g2
@@ -11,16 +11,16 @@
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    let kept = vec4<bool>(modes.kept[goal.slot] != 0u);
+    let kept = vec4<bool>(modes.kept[arguments.vector] != 0u);
     let again = measures_again();
     let inverse = inverse_distance();
     let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         let place = place_of(i);
         let d = load_difference(i, place, load_gradient(i, place));
-        workspace[product_slot(goal.slot, i)] = select(vec4f(), inverse * d, kept);
+        workspace[product_element(arguments.vector, i)] = select(vec4f(), inverse * d, kept);
         if again {
-            workspace[product_slot(mode_of_residual(), i)] = inverse * d;
+            workspace[product_element(mode_of_residual(), i)] = inverse * d;
         }
     }
 }

@@ -1,13 +1,14 @@
 // opposite_product: the Hessian along one vector from both sides of theta, once the probe is on the other side.
 //
-//   Hs' = (g1 - g2) / distance,   HS_slot <- (HS_slot + Hs') / 2, or that of the mode that is measured again in its place
+//   Hs' = (g1 - g2) / distance,   HS_vector <- (HS_vector + Hs') / 2, or that of the mode that is measured again in its
+//   place
 //
 //   with LAST, for a mode that is measured afresh:
 //   e <- (Hx - Hx') / 2, where Hu was
 //   y <- (params - probe) / distance, where p was: x as rounding has placed the probe, to which the products belong
 //
-// in:  g1, g2, HS_slot, with LAST params, probe
-// out: HS_slot, with LAST e, y
+// in:  g1, g2, HS_vector, with LAST params, probe
+// out: HS_vector, with LAST e, y
 // 16 bytes per element, with LAST 32.
 // builds on: modes_bindings, gradients, tile_bounds, streams, threads, switches
 
@@ -15,18 +16,18 @@
 fn main(thread: Thread) {
     let inverse = -inverse_distance();
     let again = measures_again();
-    let measured = select(goal.slot, mode_of_residual(), again);
-    let kept = vec4<bool>(again || modes.kept[goal.slot] != 0u);
+    let measured = select(arguments.vector, mode_of_residual(), again);
+    let kept = vec4<bool>(again || modes.kept[arguments.vector] != 0u);
     let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         let place = place_of(i);
         let d = load_difference(i, place, load_gradient(i, place));
         let opposite = select(vec4f(), inverse * d, kept);
-        let product = workspace[product_slot(measured, i)];
-        workspace[product_slot(measured, i)] = 0.5 * (product + opposite);
+        let product = workspace[product_element(measured, i)];
+        workspace[product_element(measured, i)] = 0.5 * (product + opposite);
         if LAST {
-            workspace[product_slot(2u * goal.modes + goal.slot, i)] = 0.5 * (product - opposite);
-            workspace[slot(goal.modes + goal.slot, i)] = (params[i] - probe[i]) / modes.distance;
+            workspace[product_element(2u * arguments.modes + arguments.vector, i)] = 0.5 * (product - opposite);
+            workspace[element(arguments.modes + arguments.vector, i)] = (params[i] - probe[i]) / modes.distance;
         }
     }
 }

@@ -8,7 +8,7 @@
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    for (var j = 0u; j < goal.modes; j += 1u) {
+    for (var j = 0u; j < arguments.modes; j += 1u) {
         let sums = sum_of_entry(thread, j);
         if thread.lane == 0u {
             let inverse = 1.0 / sqrt(sums.plain.x);

@@ -1,6 +1,6 @@
 // place_probe: places the probe along one vector of the basis.
 //
-//   probe <- params + distance S_slot, or with exact products S_slot
+//   probe <- params + distance S_vector, or with exact products S_vector
 //
 // in:  params, one vector of the workspace
 // out: probe
@@ -11,6 +11,6 @@
 fn main(thread: Thread) {
     let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
-        probe[i] = probe_along(workspace[slot(goal.slot, i)], i);
+        probe[i] = probe_along(workspace[element(arguments.vector, i)], i);
     }
 }

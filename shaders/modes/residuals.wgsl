@@ -1,5 +1,5 @@
-// residuals: what the products that were measured from both sides say of the modes from goal.slot on, one for each row,
-// over one tile.
+// residuals: what the products that were measured from both sides say of the modes from arguments.vector on, one for each
+// row, over one tile.
 //
 //   plain: y.y, y.f, |y - x|^2, with f = Hy - C y;  f.f and e.e at two scales; with exact products y = x and e = 0
 //
@@ -9,16 +9,16 @@
 // builds on: modes_bindings, mode_sums, mode_pass, displacement_norms, partial, threads, switches
 
 fn terms(i: u32, thread: Thread) -> Partial {
-    let mode = goal.slot + thread.workgroup.y;
-    let x = workspace[slot(mode, i)];
+    let mode = arguments.vector + thread.workgroup.y;
+    let x = workspace[element(mode, i)];
     var y = x;
     var e = vec4f();
     if DIFFERENCE != EXACT {
-        y = workspace[slot(goal.modes + mode, i)];
-        e = workspace[product_slot(2u * goal.modes + mode, i)];
+        y = workspace[element(arguments.modes + mode, i)];
+        e = workspace[product_element(2u * arguments.modes + mode, i)];
     }
     let rounded = y - x;
-    let f = fma(vec4f(-modes.curvatures[mode]), y, workspace[product_slot(mode, i)]);
+    let f = fma(vec4f(-modes.curvatures[mode]), y, workspace[product_element(mode, i)]);
     var found = Partial();
     found.plain.x = dot_lanes(y, y);
     found.plain.y = dot_lanes(y, f);

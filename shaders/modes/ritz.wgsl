@@ -35,8 +35,8 @@ fn at(row: u32, column: u32) -> u32 {
 // many, tells of the residual: the rest is errors, and would stay. A product that is new will not be measured again. (Mesa 22
 // on a CPU crashes over an early return here.)
 fn is_spoilt(j: u32) -> bool {
-    let residual = 2u * goal.modes + j;
-    let is_there = residual < goal.vectors;
+    let residual = 2u * arguments.modes + j;
+    let is_there = residual < arguments.vectors;
     let row = select(0u, residual, is_there);
     let told = abs(matrix[at(j, row)]);
     let carried = abs(matrix[at(row, j)]);
@@ -46,30 +46,30 @@ fn is_spoilt(j: u32) -> bool {
 
 // The entries of gram, made symmetric, and which modes are measured again.
 fn gather(lane: u32) {
-    let chunks = (goal.vectors + 3u) / 4u;
-    let entries = (goal.vectors + 2u) / 3u * chunks;
+    let chunks = (arguments.vectors + 3u) / 4u;
+    let entries = (arguments.vectors + 2u) / 3u * chunks;
     for (var entry = lane; entry < entries; entry += THREADS) {
         let sums = modes.partials[entry * step.tiles];
         let row = 3u * (entry / chunks);
         for (var i = 0u; i < 4u; i += 1u) {
             let j = 4u * (entry % chunks) + i;
-            if j < goal.vectors {
+            if j < arguments.vectors {
                 matrix[at(row, j)] = sums.plain[i];
-                if row + 1u < goal.vectors {
+                if row + 1u < arguments.vectors {
                     matrix[at(row + 1u, j)] = sums.small[i];
                 }
-                if row + 2u < goal.vectors {
+                if row + 2u < arguments.vectors {
                     matrix[at(row + 2u, j)] = sums.large[i];
                 }
             }
         }
     }
     workgroupBarrier();
-    if lane < goal.modes {
+    if lane < arguments.modes {
         modes.again[lane] = u32(is_spoilt(lane));
     }
     workgroupBarrier();
-    if lane < goal.vectors {
+    if lane < arguments.vectors {
         for (var j = 0u; j < lane; j += 1u) {
             let mean = 0.5 * (matrix[at(lane, j)] + matrix[at(j, lane)]);
             matrix[at(lane, j)] = mean;
@@ -92,16 +92,16 @@ fn pair_of(pair: u32, round: u32, players: u32) -> vec2u {
 
 // Leaves the eigenvalues, and in `vectors` the row of this thread of the matrix of eigenvectors.
 fn diagonalize(lane: u32, vectors: ptr<function, array<f32, MAX_BASIS>>) {
-    let takes_part = lane < goal.vectors;
-    for (var b = 0u; b < goal.vectors; b += 1u) {
+    let takes_part = lane < arguments.vectors;
+    for (var b = 0u; b < arguments.vectors; b += 1u) {
         (*vectors)[b] = select(0.0, 1.0, lane == b);
     }
-    let players = goal.vectors + goal.vectors % 2u;
+    let players = arguments.vectors + arguments.vectors % 2u;
     for (var round = 0u; round < SWEEPS * (players - 1u); round += 1u) {
         if lane < players / 2u {
             let pair = pair_of(lane, round % (players - 1u), players);
             var turn = vec2f(1.0, 0.0);
-            if pair.y < goal.vectors {
+            if pair.y < arguments.vectors {
                 let off = matrix[at(pair.x, pair.y)];
                 if off != 0.0 {
                     let low = matrix[at(pair.x, pair.x)];
@@ -119,7 +119,7 @@ fn diagonalize(lane: u32, vectors: ptr<function, array<f32, MAX_BASIS>>) {
         if takes_part {
             for (var i = 0u; i < players / 2u; i += 1u) {
                 let pair = pair_of(i, round % (players - 1u), players);
-                if pair.y < goal.vectors {
+                if pair.y < arguments.vectors {
                     let c = turns[i].x;
                     let s = turns[i].y;
                     let x = matrix[at(lane, pair.x)];
@@ -137,7 +137,7 @@ fn diagonalize(lane: u32, vectors: ptr<function, array<f32, MAX_BASIS>>) {
         if takes_part {
             for (var i = 0u; i < players / 2u; i += 1u) {
                 let pair = pair_of(i, round % (players - 1u), players);
-                if pair.y < goal.vectors {
+                if pair.y < arguments.vectors {
                     let c = turns[i].x;
                     let s = turns[i].y;
                     let x = matrix[at(pair.x, lane)];
@@ -153,7 +153,7 @@ fn diagonalize(lane: u32, vectors: ptr<function, array<f32, MAX_BASIS>>) {
     if takes_part {
         let mine = matrix[at(lane, lane)];
         var place = 0u;
-        for (var b = 0u; b < goal.vectors; b += 1u) {
+        for (var b = 0u; b < arguments.vectors; b += 1u) {
             let other = matrix[at(b, b)];
             place += u32(other < mine || (other == mine && b < lane));
         }
@@ -165,16 +165,16 @@ fn diagonalize(lane: u32, vectors: ptr<function, array<f32, MAX_BASIS>>) {
 
 // Which eigenvalue in ascending order belongs to mode j: the lowest from below, then the highest from above.
 fn rank_of(j: u32, kept: u32) -> u32 {
-    return select(kept - 1u - (j - goal.lowest), j, j < goal.lowest);
+    return select(kept - 1u - (j - arguments.lowest), j, j < arguments.lowest);
 }
 
 // Column j of the combination from `column`, made orthogonal to those before it; returns whether anything is left.
 fn append(lane: u32, j: u32) -> bool {
-    let takes_part = lane < goal.vectors;
+    let takes_part = lane < arguments.vectors;
     for (var round = 0u; round < 2u; round += 1u) {
         if lane < j {
             var along = 0.0;
-            for (var s = 0u; s < goal.vectors; s += 1u) {
+            for (var s = 0u; s < arguments.vectors; s += 1u) {
                 along = fma(matrix[at(s, lane)], column[s], along);
             }
             turns[lane] = vec2f(along);
@@ -189,7 +189,7 @@ fn append(lane: u32, j: u32) -> bool {
         }
         workgroupBarrier();
         var square = 0.0;
-        for (var s = 0u; s < goal.vectors; s += 1u) {
+        for (var s = 0u; s < arguments.vectors; s += 1u) {
             square = fma(column[s], column[s], square);
         }
         let length = sqrt(square);
@@ -204,7 +204,7 @@ fn append(lane: u32, j: u32) -> bool {
     }
     // Of a vector that was dropped in the first round, nothing is left in the second.
     var left = false;
-    for (var s = 0u; s < goal.vectors; s += 1u) {
+    for (var s = 0u; s < arguments.vectors; s += 1u) {
         left = left | (column[s] != 0.0);
     }
     workgroupBarrier();
@@ -214,45 +214,45 @@ fn append(lane: u32, j: u32) -> bool {
 @compute @workgroup_size(THREADS)
 fn main(thread: Thread) {
     let lane = thread.lane;
-    let takes_part = lane < goal.vectors;
+    let takes_part = lane < arguments.vectors;
     gather(lane);
     var kept = 0u;
     var finite = true;
-    for (var s = 0u; s < goal.vectors; s += 1u) {
+    for (var s = 0u; s < arguments.vectors; s += 1u) {
         kept += modes.kept[s];
-        for (var t = 0u; t < goal.vectors; t += 1u) {
+        for (var t = 0u; t < arguments.vectors; t += 1u) {
             finite = finite & is_finite(matrix[at(s, t)]);
         }
     }
     workgroupBarrier();
     var vectors: array<f32, MAX_BASIS>;
     diagonalize(lane, &vectors);
-    for (var j = 0u; j < goal.modes; j += 1u) {
+    for (var j = 0u; j < arguments.modes; j += 1u) {
         if takes_part {
             column[lane] = vectors[order[rank_of(j, kept)]];
         }
         workgroupBarrier();
         append(lane, j);
     }
-    for (var j = 0u; j < goal.modes; j += 1u) {
+    for (var j = 0u; j < arguments.modes; j += 1u) {
         if takes_part {
             column[lane] = select(0.0, 1.0, lane == j);
         }
         workgroupBarrier();
-        let is_kept = append(lane, goal.modes + j);
+        let is_kept = append(lane, arguments.modes + j);
         if lane == 0u && finite {
-            modes.kept[goal.modes + j] = u32(is_kept);
+            modes.kept[arguments.modes + j] = u32(is_kept);
         }
     }
     if takes_part {
-        for (var j = 0u; j < 2u * goal.modes; j += 1u) {
+        for (var j = 0u; j < 2u * arguments.modes; j += 1u) {
             modes.combination[lane][j / 4u][j % 4u] = matrix[at(lane, j)];
         }
     }
     if lane == 0u {
         modes.valid &= u32(finite);
         if finite {
-            for (var j = 0u; j < goal.modes; j += 1u) {
+            for (var j = 0u; j < arguments.modes; j += 1u) {
                 modes.curvatures[j] = eigenvalues[rank_of(j, kept)];
             }
             let ends = max(abs(eigenvalues[0]), abs(eigenvalues[kept - 1u]));

@@ -85,21 +85,21 @@ fn next_rate(dimer: Dimer, q: f32) -> f32 {
     var signal = select(known.mean_signal, next_signal, next_signal >= 0.0);
     signal = select(max(signal, LEAST_SIGNAL), 1.0, known.signals == 0u && next_signal < 0.0);
     let share = signal * signal;
-    var goal = share * known.mean_estimate;
+    var wanted = share * known.mean_estimate;
     if is_downhill && is_resolved(dimer) {
         let estimate = estimate_of(dimer);
         let mean = mean_with(estimate);
         scalars.rate.next_mean = mean;
-        goal = share * select(mean, min(mean, estimate), is_burning_in);
+        wanted = share * select(mean, min(mean, estimate), is_burning_in);
     } else if is_downhill && (is_burning_in || known.estimates == 0u) {
         // So far the slope is known to lead on.
-        goal = max(known.distance / known.update_norm, q);
+        wanted = max(known.distance / known.update_norm, q);
     } else if known.estimates == 0u {
-        goal = q / most;
+        wanted = q / most;
     } else if is_burning_in {
-        goal = min(goal, q);
+        wanted = min(wanted, q);
     }
-    return clamp(goal, q / MOST_DECAY, most * q);
+    return clamp(wanted, q / MOST_DECAY, most * q);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

@@ -21,7 +21,7 @@ fn main(thread: Thread) {
             }
             total = add(total, run);
         }
-        scalars.partials[piece.slot * PIECE_WIDTH + lane] = total;
+        scalars.partials[piece.partial * PIECE_WIDTH + lane] = total;
     }
     if shard.first_tile + thread.workgroup.x == 0u && thread.lane == 0u {
         keep_latest();

@@ -26,17 +26,17 @@ const P: u32 = 4u;
 const HP: u32 = 5u;
 
 // Where vec4 `i` of a vector of the workspace lies.
-fn slot(vector: u32, i: u32) -> u32 {
+fn element(vector: u32, i: u32) -> u32 {
     return vector * shard.vectors + i;
 }
 
 fn load_vector(vector: u32, i: u32) -> vec4f {
-    return unpacked(workspace[slot(vector, i)]);
+    return unpacked(workspace[element(vector, i)]);
 }
 
 // Returns what was stored: the value, rounded.
 fn store_vector(vector: u32, i: u32, value: vec4f) -> vec4f {
     let stored = packed(value, element_of(i), WORKSPACE + vector);
-    workspace[slot(vector, i)] = stored;
+    workspace[element(vector, i)] = stored;
     return unpacked(stored);
 }

@@ -65,7 +65,7 @@ fn unpack_basis_sums(packed_sums: PackedBasisSums) -> BasisSums {
 
 // C of n before the rotation; where n has just been measured, that of the last event, which may be of another n.
 fn curvature_before() -> f32 {
-    if FORCE {
+    if HAS_FORCE {
         return scalars.ritz.curvature;
     }
     return scalars.latest.curvature;

@@ -1,4 +1,4 @@
-// The direction p of a rotation. Where it outlives an event (AIMS), nothing writes it before the last
+// The direction p of a rotation. Where it outlives an event (KEEPS_DIRECTION), nothing writes it before the last
 // rotation, when it is known that every gradient was finite.
 // builds on: mode, types, scalars, step_bindings, switches, tile_bounds, basis_bindings
 
@@ -10,7 +10,7 @@ fn takes_gradient() -> bool {
 
 // p before it is normalised.
 fn raw_direction(i: u32) -> vec4f {
-    if AIMS {
+    if KEEPS_DIRECTION {
         if takes_gradient() {
             let place = place_of(i);
             return select(vec4f(), step.gradient_scale * gradient[i], acts(place));
@@ -20,7 +20,7 @@ fn raw_direction(i: u32) -> vec4f {
 }
 
 fn direction_at(i: u32) -> vec4f {
-    if AIMS {
+    if KEEPS_DIRECTION {
         return scalars.ritz.inverse_direction * raw_direction(i);
     }
     return load_vector(P, i);

@@ -1,4 +1,4 @@
-// The frame of kernels of the block of modes that sum over one tile what they define for one vec4:
+// The frame of kernels of the set of modes that sum over one tile what they define for one vec4:
 //
 //   fn terms(i: u32, thread: Thread) -> Partial
 //

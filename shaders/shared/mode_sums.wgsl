@@ -1,4 +1,4 @@
-// Sums of the block of modes: several entries, each with one `Partial` per tile.
+// Sums of the set of modes: several entries, each with one `Partial` per tile.
 // builds on: modes_bindings, partial, threads, step_bindings, switches
 
 // The workgroup's share of one entry.

@@ -1,8 +1,8 @@
 // Groups 0 and 2 of the kernels that build a basis: one shard of each vector, and what one dispatch is for. The basis is
-// that of a block of modes, or of the Lanczos method.
+// that of a set of modes, or of the Lanczos method.
 // builds on: scalars, partial, streams, switches, threads
 
-// Modes of one block, and the vectors of its basis: for each mode x, p, a part of what x was before, and the residual u.
+// Modes of one set, and the vectors of its basis: for each mode x, p, a part of what x was before, and the residual u.
 const MAX_MODES: u32 = 16u;
 const MAX_BASIS: u32 = 48u;
 // Vectors of the basis of the Lanczos method.
@@ -13,7 +13,7 @@ struct Modes {
     residuals: array<f32, MAX_MODES>,
     // |Hx measured on one side of theta - Hx measured on the other| / 2
     product_errors: array<f32, MAX_MODES>,
-    // x'_j = sum_s combination[s][j] S_s, and p'_j likewise from column goal.modes + j; four columns together.
+    // x'_j = sum_s combination[s][j] S_s, and p'_j likewise from column arguments.modes + j; four columns together.
     combination: array<array<vec4f, MAX_MODES / 2u>, MAX_BASIS>,
     // 1 for each vector of the basis that was kept, 0 for one that depended on those before it.
     kept: array<u32, MAX_VECTORS>,
@@ -40,9 +40,9 @@ struct Modes {
     partials: array<Partial>,
 }
 
-struct Goal {
+struct Arguments {
     // The vector that is made orthogonal, probed or measured.
-    slot: u32,
+    vector: u32,
     // Modes, those of them at the lower end, and vectors of the basis that are in use.
     modes: u32,
     lowest: u32,
@@ -60,24 +60,24 @@ struct Goal {
 // The basis S: all x, all p, all u; then HS in the same order. In the Lanczos method one vector after the other.
 @group(0) @binding(10) var<storage, read_write> workspace: array<vec4f>;
 @group(0) @binding(11) var<storage, read_write> modes: Modes;
-@group(2) @binding(0) var<uniform> goal: Goal;
+@group(2) @binding(0) var<uniform> arguments: Arguments;
 
 // Where vec4 `i` of a vector of the basis lies, and of its product.
-fn slot(vector: u32, i: u32) -> u32 {
+fn element(vector: u32, i: u32) -> u32 {
     return vector * shard.vectors + i;
 }
 
-fn product_slot(vector: u32, i: u32) -> u32 {
-    return (goal.products + vector) * shard.vectors + i;
+fn product_element(vector: u32, i: u32) -> u32 {
+    return (arguments.products + vector) * shard.vectors + i;
 }
 
 // Whether the vector of the dispatch is a residual in whose place its mode is measured again; which mode that is.
 fn measures_again() -> bool {
-    return goal.slot >= 2u * goal.modes && modes.again[mode_of_residual()] != 0u;
+    return arguments.vector >= 2u * arguments.modes && modes.again[mode_of_residual()] != 0u;
 }
 
 fn mode_of_residual() -> u32 {
-    return max(goal.slot, 2u * goal.modes) - 2u * goal.modes;
+    return max(arguments.vector, 2u * arguments.modes) - 2u * arguments.modes;
 }
 
 // The walk of a thread where several workgroups share a tile: one for each row of the dispatch. Loops over vectors are

@@ -12,7 +12,7 @@ struct Piece {
     end: u32,
     region: u32,
     // Where its partials lie: those of one region are neighbours.
-    slot: u32,
+    partial: u32,
     // Its group, and where the elements of its tensor end: what follows is padding.
     group: u32,
     valid_end: u32,
@@ -20,8 +20,8 @@ struct Piece {
 }
 
 struct Region {
-    first_slot: u32,
-    end_slot: u32,
+    first_partial: u32,
+    end_partial: u32,
     // Under the dimer; 0 where it does not reach.
     elements: u32,
     // Entry k names the k-th region that has several pieces.
@@ -73,15 +73,15 @@ fn signed(value: Partial, region: u32) -> Partial {
 
 // Where the first of a region's partials lies, and where they end: one for each thread of a stream.
 fn first_partial(region: u32) -> u32 {
-    return regions[region].first_slot * PIECE_WIDTH;
+    return regions[region].first_partial * PIECE_WIDTH;
 }
 
 fn end_partial(region: u32) -> u32 {
-    return regions[region].end_slot * PIECE_WIDTH;
+    return regions[region].end_partial * PIECE_WIDTH;
 }
 
 fn has_several(region: u32) -> bool {
-    return regions[region].end_slot > regions[region].first_slot + 1u;
+    return regions[region].end_partial > regions[region].first_partial + 1u;
 }
 
 // The sum over a stream, known to its first thread.

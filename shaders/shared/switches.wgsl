@@ -64,14 +64,14 @@ override UNGUARDED: bool = false;
 // Of a rotation by Rayleigh-Ritz: whether the basis holds more than n, whether it holds p too, and the next
 // one's does; whether this is the event's last rotation, whether the event measures along p, in one rotation,
 // and whether an earlier rotation may have been enough.
-override FORCE: bool = false;
-override DIRECTION: bool = false;
+override HAS_FORCE: bool = false;
+override HAS_DIRECTION: bool = false;
 override NEXT_DIRECTION: bool = false;
 override LAST: bool = false;
-override AIMS: bool = false;
+override KEEPS_DIRECTION: bool = false;
 override STOPS: bool = false;
 // The vector of the workspace that hessian_product writes.
-override SLOT: u32 = 0u;
+override VECTOR: u32 = 0u;
 
 // Whether sum_tiles has added the partials of all tiles before.
 override SUMMED: bool = false;

@@ -4,7 +4,7 @@
 // The least bound of a step along N, as a share of the update, and of the largest bound: at a saddle itself there is no
 // update.
 const LEAST_SHARE: f32 = 0.2;
-const LEAST_REACH: f32 = 0.01;
+const LEAST_TRUST_RADIUS: f32 = 0.01;
 // The share of its bound from which on a step counts as bounded.
 const BOUNDED: f32 = 0.99;
 // Below any N.SN, and normal.
@@ -30,9 +30,9 @@ fn translation(
                 share * scalars.rate.update_norm / max(scale, LEAST_SCALE);
         }
         let record = (*result).record;
-        let reach = next_reach(projection, record, previous, trust);
-        (*result).shift = saddle_free_shift(projection, reach, scale, record);
-        (*result).record.reach = reach;
+        let trust_radius = next_trust_radius(projection, record, previous, trust);
+        (*result).shift = saddle_free_shift(projection, trust_radius, scale, record);
+        (*result).record.trust_radius = trust_radius;
         (*result).record.shift = (*result).shift;
     } else if TRANSLATION == CLIMB {
         // Uphill along N; downhill elsewhere only where N has found the way over a saddle.
@@ -46,12 +46,12 @@ fn translation(
     }
 }
 
-// The saddle-free step along N: Newton's length with |C|, at most `reach` per learning rate, and at least a share
+// The saddle-free step along N: Newton's length with |C|, at most `trust_radius` per learning rate, and at least a share
 // of that.
-fn saddle_free_shift(projection: f32, reach: f32, scale: f32, record: Record) -> f32 {
+fn saddle_free_shift(projection: f32, trust_radius: f32, scale: f32, record: Record) -> f32 {
     let bound = fma(step.significance, record.curvature_error, record.curvature_mean);
     let is_open = record.events > 0u && max(bound, record.curvature) < 0.0;
-    let longest = reach * record.learning_rate;
+    let longest = trust_radius * record.learning_rate;
     let newton = abs(projection) / max((abs(record.curvature_mean) + step.damping) * scale, LEAST_SCALE);
     let length = clamp(newton, step.kick * longest, longest);
     return select(0.0, select(length, -length, projection > 0.0), is_open);
@@ -60,14 +60,14 @@ fn saddle_free_shift(projection: f32, reach: f32, scale: f32, record: Record) ->
 // The longest step along N per learning rate: from the first event that knows one as long as the update of the base
 // optimizer. Twice that after a step that was bounded and after which the slope still leads on along the same N, half
 // of it after one that went too far.
-fn next_reach(projection: f32, record: Record, last: Record, trust: f32) -> f32 {
-    var reach = select(last.reach, max(last.reach, record.update_norm), last.update_norm == 0.0);
+fn next_trust_radius(projection: f32, record: Record, last: Record, trust: f32) -> f32 {
+    var trust_radius = select(last.trust_radius, max(last.trust_radius, record.update_norm), last.update_norm == 0.0);
     if (record.status & EVENT) == 0u {
         let slope = projection * last.shift;
-        let bounded = abs(last.shift) >= BOUNDED * last.reach * last.learning_rate;
-        reach *= select(select(1.0, 0.5, slope > 0.0), 2.0, bounded && slope < 0.0);
+        let bounded = abs(last.shift) >= BOUNDED * last.trust_radius * last.learning_rate;
+        trust_radius *= select(select(1.0, 0.5, slope > 0.0), 2.0, bounded && slope < 0.0);
     }
-    return min(max(reach, max(LEAST_SHARE * record.update_norm, LEAST_REACH * trust)), trust);
+    return min(max(trust_radius, max(LEAST_SHARE * record.update_norm, LEAST_TRUST_RADIUS * trust)), trust);
 }
 
 // g less its part along N. Without a correction the bits of g stay, the sign of a zero included;

@@ -193,7 +193,7 @@ struct Record {
     difference_error: f32,
     // The saddle-free step along N, and its longest length per learning rate.
     shift: f32,
-    reach: f32,
+    trust_radius: f32,
     // Where the scope is not global: which of the regions' records is the newest, and which region
     // has the softest curvature, or the stiffest.
     parity: u32,

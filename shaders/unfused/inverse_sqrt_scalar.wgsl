@@ -4,5 +4,5 @@
 
 @compute @workgroup_size(1)
 fn main() {
-    slots[op.result] = inverseSqrt(slots[op.left]);
+    scalars[op.result] = inverseSqrt(scalars[op.left]);
 }

@@ -5,12 +5,12 @@
 //   signal <- the mean over the burn-in of (previous_slope - last_move last_curvature) / last_slope, from 0 to 1
 //   q <- signal^2 mean, in the burn-in signal^2 times the smaller of mean and estimate, from q / 10 to growth q. Uphill there
 //        is no estimate: q does not grow in the burn-in, and is divided by growth where there is no mean. Nor where the
-//        curvature is lost in rounding: in the burn-in and without a mean q then goes to reach, if it is below. At most
-//        bound
+//        curvature is lost in rounding: in the burn-in and without a mean q then goes to probe_rate, if it is below. At
+//        most bound
 //
-// `left` is the first of these slots: scale, growth, burn_in, bound; `right` of these: slope, curvature, norms,
-// own_slope, previous_slope, reach, the logarithm of the mean, for how many it counts, signal, for how many it counts,
-// the number of measurements, last_slope, last_curvature, last_move; `result` is q, which the learning rate follows.
+// `left` is the first of these scalars: scale, growth, burn_in, bound; `right` of these: slope, curvature, norms,
+// own_slope, previous_slope, probe_rate, the logarithm of the mean, for how many it counts, signal, for how many it
+// counts, the number of measurements, last_slope, last_curvature, last_move; `result` is q, which the learning rate follows.
 
 // 2^-20, and the least signal.
 const ROUNDING: f32 = 9.5367431640625e-7;
@@ -18,49 +18,49 @@ const LEAST_SIGNAL: f32 = 0.1;
 
 @compute @workgroup_size(1)
 fn main() {
-    let q = slots[op.result];
-    let growth = slots[op.left + 1u];
+    let q = scalars[op.result];
+    let growth = scalars[op.left + 1u];
     let rule = op.right;
-    let curvature = slots[rule + 1u];
-    let own_slope = slots[rule + 3u];
-    let measured = slots[rule + 10u];
-    let is_burning_in = measured < slots[op.left + 2u];
+    let curvature = scalars[rule + 1u];
+    let own_slope = scalars[rule + 3u];
+    let measured = scalars[rule + 10u];
+    let is_burning_in = measured < scalars[op.left + 2u];
     // A step that is too small for f32 has moved nothing.
-    let slope = select(slots[rule], own_slope, slots[rule] == 0.0 && curvature == 0.0);
+    let slope = select(scalars[rule], own_slope, scalars[rule] == 0.0 && curvature == 0.0);
     let is_downhill = slope < 0.0;
-    let previous = slots[rule + 4u];
-    let compares = previous != 0.0 && slots[rule + 13u] > 0.0 && slots[rule + 11u] < 0.0;
+    let previous = scalars[rule + 4u];
+    let compares = previous != 0.0 && scalars[rule + 13u] > 0.0 && scalars[rule + 11u] < 0.0;
     if is_burning_in && is_downhill && compares {
-        let seen = previous - slots[rule + 13u] * slots[rule + 12u];
-        let n = slots[rule + 9u];
-        let signal = clamp(seen / slots[rule + 11u], 0.0, 1.0);
-        slots[rule + 8u] = (n * slots[rule + 8u] + signal) / (n + 1.0);
-        slots[rule + 9u] = n + 1.0;
+        let seen = previous - scalars[rule + 13u] * scalars[rule + 12u];
+        let n = scalars[rule + 9u];
+        let signal = clamp(seen / scalars[rule + 11u], 0.0, 1.0);
+        scalars[rule + 8u] = (n * scalars[rule + 8u] + signal) / (n + 1.0);
+        scalars[rule + 9u] = n + 1.0;
     }
-    let signal = select(max(slots[rule + 8u], LEAST_SIGNAL), 1.0, slots[rule + 9u] == 0.0);
-    let count = slots[rule + 7u];
-    var goal = signal * signal * exp(slots[rule + 6u]);
-    if is_downhill && abs(curvature) > ROUNDING * slots[rule + 2u] {
-        let log_estimate = log(clamp(slots[op.left] * -slope / abs(curvature), 1e-10, 1e3));
-        let log_mean = (count * slots[rule + 6u] + log_estimate) / (count + 1.0);
-        slots[rule + 6u] = log_mean;
-        slots[rule + 7u] = count + 1.0;
-        goal = signal * signal * exp(select(log_mean, min(log_mean, log_estimate), is_burning_in));
+    let signal = select(max(scalars[rule + 8u], LEAST_SIGNAL), 1.0, scalars[rule + 9u] == 0.0);
+    let count = scalars[rule + 7u];
+    var wanted = signal * signal * exp(scalars[rule + 6u]);
+    if is_downhill && abs(curvature) > ROUNDING * scalars[rule + 2u] {
+        let log_estimate = log(clamp(scalars[op.left] * -slope / abs(curvature), 1e-10, 1e3));
+        let log_mean = (count * scalars[rule + 6u] + log_estimate) / (count + 1.0);
+        scalars[rule + 6u] = log_mean;
+        scalars[rule + 7u] = count + 1.0;
+        wanted = signal * signal * exp(select(log_mean, min(log_mean, log_estimate), is_burning_in));
     } else if is_downhill && (is_burning_in || count == 0.0) {
-        goal = max(slots[rule + 5u], q);
+        wanted = max(scalars[rule + 5u], q);
     } else if count == 0.0 {
-        goal = q / growth;
+        wanted = q / growth;
     } else if is_burning_in {
-        goal = min(goal, q);
+        wanted = min(wanted, q);
     }
-    goal = clamp(goal, q / 10.0, growth * q);
-    slots[rule + 10u] = measured + 1.0;
-    slots[rule + 11u] = slope;
-    slots[rule + 12u] = select(0.0, curvature, abs(curvature) > ROUNDING * slots[rule + 2u]);
+    wanted = clamp(wanted, q / 10.0, growth * q);
+    scalars[rule + 10u] = measured + 1.0;
+    scalars[rule + 11u] = slope;
+    scalars[rule + 12u] = select(0.0, curvature, abs(curvature) > ROUNDING * scalars[rule + 2u]);
     // The first of two steps on one minibatch, which grow more, has moved the parameters as well.
-    slots[rule + 13u] = select(0.0, slots[op.result + 1u], growth == 3.0);
-    if measured + 1.0 == slots[op.left + 2u] {
-        slots[rule + 7u] = min(slots[rule + 7u], 2.0);
+    scalars[rule + 13u] = select(0.0, scalars[op.result + 1u], growth == 3.0);
+    if measured + 1.0 == scalars[op.left + 2u] {
+        scalars[rule + 7u] = min(scalars[rule + 7u], 2.0);
     }
-    slots[op.result] = min(clamp(goal, 1e-10, 1e3), slots[op.left + 3u]);
+    scalars[op.result] = min(clamp(wanted, 1e-10, 1e3), scalars[op.left + 3u]);
 }

@@ -4,5 +4,5 @@
 
 @compute @workgroup_size(1)
 fn main() {
-    slots[op.result] = min(slots[op.left], slots[op.right]);
+    scalars[op.result] = min(scalars[op.left], scalars[op.right]);
 }

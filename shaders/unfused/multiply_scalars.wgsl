@@ -4,5 +4,5 @@
 
 @compute @workgroup_size(1)
 fn main() {
-    slots[op.result] = slots[op.left] * slots[op.right];
+    scalars[op.result] = scalars[op.left] * scalars[op.right];
 }

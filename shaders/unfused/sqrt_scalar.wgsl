@@ -4,5 +4,5 @@
 
 @compute @workgroup_size(1)
 fn main() {
-    slots[op.result] = sqrt(slots[op.left]);
+    scalars[op.result] = sqrt(scalars[op.left]);
 }

@@ -197,7 +197,7 @@ impl RayleighRitz {
     }
 
     /// Whether an event measures along P, in addition to N and F, in its one rotation.
-    pub(crate) fn aims(self) -> bool {
+    pub(crate) fn keeps_direction(self) -> bool {
         self.direction && self.regime == Regime::Stochastic
     }
 

@@ -111,13 +111,17 @@ impl DeviceLimits {
         let count =
             |wanted: &[Access]| all().filter(|(_, access)| wanted.contains(access)).count() as u32;
         let entries = all().map(|(number, _)| number + 1).max().unwrap_or_default();
-        let uniforms = count(&[Access::Uniform, Access::Slot]);
+        let uniforms = count(&[Access::Uniform, Access::Dynamic]);
         let checks = [
             ("max_bind_groups", groups.len() as u32, self.groups),
             ("max_bindings_per_bind_group", entries, self.entries),
             (STORAGE, count(&[Access::Read, Access::Write]), self.storage_buffers),
             ("max_uniform_buffers_per_shader_stage", uniforms, self.uniforms),
-            ("max_dynamic_uniform_buffers_per_pipeline_layout", count(&[Access::Slot]), self.slots),
+            (
+                "max_dynamic_uniform_buffers_per_pipeline_layout",
+                count(&[Access::Dynamic]),
+                self.slots,
+            ),
         ];
         checks.into_iter().try_for_each(|(limit, needed, found)| at_least(limit, needed, found))
     }

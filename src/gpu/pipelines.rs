@@ -147,11 +147,11 @@ pub(crate) fn group_layout(gpu: &Gpu, entries: &[(u32, Access)]) -> wgpu::BindGr
         visibility: wgpu::ShaderStages::COMPUTE,
         ty: wgpu::BindingType::Buffer {
             ty: match access {
-                Access::Uniform | Access::Slot => wgpu::BufferBindingType::Uniform,
+                Access::Uniform | Access::Dynamic => wgpu::BufferBindingType::Uniform,
                 Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
                 Access::Write => wgpu::BufferBindingType::Storage { read_only: false },
             },
-            has_dynamic_offset: access == Access::Slot,
+            has_dynamic_offset: access == Access::Dynamic,
             min_binding_size: None,
         },
         count: None,

@@ -32,7 +32,7 @@ pub struct KernelTime {
 }
 
 /// Timestamps of the last recordings. A recording is what was recorded together: a step, or the rotations of
-/// a block of modes.
+/// a set of modes.
 #[derive(Debug)]
 pub(crate) struct Timer {
     queries: wgpu::QuerySet,

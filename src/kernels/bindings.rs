@@ -14,7 +14,7 @@ pub(crate) enum Vector {
     Orientation,
     FirstMoment,
     SecondMoment,
-    /// The vectors of a rotation by Rayleigh–Ritz, or of a block of modes, shard by shard.
+    /// The vectors of a rotation by Rayleigh–Ritz, or of a set of modes, shard by shard.
     Workspace,
 }
 
@@ -26,7 +26,7 @@ pub(crate) enum Resource {
     Scalars,
     Blocks,
     Vector(Vector),
-    /// What the block of modes has found.
+    /// What the set of modes has found.
     Modes,
 }
 
@@ -35,7 +35,7 @@ pub(crate) enum Resource {
 pub(crate) enum Access {
     Uniform,
     /// A uniform whose offset is given with each dispatch.
-    Slot,
+    Dynamic,
     Read,
     Write,
 }
@@ -80,12 +80,12 @@ pub(crate) enum Bindings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Extra {
     Regions,
-    /// Which vectors of a block of modes the dispatch is for.
-    Goal,
+    /// Which vectors of a set of modes the dispatch is for.
+    Arguments,
 }
 
 /// Group 1: the hyperparameters of the step and the tables of the layout.
-pub(crate) const STEP_GROUP: &[Access] = &[Access::Slot, Access::Uniform];
+pub(crate) const STEP_GROUP: &[Access] = &[Access::Dynamic, Access::Uniform];
 
 /// Entries numbered from 0.
 pub(crate) fn numbered(accesses: &[Access]) -> Vec<(u32, Access)> {
@@ -96,7 +96,7 @@ impl Extra {
     pub(crate) const fn group(self) -> &'static [Access] {
         match self {
             Self::Regions => &[Access::Read, Access::Write],
-            Self::Goal => &[Access::Slot],
+            Self::Arguments => &[Access::Dynamic],
         }
     }
 }
@@ -114,7 +114,7 @@ impl Bindings {
             | Self::Repeat
             | Self::Metric => None,
             Self::RegionVectors | Self::RegionProbe => Some(Extra::Regions),
-            Self::Modes => Some(Extra::Goal),
+            Self::Modes => Some(Extra::Arguments),
         }
     }
 

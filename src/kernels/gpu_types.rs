@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 /// What lies in memory before an objective writes to it: a NaN that no arithmetic produces.
 pub(crate) const UNWRITTEN: u32 = 0x7fd1_3e57;
 
-/// Elements of one block; every tensor's slot starts on a block, so a block has one group.
+/// Elements of one block; every tensor starts on one, so a block has one group.
 pub(crate) const BLOCK: usize = 64;
 
 /// Most groups of a layout: the length of the group table.
@@ -27,7 +27,7 @@ pub(crate) const EVENT: u32 = 1;
 /// `Record.status`: the step was skipped.
 pub(crate) const SKIPPED: u32 = 2;
 
-/// `Record.status`: the slot of the ring was written.
+/// `Record.status`: the record was written.
 pub(crate) const WRITTEN: u32 = 4;
 
 /// `Record.status`: the norm of the gradient was not measured.
@@ -188,7 +188,7 @@ pub(crate) struct Record {
     pub curvatures: [f32; 4],
     pub difference_error: f32,
     pub shift: f32,
-    pub reach: f32,
+    pub trust_radius: f32,
     /// Which of the regions' records is the newest, and which region has the softest curvature, or the stiffest.
     pub parity: u32,
     pub region: u32,
@@ -255,7 +255,7 @@ pub(crate) struct Piece {
     pub end: u32,
     pub region: u32,
     /// Where its partials lie: those of one region are neighbours.
-    pub slot: u32,
+    pub partial: u32,
     pub group: u32,
     /// In elements of the shard.
     pub valid_end: u32,
@@ -266,8 +266,8 @@ pub(crate) struct Piece {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Region {
-    pub first_slot: u32,
-    pub end_slot: u32,
+    pub first_partial: u32,
+    pub end_partial: u32,
     /// Under the dimer; 0 where it does not reach.
     pub elements: u32,
     /// Entry k names the k-th region that has several pieces.
@@ -284,7 +284,7 @@ pub(crate) struct Region {
 impl Region {
     /// Whether it has more than one piece.
     pub(crate) fn has_several(&self) -> bool {
-        self.end_slot > self.first_slot + 1
+        self.end_partial > self.first_partial + 1
     }
 }
 
@@ -325,11 +325,11 @@ pub(crate) struct Results {
     pub off_diagonal: [f32; MAX_VECTORS],
 }
 
-/// `Goal`: what a dispatch of the block of modes is for.
+/// `Arguments`: what a dispatch of the set of modes is for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub(crate) struct Goal {
-    pub slot: u32,
+pub(crate) struct Arguments {
+    pub vector: u32,
     pub modes: u32,
     pub lowest: u32,
     pub vectors: u32,

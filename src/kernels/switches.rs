@@ -103,17 +103,17 @@ pub(crate) struct Switches {
     /// Whether the step measures nothing of its gradient.
     pub unguarded: bool,
     /// Whether the basis holds more than N, whether it holds P, and whether that of the next rotation does.
-    pub force: bool,
-    pub direction: bool,
+    pub has_force: bool,
+    pub has_direction: bool,
     pub next_direction: bool,
     /// Whether this is the event's last rotation.
     pub last: bool,
     /// Whether the event measures along P, in one rotation.
-    pub aims: bool,
+    pub keeps_direction: bool,
     /// Whether an earlier rotation may have been enough.
     pub stops: bool,
     /// The vector of the workspace that is written.
-    pub slot: u32,
+    pub vector: u32,
     /// Whether the partials of all tiles have been added before.
     pub summed: bool,
     /// Whether the probe is at twice the distance.
@@ -153,13 +153,13 @@ switches! {
     Dimer "DIMER" dimer,
     Moves "MOVES" moves,
     Unguarded "UNGUARDED" unguarded,
-    Force "FORCE" force,
-    Direction "DIRECTION" direction,
+    HasForce "HAS_FORCE" has_force,
+    HasDirection "HAS_DIRECTION" has_direction,
     NextDirection "NEXT_DIRECTION" next_direction,
     Last "LAST" last,
-    Aims "AIMS" aims,
+    KeepsDirection "KEEPS_DIRECTION" keeps_direction,
     Stops "STOPS" stops,
-    Slot "SLOT" slot,
+    Vector "VECTOR" vector,
     Summed "SUMMED" summed,
     Far "FAR" far,
 }
@@ -178,7 +178,7 @@ impl Switch {
         }
     }
 
-    /// The setting in words, as `BASE=ADAMW`, `DIMER` or `SLOT=3`; none where it has its first value or is
+    /// The setting in words, as `BASE=ADAMW`, `DIMER` or `VECTOR=3`; none where it has its first value or is
     /// off, but for the base, which every step has.
     pub(crate) fn words(self, switches: &Switches) -> Option<String> {
         let (name, value) = (self.name(), self.value(switches));
@@ -187,7 +187,7 @@ impl Switch {
         }
         Some(match (self.values(), self) {
             (Some(values), _) => format!("{name}={}", values[value as usize]),
-            (None, Self::Slot) => format!("{name}={value}"),
+            (None, Self::Vector) => format!("{name}={value}"),
             (None, _) => name.to_owned(),
         })
     }

@@ -7,15 +7,15 @@ use super::switches::{RotationRule, Switches};
 use crate::config::{Difference, Storage};
 
 /// The slots of N and HN in the workspace; see `basis_bindings.wgsl`.
-pub(crate) const SLOT_N: u32 = 0;
-pub(crate) const SLOT_HN: u32 = 2;
-pub(crate) const SLOT_HU: u32 = 3;
+pub(crate) const VECTOR_N: u32 = 0;
+pub(crate) const VECTOR_HN: u32 = 2;
+pub(crate) const VECTOR_HU: u32 = 3;
 /// Those of P and HP.
-pub(crate) const SLOT_P: u32 = 4;
-pub(crate) const SLOT_HP: u32 = 5;
+pub(crate) const VECTOR_P: u32 = 4;
+pub(crate) const VECTOR_HP: u32 = 5;
 
 /// Bytes per element that one dispatch over all elements moves, with N, the moments and the workspace in
-/// `storage`. For a kernel of the block of modes, those of one row, column or mode.
+/// `storage`. For a kernel of the set of modes, those of one row, column or mode.
 pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f64 {
     // Vectors of f32, and of what is stored.
     let (wide, stored) = match kernel {
@@ -32,21 +32,23 @@ pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f6
         Kernel::Displace | Kernel::RegionDisplace => (2, 1),
         Kernel::Opposite => (3, 0),
         Kernel::HessianProduct => match switches.difference {
-            Difference::Central if switches.slot == SLOT_HN => (3, 1),
+            Difference::Central if switches.vector == VECTOR_HN => (3, 1),
             Difference::Central => (2, 2),
             Difference::Forward | Difference::Exact => (2, 1),
         },
         Kernel::BasisGram => {
-            let (force, direction) = (u32::from(switches.force), u32::from(switches.direction));
-            let raw = switches.aims && !switches.force;
-            let (wide, stored) = direction_of(switches, switches.direction || raw);
+            let (force, direction) =
+                (u32::from(switches.has_force), u32::from(switches.has_direction));
+            let raw = switches.keeps_direction && !switches.has_force;
+            let (wide, stored) = direction_of(switches, switches.has_direction || raw);
             (wide, 2 + 2 * force + direction + stored)
         }
         Kernel::UpdateBasis => {
-            let (force, direction) = (u32::from(switches.force), u32::from(switches.direction));
-            let (wide, stored) = direction_of(switches, switches.direction);
+            let (force, direction) =
+                (u32::from(switches.has_force), u32::from(switches.has_direction));
+            let (wide, stored) = direction_of(switches, switches.has_direction);
             if switches.last {
-                (wide, 1 + force + stored + 1 + u32::from(switches.aims))
+                (wide, 1 + force + stored + 1 + u32::from(switches.keeps_direction))
             } else {
                 let next = u32::from(switches.next_direction);
                 (wide + 2, 2 + 2 * force + direction + stored + 2 * next + 3)
@@ -101,7 +103,7 @@ fn gram(switches: &Switches) -> (u32, u32) {
 
 /// What it takes to read p: where the event aims along it, the gradient stands in until C is negative.
 fn direction_of(switches: &Switches, reads: bool) -> (u32, u32) {
-    match (reads, switches.aims) {
+    match (reads, switches.keeps_direction) {
         (false, _) => (0, 0),
         (true, true) => (1, 0),
         (true, false) => (0, 1),

@@ -22,7 +22,7 @@ pub(super) const RECENT: &str = "recent_records";
 const OLD_RECORDS: [usize; 2] = [4 * 28, 4 * 32];
 
 /// Where in an old record the longest saddle-free step is, which was another number there.
-const OLD_REACH: std::ops::Range<usize> = 4 * 24..4 * 25;
+const OLD_TRUST_RADIUS: std::ops::Range<usize> = 4 * 24..4 * 25;
 
 /// Most bytes of the header of a safetensors file.
 const MAX_HEADER: u64 = 100_000_000;
@@ -118,7 +118,7 @@ impl Checkpoint {
         let widen = |record: &[u8]| {
             let mut record = record.to_vec();
             record.resize(size_of::<Record>(), 0);
-            record[OLD_REACH].fill(0);
+            record[OLD_TRUST_RADIUS].fill(0);
             record
         };
         for name in [RECORD, REGIONS, RECENT] {

@@ -150,8 +150,8 @@ impl Optimizer {
             timer: None,
             pending: PendingSteps::default(),
         };
-        let reached: Vec<StepForm> = optimizer.plan.reached().collect();
-        for form in reached {
+        let forms: Vec<StepForm> = optimizer.plan.forms().collect();
+        for form in forms {
             optimizer.compile(form)?;
         }
         if let Some(dimer) = optimizer.plan.dimer {
@@ -311,7 +311,7 @@ impl Optimizer {
             groups: &self.groups,
             timer: self.timer.as_ref(),
             index: self.index,
-            goals_of_parts: 0,
+            arguments_of_parts: 0,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, PendingRead};
 use crate::kernels::gpu_types::Record;
 use crate::plan::Events;
-use crate::plan::schedule::Looks;
+use crate::plan::schedule::PlateauDetector;
 use crate::state::State;
 
 use super::pending::PendingSteps;
@@ -24,7 +24,7 @@ pub(super) struct Plateau {
     decided: Option<(u64, bool)>,
     /// The records of the steps before the last look.
     pending: Option<Window>,
-    looks: Looks,
+    detector: PlateauDetector,
     last_event: u64,
 }
 
@@ -61,7 +61,8 @@ enum Window {
 /// What a checkpoint holds of it.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Saved {
-    looks: Looks,
+    #[serde(rename = "looks")]
+    detector: PlateauDetector,
     last_event: u64,
     window: Option<Vec<u8>>,
 }
@@ -79,7 +80,7 @@ impl Saved {
 
     /// Whether a schedule can have been in this state before step `index`.
     pub(crate) fn is_possible(&self, index: u64) -> bool {
-        self.last_event <= index && self.looks.doublings <= u32::BITS
+        self.last_event <= index && self.detector.doublings <= u32::BITS
     }
 }
 
@@ -94,7 +95,7 @@ impl Plateau {
             share,
             decided: None,
             pending: None,
-            looks: Looks::default(),
+            detector: PlateauDetector::default(),
             last_event: 0,
         })
     }
@@ -133,10 +134,10 @@ impl Plateau {
             let first = index.saturating_sub(2 * self.shortest);
             records.retain(|record| record.belongs_to(first..first + self.shortest));
             let ratio = self.longest / self.shortest;
-            self.looks.take_in(&records, self.share, self.seeks, ratio);
+            self.detector.take_in(&records, self.share, self.seeks, ratio);
         }
         self.pending = Some(Window::Asked(next));
-        let wait = self.looks.wait(self.shortest, self.longest);
+        let wait = self.detector.wait(self.shortest, self.longest);
         Ok(index - self.last_event >= wait)
     }
 
@@ -160,11 +161,11 @@ impl Plateau {
             Some(Window::Arrived(bytes)) => Some(bytes.clone()),
             _ => None,
         };
-        Ok(Saved { looks: self.looks, last_event: self.last_event, window })
+        Ok(Saved { detector: self.detector, last_event: self.last_event, window })
     }
 
     pub(crate) fn load(&mut self, saved: Saved) {
-        self.looks = saved.looks;
+        self.detector = saved.detector;
         self.last_event = saved.last_event;
         // The first formats have records of another size.
         let is_whole = |bytes: &Vec<u8>| bytes.len().is_multiple_of(size_of::<Record>());

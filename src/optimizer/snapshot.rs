@@ -538,11 +538,11 @@ impl Optimizer {
             Some(Place { name, storage, parts: vec![(slice?.clone(), 0..len)] })
         };
         let mut places: Vec<_> = whole.into_iter().filter_map(place).collect();
-        if let Some(slot) = self.plan.kept_direction() {
+        if let Some(vector) = self.plan.kept_direction() {
             let shards = self.plan.shards.iter().zip(&state.workspace);
             let parts = shards.map(|(shard, workspace)| {
                 let size = storage.bytes() * shard.len() as u64;
-                let offset = workspace.offset + u64::from(slot) * size;
+                let offset = workspace.offset + u64::from(vector) * size;
                 (GpuSlice { buffer: workspace.buffer.clone(), offset, size }, shard.clone())
             });
             places.push(Place { name: DIRECTION, storage, parts: parts.collect() });

@@ -28,7 +28,7 @@ use crate::kernels::gpu_types::{
     PARTIAL, PARTIAL_SETS, PARTIALS_OFFSET, PIECE_WIDTH, STEP_SLOTS, STEP_STRIDE, Step, Tables,
 };
 use crate::kernels::switches::{BaseRule, DisplacementRule};
-use crate::kernels::traffic::SLOT_P;
+use crate::kernels::traffic::VECTOR_P;
 use crate::layout::{Group, Layout};
 use crate::objective::{Part, Point};
 
@@ -230,7 +230,7 @@ impl Plan {
             check: step::check(config, sums_tiles),
             shards,
             workspace,
-            keeps_direction: ritz.is_some_and(RayleighRitz::aims),
+            keeps_direction: ritz.is_some_and(RayleighRitz::keeps_direction),
             partials: (PARTIAL_SETS * layout.tiles() as u64).max(pieces * PIECE_WIDTH),
             hyperparameters: hyperparameters::step(config, layout, regions.as_ref()),
             tables: hyperparameters::tables(config, layout),
@@ -252,8 +252,8 @@ impl Plan {
 
     /// The steps that [`Optimizer::step`](crate::Optimizer::step) can come to; a rotation only comes when it is
     /// asked for.
-    pub(crate) fn reached(&self) -> impl Iterator<Item = StepForm> + '_ {
-        StepForm::all().filter(|&form| self.events.reach(form))
+    pub(crate) fn forms(&self) -> impl Iterator<Item = StepForm> + '_ {
+        StepForm::all().filter(|&form| self.events.has(form))
     }
 
     /// The program of a step; none where the configuration has no such step.
@@ -291,7 +291,7 @@ impl Plan {
             })
         };
         let rotation = StepForm { kind: StepKind::Rotation, ..StepForm::default() };
-        self.reached().chain([rotation]).filter_map(cost).collect()
+        self.forms().chain([rotation]).filter_map(cost).collect()
     }
 
     /// Whether an event evaluates the centre, to which the loss belongs.
@@ -334,7 +334,7 @@ impl Plan {
 
     /// The vector of the workspace that holds P, if it outlives an event.
     pub(crate) fn kept_direction(&self) -> Option<u32> {
-        self.keeps_direction.then_some(SLOT_P)
+        self.keeps_direction.then_some(VECTOR_P)
     }
 
     fn dispatches(&self, program: &Program) -> u32 {

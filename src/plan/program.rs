@@ -44,7 +44,7 @@ pub(crate) enum Asks {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Vector(Vector),
-    /// A slot of the workspace.
+    /// A vector of the workspace.
     Workspace(u32),
 }
 
@@ -54,8 +54,8 @@ pub(crate) struct Dispatch {
     pub kernel: Kernel,
     pub switches: Switches,
     pub grid: Grid,
-    /// For kernels of a block of modes.
-    pub goal: Option<Goal>,
+    /// For kernels of a set of modes.
+    pub selection: Option<Selection>,
 }
 
 /// How many workgroups a dispatch has.
@@ -81,24 +81,24 @@ pub(crate) enum Grid {
     RegionsOfOnePiece,
 }
 
-/// Which vector of a block of modes a dispatch is for, and how many parts of the basis are in use: x, then p,
+/// Which vector of a set of modes a dispatch is for, and how many parts of the basis are in use: x, then p,
 /// then u.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Goal {
-    pub slot: u32,
+pub(crate) struct Selection {
+    pub vector: u32,
     pub parts: u32,
 }
 
 /// Stages that follow each other, some of them more than once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Program {
-    pub blocks: Vec<Block>,
+    pub sections: Vec<Section>,
     /// Where the program goes on once a rotation is done.
     pub after_stop: Cursor,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Block {
+pub(crate) struct Section {
     pub stages: Vec<Stage>,
     pub times: u32,
 }
@@ -106,33 +106,33 @@ pub(crate) struct Block {
 /// A place in a program: the stage that comes next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
-    pub block: usize,
+    pub section: usize,
     pub stage: usize,
-    /// How often its block has run.
+    /// How often its section has run.
     pub round: u32,
 }
 
 impl Program {
     pub(crate) fn stage(&self, cursor: Cursor) -> Option<&Stage> {
-        self.blocks.get(cursor.block)?.stages.get(cursor.stage)
+        self.sections.get(cursor.section)?.stages.get(cursor.stage)
     }
 
     /// Moves `cursor` past its stage.
     pub(crate) fn advance(&self, cursor: &mut Cursor) {
-        let Some(block) = self.blocks.get(cursor.block) else { return };
+        let Some(section) = self.sections.get(cursor.section) else { return };
         cursor.stage += 1;
-        if cursor.stage == block.stages.len() {
+        if cursor.stage == section.stages.len() {
             cursor.stage = 0;
             cursor.round += 1;
-            if cursor.round == block.times {
-                *cursor = Cursor { block: cursor.block + 1, ..Cursor::default() };
+            if cursor.round == section.times {
+                *cursor = Cursor { section: cursor.section + 1, ..Cursor::default() };
             }
         }
     }
 
-    /// Every dispatch; those of a repeated block count once.
+    /// Every dispatch; those of a repeated section count once.
     pub(crate) fn dispatches(&self) -> impl Iterator<Item = &Dispatch> {
-        self.blocks.iter().flat_map(|block| &block.stages).filter_map(|stage| match stage {
+        self.sections.iter().flat_map(|section| &section.stages).filter_map(|stage| match stage {
             Stage::Dispatch(dispatch) => Some(dispatch),
             _ => None,
         })
@@ -140,9 +140,10 @@ impl Program {
 
     /// The sum of `value` over all stages; repeated ones count as often as they run.
     pub(crate) fn sum(&self, value: impl Fn(&Stage) -> f64) -> f64 {
-        let block =
-            |block: &Block| f64::from(block.times) * block.stages.iter().map(&value).sum::<f64>();
-        self.blocks.iter().map(block).sum()
+        let section = |section: &Section| {
+            f64::from(section.times) * section.stages.iter().map(&value).sum::<f64>()
+        };
+        self.sections.iter().map(section).sum()
     }
 
     /// Number of evaluations, or with `point` of those at that point; with a stop, at most this many.
@@ -157,7 +158,7 @@ impl Program {
 
 impl Dispatch {
     pub(crate) fn new(kernel: Kernel, grid: Grid, switches: Switches) -> Self {
-        Self { kernel, switches, grid, goal: None }
+        Self { kernel, switches, grid, selection: None }
     }
 
     /// Bytes that it moves per element.

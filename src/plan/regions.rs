@@ -97,7 +97,7 @@ impl Regions {
                         first: ((at - shard.start) / 4) as u32,
                         end: ((end - shard.start) / 4) as u32,
                         region: region_of[tensor] as u32,
-                        slot: 0,
+                        partial: 0,
                         group: layout.group_index(&layout.tensors()[tensor]) as u32,
                         valid_end: (start + layout.tensors()[tensor].len)
                             .saturating_sub(shard.start)
@@ -109,15 +109,15 @@ impl Regions {
             }
             of_shard.push(begin..pieces.len());
         }
-        let mut slots: Vec<usize> = (0..pieces.len()).collect();
-        slots.sort_by_key(|&piece| pieces[piece].region);
-        for (slot, &piece) in slots.iter().enumerate() {
-            pieces[piece].slot = slot as u32;
+        let mut partials: Vec<usize> = (0..pieces.len()).collect();
+        partials.sort_by_key(|&piece| pieces[piece].region);
+        for (partial, &piece) in partials.iter().enumerate() {
+            pieces[piece].partial = partial as u32;
             let entry = &mut self.entries[pieces[piece].region as usize];
-            if entry.end_slot == 0 {
-                entry.first_slot = slot as u32;
+            if entry.end_partial == 0 {
+                entry.first_partial = partial as u32;
             }
-            entry.end_slot = slot as u32 + 1;
+            entry.end_partial = partial as u32 + 1;
         }
         let several = self.entries.iter().enumerate().filter(|(_, region)| region.has_several());
         let several: Vec<u32> = several.map(|(region, _)| region as u32).collect();

@@ -54,7 +54,7 @@ impl Events {
     }
 
     /// Whether there is a step of this form.
-    pub(super) fn reach(&self, form: StepForm) -> bool {
+    pub(super) fn has(&self, form: StepForm) -> bool {
         let measured = match (self.rate, form.rate) {
             (None, rate) => rate == RateMeasurement::None,
             (Some(settings), RateMeasurement::None) => {
@@ -93,9 +93,9 @@ impl Events {
 /// What a running scale keeps from one look to the next.
 const MEMORY: f64 = 0.99;
 
-/// What the looks so far have found.
+/// Tells from what the looks so far have found whether the loss is flat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Looks {
+pub(crate) struct PlateauDetector {
     gradient_scale: f64,
     progress_scale: f64,
     loss: Option<f64>,
@@ -106,7 +106,7 @@ pub(crate) struct Looks {
     flat: bool,
 }
 
-impl Looks {
+impl PlateauDetector {
     /// `ratio` is the longest wait divided by the shortest.
     pub(crate) fn take_in(&mut self, records: &[Record], share: f64, seeks: Mode, ratio: u64) {
         let applied = || records.iter().filter(|record| record.status & SKIPPED == 0);
@@ -161,10 +161,10 @@ mod tests {
     /// A slope, then a plateau on which events find nothing, then one that curves down.
     #[test]
     fn waits_longer_where_events_find_nothing() {
-        let mut looks = Looks::default();
+        let mut detector = PlateauDetector::default();
         let mut look = |loss, norm, curvature, events| {
-            looks.take_in(&records(loss, norm, curvature, events), 0.1, Mode::Softest, 20);
-            looks.wait(10, 200)
+            detector.take_in(&records(loss, norm, curvature, events), 0.1, Mode::Softest, 20);
+            detector.wait(10, 200)
         };
         assert_eq!(look(5.0, 1.0, 0.0, 1), 200);
         assert_eq!(look(4.0, 1.0, 0.0, 1), 200);
@@ -184,13 +184,13 @@ mod tests {
     /// Without a loss the gradient norm alone decides, and skipped steps do not count.
     #[test]
     fn looks_at_gradients_where_there_is_no_loss() {
-        let mut looks = Looks::default();
+        let mut detector = PlateauDetector::default();
         let mut look = |norm| {
             let [record, mut skipped] = records(f32::from_bits(UNWRITTEN), norm, 0.5, 1);
             skipped.status = SKIPPED;
             skipped.gradient_norm = f32::NAN;
-            looks.take_in(&[record, skipped], 0.1, Mode::Softest, 20);
-            looks.flat
+            detector.take_in(&[record, skipped], 0.1, Mode::Softest, 20);
+            detector.flat
         };
         assert!(!look(1.0));
         assert!(!look(0.2));

@@ -1,18 +1,18 @@
-//! The programs of a spectrum: Davidson's method with a thick restart for a block of modes, and the Lanczos method from a
+//! The programs of a spectrum: Davidson's method with a thick restart for a set of modes, and the Lanczos method from a
 //! random vector.
 
-use super::program::{Asks, Block, Dispatch, Evaluate, Goal, Grid, Program, Stage};
+use super::program::{Asks, Dispatch, Evaluate, Grid, Program, Section, Selection, Stage};
 use crate::config::{Config, Difference, Displacement, RelativeDisplacement, SpectrumConfig};
 use crate::error::{Error, Result};
 use crate::gpu::Tuning;
 use crate::kernels::bindings::Vector;
 use crate::kernels::catalogue::Kernel;
-use crate::kernels::gpu_types::{BASIS, Goal as GoalEntry};
+use crate::kernels::gpu_types::{Arguments, BASIS};
 use crate::kernels::switches::Switches;
 use crate::layout::Layout;
 use crate::objective::Point;
 
-/// What a block of modes does; see [`Spectrum`](crate::Spectrum).
+/// What a set of modes does; see [`Spectrum`](crate::Spectrum).
 #[derive(Clone, Debug)]
 pub(crate) struct SpectrumPlan {
     pub modes: usize,
@@ -80,16 +80,18 @@ impl SpectrumPlan {
         BASIS * self.modes
     }
 
-    /// A goal for every vector that a dispatch can be for, with each number of vectors in use.
-    pub(crate) fn goals(&self) -> Vec<GoalEntry> {
-        let goal = |parts: usize, slot: usize| GoalEntry {
-            slot: slot as u32,
+    /// Arguments for every vector that a dispatch can be for, with each number of vectors in use.
+    pub(crate) fn arguments(&self) -> Vec<Arguments> {
+        let selection = |parts: usize, vector: usize| Arguments {
+            vector: vector as u32,
             modes: self.modes as u32,
             lowest: self.lowest as u32,
             vectors: (parts * self.modes) as u32,
             products: self.basis() as u32,
         };
-        (1..=BASIS).flat_map(|parts| (0..self.basis()).map(move |slot| goal(parts, slot))).collect()
+        (1..=BASIS)
+            .flat_map(|parts| (0..self.basis()).map(move |vector| selection(parts, vector)))
+            .collect()
     }
 
     /// Whether products are differences between probes, whose distance has to be found first.
@@ -113,9 +115,9 @@ impl SpectrumPlan {
     pub(crate) fn program(&self, rotations: u32, is_first: bool) -> Program {
         let mut writer = self.writer();
         let searched = self.begin(&mut writer, rotations, is_first);
-        writer.block(1, |writer| self.measure_modes(writer));
-        writer.block(rotations - searched, |writer| self.rotation(writer));
-        writer.block(1, |writer| {
+        writer.section(1, |writer| self.measure_modes(writer));
+        writer.section(rotations - searched, |writer| self.rotation(writer));
+        writer.section(1, |writer| {
             for mode in 0..self.modes {
                 writer.measure_afresh(mode);
             }
@@ -139,11 +141,11 @@ impl SpectrumPlan {
         if !self.has_probes() {
             return 0;
         }
-        writer.block(1, |writer| writer.evaluate(Point::Centre, Vector::Gradient));
+        writer.section(1, |writer| writer.evaluate(Point::Centre, Vector::Gradient));
         if !is_first {
             return 0;
         }
-        writer.block(1, |writer| {
+        writer.section(1, |writer| {
             writer.once(Kernel::Norm, Grid::Tiles);
             writer.first_distance(self.searches);
         });
@@ -151,13 +153,13 @@ impl SpectrumPlan {
             return 0;
         }
         let before = rotations.min(ROTATIONS_BEFORE_SEARCH);
-        writer.block(1, |writer| self.measure_modes(writer));
-        writer.block(before, |writer| self.rotation(writer));
-        writer.block(1, |writer| writer.first_distance(false));
+        writer.section(1, |writer| self.measure_modes(writer));
+        writer.section(before, |writer| self.rotation(writer));
+        writer.section(1, |writer| writer.first_distance(false));
         // The stiffest mode, if there is one: there the curvature changes most.
         let mode = if self.lowest < self.modes { self.lowest } else { 0 };
-        writer.block(DISTANCES - 1, |writer| writer.try_distance(mode, false));
-        writer.block(1, |writer| writer.try_distance(mode, true));
+        writer.section(DISTANCES - 1, |writer| writer.try_distance(mode, false));
+        writer.section(1, |writer| writer.try_distance(mode, true));
         before
     }
 
@@ -202,18 +204,19 @@ impl LanczosPlan {
         self.steps.div_ceil(8)
     }
 
-    /// A goal for every vector. The product along one is what the next is made of. With as many modes as there are vectors,
-    /// none of them is a residual, which kernels would look for behind twice as many.
-    pub(crate) fn goals(&self) -> Vec<GoalEntry> {
+    /// Arguments for every vector. The product along one is what the next is made of. With as many modes as there are
+    /// vectors, none of them is a residual, which kernels would look for behind twice as many.
+    pub(crate) fn arguments(&self) -> Vec<Arguments> {
         let modes = self.vectors() as u32;
-        let goal = |slot| GoalEntry { slot, modes, lowest: 0, vectors: modes, products: 1 };
-        (0..modes).map(goal).collect()
+        let selection =
+            |vector| Arguments { vector, modes, lowest: 0, vectors: modes, products: 1 };
+        (0..modes).map(selection).collect()
     }
 
-    /// All steps, from the vector that lies in the first slot.
+    /// All steps, from the vector that lies in the first place.
     pub(crate) fn program(&self) -> Program {
         let mut writer = Writer::new(self.steps, self.walked, self.difference);
-        writer.block(1, |writer| {
+        writer.section(1, |writer| {
             for vector in 0..self.steps {
                 writer.measure(vector);
             }
@@ -223,31 +226,31 @@ impl LanczosPlan {
     }
 }
 
-/// Collects stages, and blocks of them.
+/// Collects stages, and sections of them.
 struct Writer {
     modes: usize,
     walked: usize,
     difference: Difference,
-    blocks: Vec<Block>,
+    sections: Vec<Section>,
     stages: Vec<Stage>,
 }
 
 impl Writer {
     fn new(modes: usize, walked: usize, difference: Difference) -> Self {
-        Self { modes, walked, difference, blocks: Vec::new(), stages: Vec::new() }
+        Self { modes, walked, difference, sections: Vec::new(), stages: Vec::new() }
     }
 
-    /// A block that runs this many times.
-    fn block(&mut self, times: u32, fill: impl FnOnce(&mut Self)) {
+    /// A section that runs this many times.
+    fn section(&mut self, times: u32, fill: impl FnOnce(&mut Self)) {
         fill(self);
         let stages = std::mem::take(&mut self.stages);
         if times > 0 {
-            self.blocks.push(Block { stages, times });
+            self.sections.push(Section { stages, times });
         }
     }
 
     fn finish(self) -> Program {
-        Program { blocks: self.blocks, ..Program::default() }
+        Program { sections: self.sections, ..Program::default() }
     }
 
     /// The tiles, each shared by as many workgroups as it takes where a thread loops this often for each vec4.
@@ -263,7 +266,7 @@ impl Writer {
         self.stages.push(Stage::Evaluate(Evaluate { point, asks, into }));
     }
 
-    fn dispatch(&mut self, kernel: Kernel, grid: Grid, goal: Goal, last: bool) {
+    fn dispatch(&mut self, kernel: Kernel, grid: Grid, selection: Selection, last: bool) {
         // The two sides of a central difference are two forward ones to the kernels.
         let difference = match self.difference {
             Difference::Central => Difference::Forward,
@@ -271,12 +274,12 @@ impl Writer {
         };
         let switches = Switches { last, difference, ..Switches::default() };
         let dispatch = Dispatch::new(kernel, grid, switches);
-        self.stages.push(Stage::Dispatch(Dispatch { goal: Some(goal), ..dispatch }));
+        self.stages.push(Stage::Dispatch(Dispatch { selection: Some(selection), ..dispatch }));
     }
 
     /// A dispatch for one vector of the basis.
-    fn of_vector(&mut self, kernel: Kernel, grid: Grid, slot: usize, last: bool) {
-        self.dispatch(kernel, grid, Goal { slot: slot as u32, parts: 1 }, last);
+    fn of_vector(&mut self, kernel: Kernel, grid: Grid, vector: usize, last: bool) {
+        self.dispatch(kernel, grid, Selection { vector: vector as u32, parts: 1 }, last);
     }
 
     /// A dispatch for no vector in particular.
@@ -285,27 +288,27 @@ impl Writer {
     }
 
     /// Makes a vector of the basis orthogonal to those before it, and places the probe along it.
-    fn orthogonalize(&mut self, slot: usize) {
+    fn orthogonalize(&mut self, vector: usize) {
         for last in [false, true] {
-            self.overlap(slot, last);
-            let tiles = self.shared_tiles(slot + 1);
-            self.of_vector(Kernel::ModeOrthogonalize, tiles, slot, last);
+            self.overlap(vector, last);
+            let tiles = self.shared_tiles(vector + 1);
+            self.of_vector(Kernel::ModeOrthogonalize, tiles, vector, last);
         }
     }
 
     /// What lies along the vectors before one.
-    fn overlap(&mut self, slot: usize, last: bool) {
-        let grid = Grid::TilesTimes { rows: 1, columns: slot.div_ceil(8).max(1) as u32 };
-        self.of_vector(Kernel::ModeOverlaps, grid, slot, false);
-        self.of_vector(Kernel::ModeCoefficients, Grid::Once, slot, last);
+    fn overlap(&mut self, vector: usize, last: bool) {
+        let grid = Grid::TilesTimes { rows: 1, columns: vector.div_ceil(8).max(1) as u32 };
+        self.of_vector(Kernel::ModeOverlaps, grid, vector, false);
+        self.of_vector(Kernel::ModeCoefficients, Grid::Once, vector, last);
     }
 
     /// The product along a vector of the basis, once that is orthogonal to those before it.
-    fn measure(&mut self, slot: usize) {
-        self.orthogonalize(slot);
-        self.product(slot);
+    fn measure(&mut self, vector: usize) {
+        self.orthogonalize(vector);
+        self.product(vector);
         if self.difference == Difference::Central {
-            self.opposite_product(slot, false);
+            self.opposite_product(vector, false);
         }
     }
 
@@ -320,16 +323,16 @@ impl Writer {
     }
 
     /// The product along a vector whose probe is placed.
-    fn product(&mut self, slot: usize) {
+    fn product(&mut self, vector: usize) {
         self.evaluate(Point::Probe, Vector::ProbeGradient);
-        self.of_vector(Kernel::ModeHessianProduct, Grid::Tiles, slot, false);
+        self.of_vector(Kernel::ModeHessianProduct, Grid::Tiles, vector, false);
     }
 
     /// The same from the other side of θ.
-    fn opposite_product(&mut self, slot: usize, last: bool) {
+    fn opposite_product(&mut self, vector: usize, last: bool) {
         self.once(Kernel::Opposite, Grid::Tiles);
         self.evaluate(Point::Probe, Vector::ProbeGradient);
-        self.of_vector(Kernel::ModeOppositeProduct, Grid::Tiles, slot, last);
+        self.of_vector(Kernel::ModeOppositeProduct, Grid::Tiles, vector, last);
     }
 
     /// The residuals of this many modes from `first` on.
@@ -342,8 +345,8 @@ impl Writer {
     fn first_distance(&mut self, far: bool) {
         let switches = Switches { far, ..Switches::default() };
         let dispatch = Dispatch::new(Kernel::ModeFirstDistance, Grid::Once, switches);
-        let goal = Some(Goal { slot: 0, parts: 1 });
-        self.stages.push(Stage::Dispatch(Dispatch { goal, ..dispatch }));
+        let selection = Some(Selection { vector: 0, parts: 1 });
+        self.stages.push(Stage::Dispatch(Dispatch { selection, ..dispatch }));
     }
 
     /// The error of a product along a mode at one distance.
@@ -355,14 +358,14 @@ impl Writer {
 
     /// Rayleigh–Ritz in the span of x, or of all `parts` of the basis.
     fn rotate(&mut self, parts: usize) {
-        let goal = Goal { slot: 0, parts: parts as u32 };
+        let selection = Selection { vector: 0, parts: parts as u32 };
         let vectors = parts * self.modes;
         let [rows, columns] = [vectors.div_ceil(3), vectors.div_ceil(4)].map(|count| count as u32);
-        self.dispatch(Kernel::ModeGram, Grid::TilesTimes { rows, columns }, goal, false);
-        self.dispatch(Kernel::ModeSumEntries, Grid::Entries(rows * columns), goal, false);
-        self.dispatch(Kernel::ModeRitz, Grid::Once, goal, false);
+        self.dispatch(Kernel::ModeGram, Grid::TilesTimes { rows, columns }, selection, false);
+        self.dispatch(Kernel::ModeSumEntries, Grid::Entries(rows * columns), selection, false);
+        self.dispatch(Kernel::ModeRitz, Grid::Once, selection, false);
         // Of the basis and of its products: all are loaded, and for four results each all are added.
         let loops = 2 * (vectors + 1) * (1 + self.modes.div_ceil(2)) + self.modes;
-        self.dispatch(Kernel::ModeCombine, self.shared_tiles(loops), goal, false);
+        self.dispatch(Kernel::ModeCombine, self.shared_tiles(loops), selection, false);
     }
 }

@@ -1,7 +1,7 @@
 //! The programs of a step: of the base optimizer alone, corrected along N, an event, and a rotation that
 //! leaves the parameters alone.
 
-use super::program::{Asks, Block, Cursor, Dispatch, Evaluate, Grid, Place, Program, Stage};
+use super::program::{Asks, Cursor, Dispatch, Evaluate, Grid, Place, Program, Section, Stage};
 use super::{RateMeasurement, StepForm, StepKind, base_rule, displacement_rule};
 use crate::config::{
     Config, Difference, Dimer, Displacement, EarlyExit, FullBatch, Metric, Mode, RateProbe,
@@ -12,7 +12,7 @@ use crate::kernels::catalogue::Kernel;
 use crate::kernels::switches::{
     DisplacementRule, RateRule, RotationRule, Switches, TranslationRule,
 };
-use crate::kernels::traffic::{SLOT_HN, SLOT_HP, SLOT_HU, SLOT_N};
+use crate::kernels::traffic::{VECTOR_HN, VECTOR_HP, VECTOR_HU, VECTOR_N};
 use crate::objective::Point;
 
 /// The program of a step; `None` if it needs a dimer or a rate from curvature and there is none.
@@ -150,7 +150,7 @@ pub(super) fn check(config: &Config, sums_tiles: bool) -> Program {
 struct Writer {
     /// Whether the partials of all tiles are added before each kernel whose workgroups all need their sum.
     sums_tiles: bool,
-    blocks: Vec<Block>,
+    sections: Vec<Section>,
     stages: Vec<Stage>,
     after_stop: Cursor,
 }
@@ -158,7 +158,7 @@ struct Writer {
 impl Writer {
     fn new(sums_tiles: bool) -> Self {
         let after_stop = Cursor::default();
-        Self { sums_tiles, blocks: Vec::new(), stages: Vec::new(), after_stop }
+        Self { sums_tiles, sections: Vec::new(), stages: Vec::new(), after_stop }
     }
 
     fn evaluate(&mut self, point: Point, into: Vector) {
@@ -176,29 +176,29 @@ impl Writer {
         push(kernel, grid, Switches { summed, ..switches });
     }
 
-    /// Ends a block that runs once, then adds one of `stages` that runs this many times.
+    /// Ends a section that runs once, then adds one of `stages` that runs this many times.
     fn repeat(&mut self, times: u32, stages: Vec<Stage>) {
         self.end_block();
         if times > 0 {
-            self.blocks.push(Block { stages, times });
+            self.sections.push(Section { stages, times });
         }
     }
 
     fn end_block(&mut self) {
         if !self.stages.is_empty() {
             let stages = std::mem::take(&mut self.stages);
-            self.blocks.push(Block { stages, times: 1 });
+            self.sections.push(Section { stages, times: 1 });
         }
     }
 
     /// Where the next stage will stand.
     fn here(&self) -> Cursor {
-        Cursor { block: self.blocks.len(), stage: self.stages.len(), round: 0 }
+        Cursor { section: self.sections.len(), stage: self.stages.len(), round: 0 }
     }
 
     fn finish(mut self) -> Program {
         self.end_block();
-        Program { blocks: self.blocks, after_stop: self.after_stop }
+        Program { sections: self.sections, after_stop: self.after_stop }
     }
 }
 
@@ -230,7 +230,7 @@ fn event(writer: &mut Writer, config: &Config, dimer: &Dimer, form: StepForm) {
     let ritz = dimer.rotation.rayleigh_ritz();
     if ritz.is_some() {
         // N itself changes only when every gradient of the event was finite.
-        let to = Place::Workspace(SLOT_N);
+        let to = Place::Workspace(VECTOR_N);
         writer.stages.push(Stage::Copy { from: Vector::Orientation, to });
     }
     displace(writer, dimer);
@@ -262,8 +262,8 @@ fn difference_of(dimer: &Dimer) -> Difference {
 
 /// The evaluations along one direction, whose probe has been placed: into `probe_gradient`, or with central
 /// differences also from the other side. For a direction other than N, where the gradient at the centre is
-/// not wanted, the first of the pair is kept in `slot` of the workspace.
-fn measure_along(writer: &mut Writer, dimer: &Dimer, slot: Option<u32>) {
+/// not wanted, the first of the pair is kept in `vector` of the workspace.
+fn measure_along(writer: &mut Writer, dimer: &Dimer, vector: Option<u32>) {
     let in_metric = dimer.metric == Metric::Preconditioner;
     let switches = Switches { difference: dimer.difference, ..Switches::default() };
     if in_metric {
@@ -280,12 +280,12 @@ fn measure_along(writer: &mut Writer, dimer: &Dimer, slot: Option<u32>) {
         writer.dispatch(Kernel::ScaleProduct, Grid::Tiles, switches);
     }
     if dimer.difference == Difference::Central {
-        if let Some(slot) = slot {
-            let to = Place::Workspace(slot);
+        if let Some(vector) = vector {
+            let to = Place::Workspace(vector);
             writer.stages.push(Stage::Copy { from: Vector::ProbeGradient, to });
         }
         writer.dispatch(Kernel::Opposite, Grid::Tiles, Switches::default());
-        let into = if slot.is_some() { Vector::ProbeGradient } else { Vector::Gradient };
+        let into = if vector.is_some() { Vector::ProbeGradient } else { Vector::Gradient };
         writer.stages.push(evaluate(into));
     }
 }
@@ -327,62 +327,62 @@ fn rayleigh_ritz(writer: &mut Writer, dimer: &Dimer, ritz: RayleighRitz) {
         rotation: RotationRule::RayleighRitz,
         stiffest: dimer.seeks == Mode::Stiffest,
         difference: difference_of(dimer),
-        aims: ritz.aims(),
+        keeps_direction: ritz.keeps_direction(),
         stops: stop.is_some(),
         ..Switches::default()
     };
     let asks_host = stop.is_some_and(|stop| stop.early_exit == EarlyExit::Gradients);
-    let product = |writer: &mut Writer, slot| {
-        let switches = Switches { slot, ..switches };
+    let product = |writer: &mut Writer, vector| {
+        let switches = Switches { vector, ..switches };
         writer.dispatch(Kernel::HessianProduct, Grid::Tiles, switches);
     };
-    let rotation = |writer: &mut Writer, force, direction, last: bool| {
-        let next_direction = force && !last && ritz.direction;
-        let switches = Switches { force, direction, next_direction, last, ..switches };
+    let rotation = |writer: &mut Writer, has_force, has_direction, last: bool| {
+        let next_direction = has_force && !last && ritz.direction;
+        let switches = Switches { has_force, has_direction, next_direction, last, ..switches };
         writer.dispatch(Kernel::BasisGram, Grid::Tiles, switches);
         writer.dispatch(Kernel::Ritz, Grid::Once, switches);
         writer.dispatch(Kernel::UpdateBasis, Grid::Tiles, switches);
     };
-    let measure = |writer: &mut Writer, slot| {
+    let measure = |writer: &mut Writer, vector| {
         if asks_host {
             writer.stages.push(Stage::Stop);
         }
-        measure_along(writer, dimer, Some(slot));
+        measure_along(writer, dimer, Some(vector));
     };
     if dimer.displacement == Displacement::Automatic {
         calibrate(writer, false);
     }
-    product(writer, SLOT_HN);
+    product(writer, VECTOR_HN);
     // In the span of N alone: from HN to F, and the probe along it.
     rotation(writer, false, false, false);
-    let (last_slot, last_direction) = match ritz.regime {
-        Regime::Stochastic if ritz.aims() => {
-            measure(writer, SLOT_HU);
-            product(writer, SLOT_HU);
+    let (last_vector, last_direction) = match ritz.regime {
+        Regime::Stochastic if ritz.keeps_direction() => {
+            measure(writer, VECTOR_HU);
+            product(writer, VECTOR_HU);
             writer.dispatch(Kernel::PlaceProbe, Grid::Tiles, switches);
-            (SLOT_HP, true)
+            (VECTOR_HP, true)
         }
-        Regime::Stochastic => (SLOT_HU, false),
+        Regime::Stochastic => (VECTOR_HU, false),
         Regime::FullBatch(FullBatch { max_rotations, .. }) => {
             let before_last = max_rotations - 1;
             // P of an earlier event belongs to another θ, so the first rotation has none.
             if before_last > 0 {
-                measure(writer, SLOT_HU);
-                product(writer, SLOT_HU);
+                measure(writer, VECTOR_HU);
+                product(writer, VECTOR_HU);
                 rotation(writer, true, false, false);
             }
             let mut repeated = Writer::new(writer.sums_tiles);
-            measure(&mut repeated, SLOT_HU);
-            product(&mut repeated, SLOT_HU);
+            measure(&mut repeated, VECTOR_HU);
+            product(&mut repeated, VECTOR_HU);
             rotation(&mut repeated, true, ritz.direction, false);
             writer.repeat(before_last.saturating_sub(1), repeated.stages);
-            (SLOT_HU, ritz.direction && before_last > 0)
+            (VECTOR_HU, ritz.direction && before_last > 0)
         }
     };
-    measure(writer, last_slot);
+    measure(writer, last_vector);
     writer.after_stop = writer.here();
     writer.stages.push(Stage::TakeLoss);
-    product(writer, last_slot);
+    product(writer, last_vector);
     rotation(writer, true, last_direction, true);
 }
 

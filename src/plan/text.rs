@@ -58,17 +58,17 @@ impl fmt::Display for Plan {
 
 impl Plan {
     fn write_program(&self, to: &mut fmt::Formatter<'_>, program: &Program) -> fmt::Result {
-        let mut stages = program.blocks.iter().flat_map(|block| &block.stages);
+        let mut stages = program.sections.iter().flat_map(|section| &section.stages);
         let stops = stages.any(|stage| *stage == Stage::Stop);
-        for (number, block) in program.blocks.iter().enumerate() {
-            let indent = if block.times > 1 {
-                writeln!(to, "  {} times:", block.times)?;
+        for (number, section) in program.sections.iter().enumerate() {
+            let indent = if section.times > 1 {
+                writeln!(to, "  {} times:", section.times)?;
                 "    "
             } else {
                 "  "
             };
-            for (i, stage) in block.stages.iter().enumerate() {
-                if stops && (number, i) == (program.after_stop.block, program.after_stop.stage) {
+            for (i, stage) in section.stages.iter().enumerate() {
+                if stops && (number, i) == (program.after_stop.section, program.after_stop.stage) {
                     writeln!(to, "{indent}once the rotation is done:")?;
                 }
                 let words = self.words(stage);
@@ -99,7 +99,7 @@ impl Plan {
             Stage::Copy { from, to } => {
                 let to = match to {
                     Place::Vector(vector) => name(*vector).to_owned(),
-                    Place::Workspace(slot) => format!("workspace[{slot}]"),
+                    Place::Workspace(vector) => format!("workspace[{vector}]"),
                 };
                 format!("copy {} into {to}", name(*from))
             }
@@ -120,8 +120,8 @@ impl Plan {
         let set = switches.iter().filter_map(|switch| switch.words(&dispatch.switches));
         let mut words = vec![kernel.name().to_owned()];
         words.extend(set);
-        if let Some(goal) = dispatch.goal {
-            words.push(format!("slot {} of {} parts", goal.slot, goal.parts));
+        if let Some(selection) = dispatch.selection {
+            words.push(format!("vector {} of {} parts", selection.vector, selection.parts));
         }
         match dispatch.grid {
             Grid::Tiles | Grid::Pieces => {}

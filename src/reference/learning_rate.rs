@@ -31,7 +31,7 @@ pub(super) struct FirstHalf {
 struct Update {
     update: Vec<f64>,
     /// The rate at which it leads as far as a probe along it.
-    reach: f64,
+    probe_rate: f64,
     /// g·u, and g·w with the update w of the step before.
     own_slope: f64,
     previous_slope: f64,
@@ -126,7 +126,7 @@ impl Reference {
         let (found, length, along) = match settings.probe {
             RateProbe::SeparateGradient => {
                 let found = self.look_along_update(settings, g1, last);
-                let length = found.reach;
+                let length = found.probe_rate;
                 let e: Vec<f64> = found.update.iter().map(|u| length * u).collect();
                 let probe: Vec<f64> = self.params.iter().zip(&e).map(|(x, e)| x + e).collect();
                 let g2 = gradient(&probe);
@@ -165,15 +165,15 @@ impl Reference {
         // Until the step is taken.
         let updates = 0;
         let measured = Measured { slope: slope / length, curvature, moved, updates };
-        let goal = self.goal(settings, &found, last, slope / length, curvature);
+        let wanted = self.wanted(settings, &found, last, slope / length, curvature);
         self.measurements += 1;
         self.last_measured = Some(measured);
         let largest = LARGEST_RATE.min(self.rate_bound());
-        self.base_learning_rate = goal.max(LEAST_RATE).min(largest);
+        self.base_learning_rate = wanted.max(LEAST_RATE).min(largest);
     }
 
     /// Where the base rate is led from q: signal² times the geometric mean of the estimates, within bounds.
-    fn goal(
+    fn wanted(
         &mut self,
         settings: CurvatureRate,
         found: &Update,
@@ -210,15 +210,15 @@ impl Reference {
             estimate = Some(found);
         }
         let mean = self.mean_estimate().map(|mean| signal * signal * mean);
-        let goal = match (mean, estimate) {
+        let wanted = match (mean, estimate) {
             (Some(mean), Some(estimate)) if is_burning_in => mean.min(signal * signal * estimate),
             (Some(mean), None) if is_burning_in && !is_downhill => mean.min(q),
             (None, None) if !is_downhill => q / growth,
-            (_, None) if is_burning_in => found.reach.max(q),
+            (_, None) if is_burning_in => found.probe_rate.max(q),
             (Some(mean), _) => mean,
-            (None, _) => found.reach.max(q),
+            (None, _) => found.probe_rate.max(q),
         };
-        goal.clamp(q / 10.0, growth * q)
+        wanted.clamp(q / 10.0, growth * q)
     }
 
     /// The geometric mean of all estimates. After the burn-in, those of the burn-in count as two, if there are as many.
@@ -249,7 +249,7 @@ impl Reference {
         let distance = settings.displacement * (1.0 + norm(&moved));
         let length = norm(&update);
         Update {
-            reach: if length > 0.0 { distance / length } else { 0.0 },
+            probe_rate: if length > 0.0 { distance / length } else { 0.0 },
             own_slope: dot(g1, &update),
             // That of an update that was not measured has nothing to be compared with.
             previous_slope: match last {

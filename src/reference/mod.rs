@@ -90,7 +90,7 @@ pub struct Reference {
     /// The last step's length along N, in addition to that of the base optimizer.
     pub shift: f64,
     /// The longest such length, per learning rate.
-    pub reach: f64,
+    pub trust_radius: f64,
     /// ‖u‖ / N·SN of the update u of the base optimizer in the last event, per learning rate.
     pub update_norm: f64,
     first_half: Option<learning_rate::FirstHalf>,
@@ -163,7 +163,7 @@ impl Reference {
             direction: vec![0.0; params.len()],
             projection: 0.0,
             shift: 0.0,
-            reach: 0.0,
+            trust_radius: 0.0,
             update_norm: 0.0,
             groups: groups.collect(),
             config,

@@ -92,7 +92,7 @@ impl Reference {
                 continue;
             }
             let force = measure(self, &n.force(p.as_ref()));
-            let basis: Vec<&Pair> = if ritz.aims() {
+            let basis: Vec<&Pair> = if ritz.keeps_direction() {
                 // Until N has found negative curvature, the gradient is the better guess.
                 let sought = seeks.sign() * self.curvature;
                 let takes_gradient = self.curvatures.is_empty() || sought >= 0.0;
@@ -105,8 +105,8 @@ impl Reference {
             } else {
                 [&n].into_iter().chain(&p).chain([&force]).collect()
             };
-            let turn = turn(seeks, &basis, ritz.aims());
-            again = !ritz.aims() && (turn.dropped_last || force.is_error_of(&n));
+            let turn = turn(seeks, &basis, ritz.keeps_direction());
+            again = !ritz.keeps_direction() && (turn.dropped_last || force.is_error_of(&n));
             angle = dot(&n.vector, &turn.n.vector).clamp(-1.0, 1.0).acos();
             n = turn.n;
             p = Some(turn.p).filter(|_| ritz.direction);

@@ -39,23 +39,24 @@ impl Reference {
                     self.update_norm /= scale.max(1e-37);
                 }
                 if before.update_norm == 0.0 {
-                    self.reach = self.reach.max(self.update_norm);
+                    self.trust_radius = self.trust_radius.max(self.update_norm);
                 }
                 if !event {
                     let slope = self.projection * before.shift;
-                    let bound = 0.99 * before.reach * before.learning_rate;
+                    let bound = 0.99 * before.trust_radius * before.learning_rate;
                     if slope > 0.0 {
-                        self.reach *= 0.5;
+                        self.trust_radius *= 0.5;
                     } else if slope < 0.0 && before.shift.abs() >= bound {
-                        self.reach *= 2.0;
+                        self.trust_radius *= 2.0;
                     }
                 }
                 let most = trust * (self.reached() as f64).sqrt();
-                self.reach = self.reach.max(0.2 * self.update_norm).max(0.01 * most).min(most);
+                self.trust_radius =
+                    self.trust_radius.max(0.2 * self.update_norm).max(0.01 * most).min(most);
                 if self.curvatures.is_empty() || bound.max(self.curvature) >= 0.0 {
                     return g1.to_vec();
                 }
-                let longest = self.reach * self.learning_rate;
+                let longest = self.trust_radius * self.learning_rate;
                 let newton =
                     self.projection.abs() / ((self.curvature_mean.abs() + damping) * scale);
                 let length = newton.clamp(kick * longest, longest);

@@ -7,13 +7,13 @@ use bytemuck::Zeroable;
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuSlice};
 use crate::kernels::bindings::Bindings;
-use crate::kernels::gpu_types::{Goal, PARTIAL, Results, STEP_STRIDE};
+use crate::kernels::gpu_types::{Arguments, PARTIAL, Results, STEP_STRIDE};
 use crate::layout::Layout;
 use crate::objective::{Objective, Part, StepInfo};
 use crate::optimizer::Optimizer;
 use crate::plan::program::Program;
 use crate::player::{Compiled, Context, Player};
-use crate::state::{BindGroups, UNIFORM, VECTOR, Workspace};
+use crate::state::{BindGroups, UNIFORM_USAGES, VECTOR_USAGES, Workspace};
 
 /// Vectors of a basis on the GPU, and what the kernels find of them.
 #[derive(Debug)]
@@ -23,13 +23,13 @@ pub(super) struct Basis {
     workspace: Vec<GpuSlice>,
     results: wgpu::Buffer,
     groups: BindGroups,
-    /// How many goals there are for each number of parts in use.
-    goals_of_parts: u32,
+    /// How many arguments there are for each number of parts in use.
+    arguments_of_parts: u32,
 }
 
 impl Basis {
-    /// Room for this many vectors, products among them, and for this many sums of all tiles at once; every goal that a
-    /// dispatch can have, `goals_of_parts` of them for each number of parts in use.
+    /// Room for this many vectors, products among them, and for this many sums of all tiles at once; all arguments that a
+    /// dispatch can have, `arguments_of_parts` of them for each number of parts in use.
     ///
     /// # Errors
     /// [`Error::LimitTooSmall`](crate::Error::LimitTooSmall), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
@@ -37,8 +37,8 @@ impl Basis {
         optimizer: &Optimizer,
         vectors: usize,
         sums: usize,
-        goals: &[Goal],
-        goals_of_parts: usize,
+        arguments: &[Arguments],
+        arguments_of_parts: usize,
     ) -> Result<Self> {
         let Optimizer { gpu, layout, state, plan, .. } = optimizer;
         let limits = gpu.limits();
@@ -48,22 +48,22 @@ impl Basis {
         limits.check_workgroups(tiles.max().unwrap_or_default().max(sums) as u32)?;
         let of_shard = |shard: &Range<usize>| {
             let bytes = (4 * vectors * shard.len()) as u64;
-            gpu.allocate("the basis of a spectrum", bytes, VECTOR).map(GpuSlice::whole)
+            gpu.allocate("the basis of a spectrum", bytes, VECTOR_USAGES).map(GpuSlice::whole)
         };
         let workspace: Vec<_> = shards.iter().map(of_shard).collect::<Result<_>>()?;
         let partials = (sums * layout.tiles()) as u64 * PARTIAL;
         let bytes = size_of::<Results>() as u64 + partials;
         limits.check_binding(bytes)?;
-        let results = gpu.allocate("a spectrum", bytes, VECTOR)?;
-        let goals = filled(gpu, goals)?;
+        let results = gpu.allocate("a spectrum", bytes, VECTOR_USAGES)?;
+        let arguments = filled(gpu, arguments)?;
         let parts = Workspace {
             shards: &workspace,
-            modes: Some((&results, &goals, size_of::<Goal>() as u64)),
+            modes: Some((&results, &arguments, size_of::<Arguments>() as u64)),
         };
         let wanted = [Bindings::Probe, Bindings::Modes].into();
         let groups = BindGroups::new(gpu, layout, plan, state, &shards, &wanted, parts)?;
-        let goals_of_parts = goals_of_parts as u32;
-        Ok(Self { shards, workspace, results, groups, goals_of_parts })
+        let arguments_of_parts = arguments_of_parts as u32;
+        Ok(Self { shards, workspace, results, groups, arguments_of_parts })
     }
 
     /// Records and submits `program`. With `begins`, the objective begins a step before it.
@@ -108,7 +108,7 @@ impl Basis {
             groups: &self.groups,
             timer: optimizer.timer.as_ref(),
             index: optimizer.index,
-            goals_of_parts: self.goals_of_parts,
+            arguments_of_parts: self.arguments_of_parts,
         };
         let mut player = Player::new(context, program, compiled);
         player.play(&mut encoder, objective)?;
@@ -172,11 +172,11 @@ pub(super) fn unpadded(layout: &Layout, parts: Vec<(Vec<u8>, Range<usize>)>) -> 
     layout.unpad(&padded)
 }
 
-/// The goals, each at an offset that a dispatch can name.
-fn filled(gpu: &Gpu, goals: &[Goal]) -> Result<wgpu::Buffer> {
-    let buffer = gpu.allocate("goals", goals.len() as u64 * STEP_STRIDE, UNIFORM)?;
-    for (offset, goal) in (0..).step_by(STEP_STRIDE as usize).zip(goals) {
-        gpu.queue().write_buffer(&buffer, offset, bytemuck::bytes_of(goal));
+/// The arguments, each at an offset that a dispatch can name.
+fn filled(gpu: &Gpu, arguments: &[Arguments]) -> Result<wgpu::Buffer> {
+    let buffer = gpu.allocate("arguments", arguments.len() as u64 * STEP_STRIDE, UNIFORM_USAGES)?;
+    for (offset, each) in (0..).step_by(STEP_STRIDE as usize).zip(arguments) {
+        gpu.queue().write_buffer(&buffer, offset, bytemuck::bytes_of(each));
     }
     Ok(buffer)
 }

@@ -177,8 +177,8 @@ impl Spectrum<'_> {
         validate_sampling(vectors, steps)?;
         let steps = (steps as usize).min(self.optimizer.layout.dimer_len());
         let plan = LanczosPlan::new(&self.plan, steps);
-        let (room, goals) = (plan.vectors(), plan.goals());
-        let basis = Basis::new(self.optimizer, room, plan.sums(), &goals, goals.len())?;
+        let (room, arguments) = (plan.vectors(), plan.arguments());
+        let basis = Basis::new(self.optimizer, room, plan.sums(), &arguments, arguments.len())?;
         let before = self.plan.before_vectors(!self.has_distance());
         // The rotations before a search move the modes.
         self.has_modes &= self.has_distance();

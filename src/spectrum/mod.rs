@@ -110,7 +110,7 @@ impl<'a> Spectrum<'a> {
         let Optimizer { gpu, layout, config, .. } = &*optimizer;
         let plan = SpectrumPlan::new(config, &settings, layout, gpu.tuning())?;
         let vectors = plan.basis();
-        let basis = Basis::new(optimizer, 2 * vectors, plan.sums(), &plan.goals(), vectors)?;
+        let basis = Basis::new(optimizer, 2 * vectors, plan.sums(), &plan.arguments(), vectors)?;
         let spectrum =
             Self { plan, has_distance: false.into(), has_modes: false, drawn: 0, basis, optimizer };
         spectrum.write_random();

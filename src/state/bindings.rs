@@ -1,9 +1,9 @@
-//! [`BindGroups`]: the bind groups of one optimizer, or of one block of modes, made once.
+//! [`BindGroups`]: the bind groups of one optimizer, or of one set of modes, made once.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::{State, UNIFORM};
+use super::{State, UNIFORM_USAGES};
 use crate::config::Storage;
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuSlice, group_layout, vectors_layout};
@@ -17,7 +17,7 @@ use crate::plan::Plan;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Workspace<'a> {
     pub shards: &'a [GpuSlice],
-    /// What a block of modes has found, and the goals of its dispatches, of this many bytes each.
+    /// What a set of modes has found, and the arguments of its dispatches, of this many bytes each.
     pub modes: Option<(&'a wgpu::Buffer, &'a wgpu::Buffer, u64)>,
 }
 
@@ -70,11 +70,12 @@ impl BindGroups {
                 }
             };
             let shards = shards.iter().enumerate().map(shard_groups).collect();
-            let step = [slot(&state.steps, size_of::<Step>() as u64), whole(&state.tables)];
+            let step = [dynamic(&state.steps, size_of::<Step>() as u64), whole(&state.tables)];
             let extra = match (workspace.modes, &state.regions) {
-                (Some((_, goals, bytes)), _) => {
-                    Some((Extra::Goal, group(gpu, Extra::Goal.group(), &[slot(goals, bytes)])))
-                }
+                (Some((_, arguments, bytes)), _) => Some((
+                    Extra::Arguments,
+                    group(gpu, Extra::Arguments.group(), &[dynamic(arguments, bytes)]),
+                )),
                 (None, Some(buffers)) => {
                     let resources = [whole(&buffers.pieces), whole(&buffers.regions)];
                     Some((Extra::Regions, group(gpu, Extra::Regions.group(), &resources)))
@@ -178,7 +179,7 @@ fn shard_uniform(
     let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
         label: Some("shard"),
         size: size_of::<Shard>() as u64,
-        usage: UNIFORM,
+        usage: UNIFORM_USAGES,
         mapped_at_creation: false,
     });
     gpu.queue().write_buffer(&buffer, 0, bytemuck::bytes_of(&shard));
@@ -203,8 +204,8 @@ fn whole(buffer: &wgpu::Buffer) -> wgpu::BindingResource<'_> {
     buffer.as_entire_binding()
 }
 
-/// The first of several slots; each dispatch says which one it wants.
-fn slot(buffer: &wgpu::Buffer, bytes: u64) -> wgpu::BindingResource<'_> {
+/// The first of several; each dispatch says which one it wants.
+fn dynamic(buffer: &wgpu::Buffer, bytes: u64) -> wgpu::BindingResource<'_> {
     debug_assert!(bytes <= STEP_STRIDE);
     let size = wgpu::BufferSize::new(bytes);
     wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size })

@@ -74,18 +74,18 @@ pub(crate) struct RegionBuffers {
 }
 
 /// Usages of every vector.
-pub(crate) const VECTOR: BufferUsages =
+pub(crate) const VECTOR_USAGES: BufferUsages =
     BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
 
 /// Usages of every uniform.
-pub(crate) const UNIFORM: BufferUsages = BufferUsages::UNIFORM.union(BufferUsages::COPY_DST);
+pub(crate) const UNIFORM_USAGES: BufferUsages = BufferUsages::UNIFORM.union(BufferUsages::COPY_DST);
 
 impl State {
     /// Allocates what the user did not provide. Everything is zero except the tables.
     pub(crate) fn new(gpu: &Gpu, layout: &Layout, plan: &Plan, buffers: Buffers) -> Result<Self> {
         check_separate(&buffers)?;
         let elements = layout.padded_len() as u64;
-        let allocate = |what, bytes| gpu.allocate(what, bytes, VECTOR).map(GpuSlice::whole);
+        let allocate = |what, bytes| gpu.allocate(what, bytes, VECTOR_USAGES).map(GpuSlice::whole);
         let always = |what, given: Option<GpuSlice>| match given {
             Some(slice) => check_slice(gpu, what, slice, layout.bytes()),
             None => allocate(what, layout.bytes()),
@@ -108,8 +108,8 @@ impl State {
         };
         let regions = match &plan.regions {
             Some(regions) => Some(RegionBuffers {
-                pieces: filled(gpu, "pieces", &regions.pieces, VECTOR)?,
-                regions: filled(gpu, "regions", &regions.entries, VECTOR)?,
+                pieces: filled(gpu, "pieces", &regions.pieces, VECTOR_USAGES)?,
+                regions: filled(gpu, "regions", &regions.entries, VECTOR_USAGES)?,
             }),
             None => None,
         };
@@ -128,14 +128,19 @@ impl State {
             first_moment: own("first_moment", Vector::FirstMoment)?,
             second_moment: own("second_moment", Vector::SecondMoment)?,
             workspace,
-            scalars: gpu.allocate("scalars", plan.scalars_bytes(), VECTOR)?,
-            loss: filled(gpu, "loss", &[UNWRITTEN], VECTOR)?,
-            loss_of_probe: gpu.allocate("loss of a probe", 4, VECTOR)?,
-            unwritten: filled(gpu, "unwritten", &[UNWRITTEN], VECTOR)?,
-            blocks: filled(gpu, "blocks", &layout.blocks(), VECTOR)?,
+            scalars: gpu.allocate("scalars", plan.scalars_bytes(), VECTOR_USAGES)?,
+            loss: filled(gpu, "loss", &[UNWRITTEN], VECTOR_USAGES)?,
+            loss_of_probe: gpu.allocate("loss of a probe", 4, VECTOR_USAGES)?,
+            unwritten: filled(gpu, "unwritten", &[UNWRITTEN], VECTOR_USAGES)?,
+            blocks: filled(gpu, "blocks", &layout.blocks(), VECTOR_USAGES)?,
             regions,
-            tables: filled::<Tables>(gpu, "tables", std::slice::from_ref(&plan.tables), UNIFORM)?,
-            steps: gpu.allocate("steps", steps, UNIFORM)?,
+            tables: filled::<Tables>(
+                gpu,
+                "tables",
+                std::slice::from_ref(&plan.tables),
+                UNIFORM_USAGES,
+            )?,
+            steps: gpu.allocate("steps", steps, UNIFORM_USAGES)?,
         };
         state.clear_padding(gpu, layout)?;
         Ok(state)
@@ -226,10 +231,10 @@ impl State {
     /// the ring wraps.
     pub(crate) fn records(&self, first: u64, end: u64) -> Vec<GpuSlice> {
         let ring = u64::from(RING);
-        let slice = |slot, count| self.scalar(RING_OFFSET + slot * RECORD, count * RECORD);
-        let (slot, count) = (first % ring, end - first);
-        let before_wrap = count.min(ring - slot);
-        let mut slices = vec![slice(slot, before_wrap)];
+        let slice = |place, count| self.scalar(RING_OFFSET + place * RECORD, count * RECORD);
+        let (place, count) = (first % ring, end - first);
+        let before_wrap = count.min(ring - place);
+        let mut slices = vec![slice(place, before_wrap)];
         if before_wrap < count {
             slices.push(slice(0, count - before_wrap));
         }
@@ -288,7 +293,7 @@ fn check_slice(gpu: &Gpu, what: &'static str, slice: GpuSlice, bytes: u64) -> Re
     if !slice.offset.is_multiple_of(alignment) {
         return refuse(format!("offset {} is not a multiple of {alignment}", slice.offset));
     }
-    let missing = VECTOR - slice.buffer.usage();
+    let missing = VECTOR_USAGES - slice.buffer.usage();
     if !missing.is_empty() {
         return refuse(format!("it lacks the usages {missing:?}"));
     }

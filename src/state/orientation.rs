@@ -9,7 +9,7 @@ pub(crate) fn random(layout: &Layout, regions: &[Vec<usize>], seed: u64) -> Vec<
     let mut random = SplitMix::new(seed);
     let mut orientation = vec![0.0_f32; layout.padded_len()];
     for tensor in layout.tensors().iter().filter(|tensor| layout.group(tensor).is_reached()) {
-        random.fill_normal(&mut orientation[slot(tensor)]);
+        random.fill_normal(&mut orientation[range(tensor)]);
     }
     unit(layout, regions, orientation).expect("a normal number is not zero")
 }
@@ -20,7 +20,7 @@ pub(crate) fn signs(layout: &Layout, seed: u64) -> Vec<f32> {
     let mut vector = vec![0.0_f32; layout.padded_len()];
     let size = (layout.dimer_len() as f64).sqrt().recip() as f32;
     for tensor in layout.tensors().iter().filter(|tensor| layout.group(tensor).is_reached()) {
-        random.fill_signs(&mut vector[slot(tensor)], size);
+        random.fill_signs(&mut vector[range(tensor)], size);
     }
     vector
 }
@@ -36,15 +36,15 @@ pub(crate) fn unit(
         let tensors = tensors.iter().map(|&index| &layout.tensors()[index]);
         let (reached, others): (Vec<_>, Vec<_>) =
             tensors.partition(|tensor| layout.group(tensor).is_reached());
-        others.iter().for_each(|tensor| padded[slot(tensor)].fill(0.0));
-        let elements = reached.iter().flat_map(|tensor| &padded[slot(tensor)]);
+        others.iter().for_each(|tensor| padded[range(tensor)].fill(0.0));
+        let elements = reached.iter().flat_map(|tensor| &padded[range(tensor)]);
         let squares: f64 = elements.map(|&x| f64::from(x) * f64::from(x)).sum();
         if squares == 0.0 && !reached.is_empty() {
             return None;
         }
         let scale = squares.sqrt().recip();
         for tensor in reached {
-            padded[slot(tensor)].iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
+            padded[range(tensor)].iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
         }
     }
     Some(padded)
@@ -53,9 +53,9 @@ pub(crate) fn unit(
 /// Whether a padded N has elements where the dimer does not reach, as after a group was frozen.
 pub(crate) fn reaches_beyond(layout: &Layout, padded: &[f32]) -> bool {
     let others = layout.tensors().iter().filter(|tensor| !layout.group(tensor).is_reached());
-    others.flat_map(|tensor| &padded[slot(tensor)]).any(|&n| n != 0.0)
+    others.flat_map(|tensor| &padded[range(tensor)]).any(|&n| n != 0.0)
 }
 
-fn slot(tensor: &Tensor) -> std::ops::Range<usize> {
+fn range(tensor: &Tensor) -> std::ops::Range<usize> {
     tensor.offset..tensor.offset + tensor.len
 }

@@ -9,11 +9,11 @@ use crate::kernels::catalogue::{Kernel, Source};
 use crate::kernels::choices::Choices;
 use crate::kernels::gpu_types::STEP_STRIDE;
 use crate::kernels::gpu_types::{
-    BASIS, BLOCK, BY_ANGLE, BY_RESIDUAL, CALIBRATION_OFFSET, EVENT, FIRST_RATE, Goal, GroupEntry,
-    LATEST_OFFSET, MAX_GROUPS, MAX_MODES, MAX_VECTORS, MAX_WORKGROUPS, MEASUREMENTS, PARTIAL,
-    PARTIALS_OFFSET, PIECE_WIDTH, Piece, RATE, RATE_LOST, RATE_MEASURED, RATE_OFFSET, RING, RITZ,
-    RITZ_STOPPED, Record, Region, Results, SKIPPED, STOP_SHIFT, Shard, Step, Tables, UNMEASURED,
-    WRITTEN,
+    Arguments, BASIS, BLOCK, BY_ANGLE, BY_RESIDUAL, CALIBRATION_OFFSET, EVENT, FIRST_RATE,
+    GroupEntry, LATEST_OFFSET, MAX_GROUPS, MAX_MODES, MAX_VECTORS, MAX_WORKGROUPS, MEASUREMENTS,
+    PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH, Piece, RATE, RATE_LOST, RATE_MEASURED, RATE_OFFSET,
+    RING, RITZ, RITZ_STOPPED, Record, Region, Results, SKIPPED, STOP_SHIFT, Shard, Step, Tables,
+    UNMEASURED, WRITTEN,
 };
 use crate::kernels::switches::{
     BaseRule, DIFFERENCES, DisplacementRule, RateRule, RotationRule, TranslationRule,
@@ -157,7 +157,7 @@ fn members_match_the_host() {
             curvatures,
             difference_error,
             shift,
-            reach,
+            trust_radius,
             parity,
             region,
             streak,
@@ -169,14 +169,18 @@ fn members_match_the_host() {
             update_norm,
         }
     );
-    same_members!(module, "Piece", Piece { first, end, region, slot, group, valid_end, padding });
+    same_members!(
+        module,
+        "Piece",
+        Piece { first, end, region, partial, group, valid_end, padding }
+    );
     same_members!(
         module,
         "Region",
-        Region { first_slot, end_slot, elements, several, sums, applied, records, padding }
+        Region { first_partial, end_partial, elements, several, sums, applied, records, padding }
     );
     let module = &super::gpu_types::module(Kernel::ModeRitz);
-    same_members!(module, "Goal", Goal { slot, modes, lowest, vectors, products });
+    same_members!(module, "Arguments", Arguments { vector, modes, lowest, vectors, products });
     same_members!(
         module,
         "Modes",
@@ -214,7 +218,7 @@ fn bounds_of_the_rate_match_the_host() {
 #[test]
 fn structs_of_modes_match_the_host() {
     let module = module(Kernel::ModeRitz);
-    assert_eq!(size_in(&module, "Goal"), size_of::<Goal>());
+    assert_eq!(size_in(&module, "Arguments"), size_of::<Arguments>());
     assert_eq!(constant_in(&module, "MAX_MODES") as usize, MAX_MODES);
     assert_eq!(constant_in(&module, "MAX_BASIS") as usize, BASIS * MAX_MODES);
     assert_eq!(constant_in(&module, "MAX_VECTORS") as usize, MAX_VECTORS);

@@ -8,7 +8,7 @@ use crate::kernels::catalogue::Kernel;
 use crate::kernels::gpu_types::{MAX_WORKGROUPS, PARTIALS_OFFSET, PIECE_WIDTH};
 use crate::kernels::switches::Switches;
 use crate::layout::{MAX_ITERATIONS, MIN_TILE};
-use crate::plan::program::{Block, Dispatch, Grid, Place, Program, Stage};
+use crate::plan::program::{Dispatch, Grid, Place, Program, Section, Stage};
 use crate::plan::{Plan, StepForm, StepKind, check_workgroups};
 use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, Buffers, State, Workspace};
@@ -58,7 +58,7 @@ impl Bench {
             groups: &self.groups,
             timer: None,
             index: 0,
-            goals_of_parts: 0,
+            arguments_of_parts: 0,
         }
     }
 
@@ -77,8 +77,8 @@ impl Bench {
         let dispatches = event.dispatches().filter(|dispatch| wanted(dispatch));
         let stages: Vec<Stage> = dispatches.copied().map(Stage::Dispatch).collect();
         assert!(!stages.is_empty());
-        let blocks = vec![Block { stages, times: 1 }];
-        let program = Program { blocks, ..Program::default() };
+        let sections = vec![Section { stages, times: 1 }];
+        let program = Program { sections, ..Program::default() };
         let compiled = Compiled::new(&self.gpu, &self.plan, &program).unwrap();
         let mut encoder = self.gpu.encoder("test");
         Player::new(self.context(), &program, &compiled).advance(&mut encoder, false).unwrap();
@@ -236,8 +236,8 @@ fn what_is_missing_is_told() {
     let bench = Bench::new(&gpu(), 65, Displacement::Absolute(1.0));
     let dispatch = |kernel, grid| Stage::Dispatch(Dispatch::new(kernel, grid, Switches::default()));
     let program = |stages| {
-        let blocks = vec![Block { stages, times: 1 }];
-        Program { blocks, ..Program::default() }
+        let sections = vec![Section { stages, times: 1 }];
+        Program { sections, ..Program::default() }
     };
     let copy = |from, to| Stage::Copy { from, to };
     let (params, orientation) = (Vector::Params, Vector::Orientation);
@@ -247,7 +247,7 @@ fn what_is_missing_is_told() {
         (copy(orientation, Place::Workspace(0)), "Workspace"),
         (dispatch(Kernel::Gram, Grid::Regions), "Regions"),
         (dispatch(Kernel::RegionUpdate, Grid::Once), "Regions"),
-        (dispatch(Kernel::ModeRitz, Grid::Once), "Goal"),
+        (dispatch(Kernel::ModeRitz, Grid::Once), "Arguments"),
         (dispatch(Kernel::BasisGram, Grid::Tiles), "a shard"),
     ];
     let play = |program: &Program, compiled: &Compiled| {

@@ -39,7 +39,7 @@ fn settings(source: &Source, choices: Choices) -> Vec<PipelineConstants> {
                 .filter(|(_, base)| base.moments() == choices.moments)
                 .map(|(value, _)| value)
                 .collect(),
-            (Switch::Slot, _) => vec![2],
+            (Switch::Vector, _) => vec![2],
             // One after the other, below.
             (Switch::LearningRate | Switch::Stiffest | Switch::Summed, _) => vec![0],
             (Switch::Rotation | Switch::Translation | Switch::Dimer, _) if !choices.dimer => {

@@ -44,7 +44,7 @@ fn moved(kernel: Kernel, choices: Choices, switches: &Switches) -> f64 {
 #[derive(Clone, Debug)]
 struct Touched {
     vector: String,
-    slot: Option<u32>,
+    index: Option<u32>,
     write: bool,
     /// Bytes an element.
     width: f64,
@@ -52,7 +52,7 @@ struct Touched {
 
 impl PartialEq for Touched {
     fn eq(&self, other: &Self) -> bool {
-        (&self.vector, self.slot, self.write) == (&other.vector, other.slot, other.write)
+        (&self.vector, self.index, self.write) == (&other.vector, other.index, other.write)
     }
 }
 
@@ -60,7 +60,7 @@ impl Eq for Touched {}
 
 impl std::hash::Hash for Touched {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (&self.vector, self.slot, self.write).hash(state);
+        (&self.vector, self.index, self.write).hash(state);
     }
 }
 
@@ -198,10 +198,13 @@ impl Walk<'_> {
             let width = f64::from(u32::from(size as u8) * u32::from(scalar.width)) / 4.0;
             let vector = global.name.clone().unwrap();
             let accessor = function.name.as_deref();
-            let slotted = matches!(accessor, Some("load_vector" | "store_vector"));
-            let slot = arguments.first().copied().flatten().filter(|_| slotted);
-            assert!(vector != "workspace" || slot.is_some(), "a slot of the workspace is known");
-            self.touched.insert(Touched { vector, slot, write, width });
+            let indexed = matches!(accessor, Some("load_vector" | "store_vector"));
+            let index = arguments.first().copied().flatten().filter(|_| indexed);
+            assert!(
+                vector != "workspace" || index.is_some(),
+                "the vector of the workspace is known"
+            );
+            self.touched.insert(Touched { vector, index, write, width });
         }
     }
 }
@@ -235,7 +238,7 @@ fn kernels_move_the_bytes_of_the_model() {
         }
     }
     let kernels: HashSet<Kernel> = known.iter().map(|(kernel, ..)| *kernel).collect();
-    // Those of the block of modes walk a number of vectors that a uniform says.
+    // Those of the set of modes walk a number of vectors that a uniform says.
     let steps = Kernel::ALL.iter().filter(|kernel| kernel.bindings() != Bindings::Modes);
     assert_eq!(steps.filter(|kernel| !kernels.contains(kernel)).count(), 0);
 }

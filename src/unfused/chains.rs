@@ -1,7 +1,7 @@
 //! Which operations make one step, in which order.
 
 use super::operations::{Dispatch, Operands, Operation, Operations};
-use super::{Slot, Vectors};
+use super::{Scalar, Vectors};
 use crate::config::{Base, Config, Sgd};
 
 /// The chains of operations of one step.
@@ -16,7 +16,7 @@ impl Chains<'_> {
         let Vectors { params, probe, orientation, .. } = self.vectors;
         vec![
             self.copy(&params.buffer, &probe.buffer),
-            self.axpy(Slot::Distance, orientation, &probe.buffer),
+            self.axpy(Scalar::Distance, orientation, &probe.buffer),
         ]
     }
 
@@ -31,34 +31,34 @@ impl Chains<'_> {
         };
         let mut chain = vec![
             self.operations.dispatch(Operation::Subtract, operands),
-            self.scale(Slot::InverseDistance, product),
+            self.scale(Scalar::InverseDistance, product),
         ];
-        chain.extend(self.dot(orientation, product, Slot::Curvature));
+        chain.extend(self.dot(orientation, product, Scalar::Curvature));
         chain.extend([
-            self.multiply_scalars(Slot::MinusOne, Slot::Curvature, Slot::MinusCurvature),
+            self.multiply_scalars(Scalar::MinusOne, Scalar::Curvature, Scalar::MinusCurvature),
             self.copy(product, force),
-            self.axpy(Slot::MinusCurvature, orientation, force),
-            self.axpy(Slot::MinusRate, force, orientation),
+            self.axpy(Scalar::MinusCurvature, orientation, force),
+            self.axpy(Scalar::MinusRate, force, orientation),
         ]);
-        chain.extend(self.dot(orientation, orientation, Slot::Squares));
+        chain.extend(self.dot(orientation, orientation, Scalar::Squares));
         let root = Operands {
-            left: Slot::Squares as u32,
-            result: Slot::InverseNorm as u32,
+            left: Scalar::Squares as u32,
+            result: Scalar::InverseNorm as u32,
             ..Operands::default()
         };
         chain.push(self.operations.dispatch(Operation::InverseSqrtScalar, root));
-        chain.push(self.scale(Slot::InverseNorm, orientation));
+        chain.push(self.scale(Scalar::InverseNorm, orientation));
         chain
     }
 
     /// g = g₁ − α (g₁·N) N
     pub(super) fn correct(&self) -> Vec<Dispatch> {
         let Vectors { gradient, orientation, corrected, .. } = self.vectors;
-        let mut chain = self.dot(&gradient.buffer, orientation, Slot::Projection);
+        let mut chain = self.dot(&gradient.buffer, orientation, Scalar::Projection);
         chain.extend([
-            self.multiply_scalars(Slot::MinusAlpha, Slot::Projection, Slot::Correction),
+            self.multiply_scalars(Scalar::MinusAlpha, Scalar::Projection, Scalar::Correction),
             self.copy(&gradient.buffer, corrected),
-            self.axpy(Slot::Correction, orientation, corrected),
+            self.axpy(Scalar::Correction, orientation, corrected),
         ]);
         chain
     }
@@ -86,15 +86,15 @@ impl Chains<'_> {
         let mut chain = self.coupled_decay(config);
         let mut step = corrected;
         if momentum {
-            chain.push(self.scale(Slot::Momentum, first_moment));
-            chain.push(self.axpy(Slot::One, corrected, first_moment));
+            chain.push(self.scale(Scalar::Momentum, first_moment));
+            chain.push(self.axpy(Scalar::One, corrected, first_moment));
             step = first_moment;
         }
         if nesterov {
-            chain.push(self.axpy(Slot::Momentum, first_moment, corrected));
+            chain.push(self.axpy(Scalar::Momentum, first_moment, corrected));
             step = corrected;
         }
-        chain.push(self.axpy(Slot::MinusStep, step, &params.buffer));
+        chain.push(self.axpy(Scalar::MinusStep, step, &params.buffer));
         chain
     }
 
@@ -102,13 +102,13 @@ impl Chains<'_> {
     fn adam(&self, config: &Config, decoupled: bool) -> Vec<Dispatch> {
         let Vectors { params, corrected, first_moment, second_moment, root, .. } = self.vectors;
         let mut chain = if decoupled && config.weight_decay > 0.0 {
-            vec![self.scale(Slot::Keep, &params.buffer)]
+            vec![self.scale(Scalar::Keep, &params.buffer)]
         } else if decoupled {
             Vec::new()
         } else {
             self.coupled_decay(config)
         };
-        let with = |x, y, out, alpha: Slot| Operands {
+        let with = |x, y, out, alpha: Scalar| Operands {
             x: Some(x),
             y,
             out: Some(out),
@@ -117,24 +117,24 @@ impl Chains<'_> {
         };
         let op = |operation, operands| self.operations.dispatch(operation, operands);
         chain.extend([
-            op(Operation::Lerp, with(corrected, None, first_moment, Slot::Beta1Complement)),
-            self.scale(Slot::Beta2, second_moment),
+            op(Operation::Lerp, with(corrected, None, first_moment, Scalar::Beta1Complement)),
+            self.scale(Scalar::Beta2, second_moment),
             op(
                 Operation::MultiplyAdd,
-                with(corrected, Some(corrected), second_moment, Slot::Beta2Complement),
+                with(corrected, Some(corrected), second_moment, Scalar::Beta2Complement),
             ),
             op(
                 Operation::Sqrt,
                 Operands { x: Some(second_moment), out: Some(root), ..Operands::default() },
             ),
-            self.scale(Slot::RootCorrection, root),
+            self.scale(Scalar::RootCorrection, root),
             op(
                 Operation::AddScalar,
-                Operands { out: Some(root), alpha: Slot::Epsilon as u32, ..Operands::default() },
+                Operands { out: Some(root), alpha: Scalar::Epsilon as u32, ..Operands::default() },
             ),
             op(
                 Operation::DivideAdd,
-                with(first_moment, Some(root), &params.buffer, Slot::MinusStep),
+                with(first_moment, Some(root), &params.buffer, Scalar::MinusStep),
             ),
         ]);
         chain
@@ -143,7 +143,7 @@ impl Chains<'_> {
     /// θ = (1 − lr λ) θ, then θ = θ − lr sign(m + (1 − β₁)(g − m)), m = m + (1 − β₂)(g − m)
     fn lion(&self, config: &Config) -> Vec<Dispatch> {
         let Vectors { params, corrected, first_moment, force, root, .. } = self.vectors;
-        let lerp = |out, alpha: Slot| Operands {
+        let lerp = |out, alpha: Scalar| Operands {
             x: Some(corrected),
             out: Some(out),
             alpha: alpha as u32,
@@ -153,14 +153,14 @@ impl Chains<'_> {
         let sign = Operands { x: Some(force), out: Some(root), ..Operands::default() };
         let mut chain = Vec::new();
         if config.weight_decay > 0.0 {
-            chain.push(self.scale(Slot::Keep, &params.buffer));
+            chain.push(self.scale(Scalar::Keep, &params.buffer));
         }
         chain.extend([
             self.copy(first_moment, force),
-            op(Operation::Lerp, lerp(force, Slot::Beta1Complement)),
+            op(Operation::Lerp, lerp(force, Scalar::Beta1Complement)),
             op(Operation::Sign, sign),
-            self.axpy(Slot::MinusStep, root, &params.buffer),
-            op(Operation::Lerp, lerp(first_moment, Slot::Beta2Complement)),
+            self.axpy(Scalar::MinusStep, root, &params.buffer),
+            op(Operation::Lerp, lerp(first_moment, Scalar::Beta2Complement)),
         ]);
         chain
     }
@@ -170,7 +170,7 @@ impl Chains<'_> {
         if config.weight_decay == 0.0 {
             return Vec::new();
         }
-        vec![self.axpy(Slot::Decay, &params.buffer, corrected)]
+        vec![self.axpy(Scalar::Decay, &params.buffer, corrected)]
     }
 
     pub(super) fn copy(&self, x: &wgpu::Buffer, out: &wgpu::Buffer) -> Dispatch {
@@ -178,18 +178,18 @@ impl Chains<'_> {
         self.operations.dispatch(Operation::Copy, operands)
     }
 
-    pub(super) fn axpy(&self, alpha: Slot, x: &wgpu::Buffer, out: &wgpu::Buffer) -> Dispatch {
+    pub(super) fn axpy(&self, alpha: Scalar, x: &wgpu::Buffer, out: &wgpu::Buffer) -> Dispatch {
         let operands =
             Operands { x: Some(x), out: Some(out), alpha: alpha as u32, ..Operands::default() };
         self.operations.dispatch(Operation::Axpy, operands)
     }
 
-    fn scale(&self, alpha: Slot, out: &wgpu::Buffer) -> Dispatch {
+    fn scale(&self, alpha: Scalar, out: &wgpu::Buffer) -> Dispatch {
         let operands = Operands { out: Some(out), alpha: alpha as u32, ..Operands::default() };
         self.operations.dispatch(Operation::Scale, operands)
     }
 
-    pub(super) fn dot(&self, x: &wgpu::Buffer, y: &wgpu::Buffer, result: Slot) -> Vec<Dispatch> {
+    pub(super) fn dot(&self, x: &wgpu::Buffer, y: &wgpu::Buffer, result: Scalar) -> Vec<Dispatch> {
         let operands =
             Operands { x: Some(x), y: Some(y), result: result as u32, ..Operands::default() };
         [Operation::Dot, Operation::Sum]
@@ -197,7 +197,7 @@ impl Chains<'_> {
             .into()
     }
 
-    pub(super) fn multiply_scalars(&self, left: Slot, right: Slot, result: Slot) -> Dispatch {
+    pub(super) fn multiply_scalars(&self, left: Scalar, right: Scalar, result: Scalar) -> Dispatch {
         let operands = Operands {
             left: left as u32,
             right: right as u32,

@@ -2,7 +2,7 @@
 
 use super::chains::Chains;
 use super::operations::{Dispatch, Operands, Operation, Operations};
-use super::{Slot, USAGE, Vectors};
+use super::{Scalar, USAGE, Vectors};
 use crate::config::{Base, Config, RateProbe};
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuSlice};
@@ -13,7 +13,7 @@ use crate::plan::RateMeasurement;
 #[derive(Debug)]
 pub(super) struct RateChains {
     /// The update u, and what is known of it.
-    look: Vec<Dispatch>,
+    update_products: Vec<Dispatch>,
     /// The probe along it.
     place_probe: Vec<Dispatch>,
     /// Slope, curvature and the base rate.
@@ -49,32 +49,34 @@ impl RateChains {
         let rates = Rates { chains: Chains { operations, vectors }, scratch: &scratch };
         let separate = probe == RateProbe::SeparateGradient;
         Ok(Self {
-            look: rates.look(config, &zeros),
+            update_products: rates.update_products(config, &zeros),
             place_probe: if separate { rates.place_probe() } else { Vec::new() },
             measure: if separate { rates.measure_probe() } else { rates.measure_step() },
             apply: rates.apply(),
             keep_move: vec![rates.scalar(
                 Operation::AddScalars,
-                Slot::LearningRate,
-                Slot::LastMove,
-                Slot::LastMove,
+                Scalar::LearningRate,
+                Scalar::LastMove,
+                Scalar::LastMove,
             )],
             keep_params: rates.keep_params(),
-            keep_slope: rates.product_with_step(Slot::Slope),
+            keep_slope: rates.product_with_step(Scalar::Slope),
         })
     }
 
     /// Between the gradient at θ and that at the probe; none without a probe.
     pub(super) fn before_probe(&self, rate: RateMeasurement) -> Option<[&[Dispatch]; 2]> {
         let is_placed = rate == RateMeasurement::Complete && !self.place_probe.is_empty();
-        is_placed.then_some([&self.look, &self.place_probe])
+        is_placed.then_some([&self.update_products, &self.place_probe])
     }
 
     /// After the gradients of the measurement, before the step.
     pub(super) fn before_step(&self, rate: RateMeasurement) -> Vec<&[Dispatch]> {
         match rate {
             RateMeasurement::None => vec![&self.apply],
-            RateMeasurement::FirstHalf => vec![&self.look, &self.apply, &self.keep_params],
+            RateMeasurement::FirstHalf => {
+                vec![&self.update_products, &self.apply, &self.keep_params]
+            }
             RateMeasurement::Complete => vec![&self.measure, &self.apply, &self.keep_move],
         }
     }
@@ -92,13 +94,13 @@ struct Rates<'a> {
 impl Rates<'_> {
     /// u is where a step at a rate of 1 leads from zero, and w the update of the step before; ‖u‖, g·u, g·w, and the rate
     /// displacement (1 + ‖θ‖)/‖u‖ at which u leads as far as a probe.
-    fn look(&self, config: &Config, zeros: &wgpu::Buffer) -> Vec<Dispatch> {
+    fn update_products(&self, config: &Config, zeros: &wgpu::Buffer) -> Vec<Dispatch> {
         let Self { chains, scratch } = self;
         let Vectors { params, gradient, first_moment, second_moment, product, .. } = chains.vectors;
         let update = &scratch.params.buffer;
         let mut chain = self.previous_direction(config.base, zeros);
-        chain.extend(chains.dot(&gradient.buffer, product, Slot::PreviousSlope));
-        let [factor, slope] = [Slot::PreviousStep, Slot::PreviousSlope];
+        chain.extend(chains.dot(&gradient.buffer, product, Scalar::PreviousSlope));
+        let [factor, slope] = [Scalar::PreviousStep, Scalar::PreviousSlope];
         chain.extend([
             chains.multiply_scalars(factor, slope, slope),
             chains.copy(zeros, update),
@@ -108,17 +110,22 @@ impl Rates<'_> {
         ]);
         // A decay that is added to the gradient is part of the update, one that multiplies θ is not.
         if !config.base.is_decoupled() && config.weight_decay > 0.0 {
-            chain.push(chains.axpy(Slot::Decay, &params.buffer, &scratch.corrected));
+            chain.push(chains.axpy(Scalar::Decay, &params.buffer, &scratch.corrected));
         }
         let alone = Config { weight_decay: 0.0, ..config.clone() };
         chain.extend(Chains { operations: chains.operations, vectors: scratch }.base(&alone));
-        chain.extend(chains.dot(&gradient.buffer, update, Slot::OwnSlope));
-        chain.extend(self.norm(update, Slot::UpdateNorm));
-        chain.extend(self.norm(&params.buffer, Slot::Squares));
+        chain.extend(chains.dot(&gradient.buffer, update, Scalar::OwnSlope));
+        chain.extend(self.norm(update, Scalar::UpdateNorm));
+        chain.extend(self.norm(&params.buffer, Scalar::Squares));
         chain.extend([
-            self.scalar(Operation::AddScalars, Slot::One, Slot::Squares, Slot::Squares),
-            chains.multiply_scalars(Slot::RateDisplacement, Slot::Squares, Slot::Squares),
-            self.scalar(Operation::DivideScalars, Slot::Squares, Slot::UpdateNorm, Slot::Reach),
+            self.scalar(Operation::AddScalars, Scalar::One, Scalar::Squares, Scalar::Squares),
+            chains.multiply_scalars(Scalar::RateDisplacement, Scalar::Squares, Scalar::Squares),
+            self.scalar(
+                Operation::DivideScalars,
+                Scalar::Squares,
+                Scalar::UpdateNorm,
+                Scalar::Reach,
+            ),
         ]);
         chain
     }
@@ -134,7 +141,7 @@ impl Rates<'_> {
             Base::Sgd(_) => vec![chains.copy(first_moment, product)],
             Base::Lion(_) => vec![op(Operation::Sign, Operands { x, out, ..Operands::default() })],
             Base::Adam(_) | Base::AdamW(_) | Base::Sophia(_) => {
-                let of_root = |x, alpha: Slot| Operands {
+                let of_root = |x, alpha: Scalar| Operands {
                     x,
                     out: Some(root),
                     alpha: alpha as u32,
@@ -144,13 +151,13 @@ impl Rates<'_> {
                     x,
                     y: Some(root),
                     out,
-                    alpha: Slot::One as u32,
+                    alpha: Scalar::One as u32,
                     ..Operands::default()
                 };
                 vec![
-                    op(Operation::Sqrt, of_root(Some(second_moment), Slot::One)),
-                    op(Operation::Scale, of_root(None, Slot::PreviousRoot)),
-                    op(Operation::AddScalar, of_root(None, Slot::Epsilon)),
+                    op(Operation::Sqrt, of_root(Some(second_moment), Scalar::One)),
+                    op(Operation::Scale, of_root(None, Scalar::PreviousRoot)),
+                    op(Operation::AddScalar, of_root(None, Scalar::Epsilon)),
                     chains.copy(zeros, product),
                     op(Operation::DivideAdd, divide),
                 ]
@@ -158,29 +165,29 @@ impl Rates<'_> {
         }
     }
 
-    /// probe = θ + reach u
+    /// probe = θ + probe_rate u
     fn place_probe(&self) -> Vec<Dispatch> {
         let Self { chains, scratch } = self;
         let Vectors { params, probe, .. } = chains.vectors;
         vec![
             chains.copy(&params.buffer, &probe.buffer),
-            chains.axpy(Slot::Reach, &scratch.params.buffer, &probe.buffer),
+            chains.axpy(Scalar::Reach, &scratch.params.buffer, &probe.buffer),
         ]
     }
 
-    /// g·u, u·Hu = (g′ − g)·u / reach, what rounding makes of that, ‖g‖ ‖u‖ / reach, and q.
+    /// g·u, u·Hu = (g′ − g)·u / probe_rate, what rounding makes of that, ‖g‖ ‖u‖ / probe_rate, and q.
     fn measure_probe(&self) -> Vec<Dispatch> {
         let Self { chains, scratch } = self;
         let Vectors { gradient, probe_gradient, product, .. } = chains.vectors;
         let update = &scratch.params.buffer;
         let mut chain = vec![self.subtract(&probe_gradient.buffer, &gradient.buffer, product)];
-        chain.extend(chains.dot(&gradient.buffer, update, Slot::Slope));
-        chain.extend(chains.dot(product, update, Slot::StepCurvature));
-        chain.push(self.divide(Slot::StepCurvature, Slot::Reach));
-        chain.extend(self.norm(&gradient.buffer, Slot::Norms));
+        chain.extend(chains.dot(&gradient.buffer, update, Scalar::Slope));
+        chain.extend(chains.dot(product, update, Scalar::StepCurvature));
+        chain.push(self.divide(Scalar::StepCurvature, Scalar::Reach));
+        chain.extend(self.norm(&gradient.buffer, Scalar::Norms));
         chain.extend([
-            chains.multiply_scalars(Slot::UpdateNorm, Slot::Norms, Slot::Norms),
-            self.divide(Slot::Norms, Slot::Reach),
+            chains.multiply_scalars(Scalar::UpdateNorm, Scalar::Norms, Scalar::Norms),
+            self.divide(Scalar::Norms, Scalar::Reach),
             self.learning_rate(),
         ]);
         chain
@@ -190,33 +197,33 @@ impl Rates<'_> {
     /// ‖g_new‖ ‖Δθ‖ / rate², and q.
     fn measure_step(&self) -> Vec<Dispatch> {
         let Self { chains, scratch } = self;
-        let mut chain = self.product_with_step(Slot::StepCurvature);
+        let mut chain = self.product_with_step(Scalar::StepCurvature);
         chain.extend([
-            chains.multiply_scalars(Slot::MinusOne, Slot::Slope, Slot::Squares),
+            chains.multiply_scalars(Scalar::MinusOne, Scalar::Slope, Scalar::Squares),
             self.scalar(
                 Operation::AddScalars,
-                Slot::StepCurvature,
-                Slot::Squares,
-                Slot::StepCurvature,
+                Scalar::StepCurvature,
+                Scalar::Squares,
+                Scalar::StepCurvature,
             ),
         ]);
-        chain.extend(self.norm(&scratch.corrected, Slot::Squares));
-        chain.extend(self.norm(&chains.vectors.gradient.buffer, Slot::Norms));
+        chain.extend(self.norm(&scratch.corrected, Scalar::Squares));
+        chain.extend(self.norm(&chains.vectors.gradient.buffer, Scalar::Norms));
         chain.extend([
-            chains.multiply_scalars(Slot::Squares, Slot::Norms, Slot::Norms),
-            self.divide(Slot::Slope, Slot::LearningRate),
-            self.divide(Slot::StepCurvature, Slot::LearningRate),
-            self.divide(Slot::StepCurvature, Slot::LearningRate),
-            self.divide(Slot::Norms, Slot::LearningRate),
-            self.divide(Slot::Norms, Slot::LearningRate),
+            chains.multiply_scalars(Scalar::Squares, Scalar::Norms, Scalar::Norms),
+            self.divide(Scalar::Slope, Scalar::LearningRate),
+            self.divide(Scalar::StepCurvature, Scalar::LearningRate),
+            self.divide(Scalar::StepCurvature, Scalar::LearningRate),
+            self.divide(Scalar::Norms, Scalar::LearningRate),
+            self.divide(Scalar::Norms, Scalar::LearningRate),
             self.learning_rate(),
         ]);
         chain
     }
 
-    fn norm(&self, x: &wgpu::Buffer, result: Slot) -> Vec<Dispatch> {
+    fn norm(&self, x: &wgpu::Buffer, result: Scalar) -> Vec<Dispatch> {
         let mut chain = self.chains.dot(x, x, result);
-        chain.push(self.scalar(Operation::SqrtScalar, result, Slot::One, result));
+        chain.push(self.scalar(Operation::SqrtScalar, result, Scalar::One, result));
         chain
     }
 
@@ -224,17 +231,17 @@ impl Rates<'_> {
     fn apply(&self) -> Vec<Dispatch> {
         let chains = &self.chains;
         vec![
-            chains.multiply_scalars(Slot::RateFactor, Slot::BaseRate, Slot::LearningRate),
+            chains.multiply_scalars(Scalar::RateFactor, Scalar::BaseRate, Scalar::LearningRate),
             self.scalar(
                 Operation::MinScalars,
-                Slot::LearningRate,
-                Slot::RateBound,
-                Slot::LearningRate,
+                Scalar::LearningRate,
+                Scalar::RateBound,
+                Scalar::LearningRate,
             ),
-            chains.multiply_scalars(Slot::MinusStep, Slot::LearningRate, Slot::MinusStep),
-            chains.multiply_scalars(Slot::Decay, Slot::LearningRate, Slot::Keep),
-            chains.multiply_scalars(Slot::MinusOne, Slot::Keep, Slot::Keep),
-            self.scalar(Operation::AddScalars, Slot::One, Slot::Keep, Slot::Keep),
+            chains.multiply_scalars(Scalar::MinusStep, Scalar::LearningRate, Scalar::MinusStep),
+            chains.multiply_scalars(Scalar::Decay, Scalar::LearningRate, Scalar::Keep),
+            chains.multiply_scalars(Scalar::MinusOne, Scalar::Keep, Scalar::Keep),
+            self.scalar(Operation::AddScalars, Scalar::One, Scalar::Keep, Scalar::Keep),
         ]
     }
 
@@ -244,7 +251,7 @@ impl Rates<'_> {
     }
 
     /// g·Δθ
-    fn product_with_step(&self, result: Slot) -> Vec<Dispatch> {
+    fn product_with_step(&self, result: Scalar) -> Vec<Dispatch> {
         let Self { chains, scratch } = self;
         let Vectors { params, gradient, .. } = chains.vectors;
         let (moved, before) = (&scratch.corrected, &scratch.probe.buffer);
@@ -254,14 +261,20 @@ impl Rates<'_> {
     }
 
     fn learning_rate(&self) -> Dispatch {
-        self.scalar(Operation::LearningRate, Slot::RateScale, Slot::Slope, Slot::BaseRate)
+        self.scalar(Operation::LearningRate, Scalar::RateScale, Scalar::Slope, Scalar::BaseRate)
     }
 
-    fn divide(&self, left: Slot, right: Slot) -> Dispatch {
+    fn divide(&self, left: Scalar, right: Scalar) -> Dispatch {
         self.scalar(Operation::DivideScalars, left, right, left)
     }
 
-    fn scalar(&self, operation: Operation, left: Slot, right: Slot, result: Slot) -> Dispatch {
+    fn scalar(
+        &self,
+        operation: Operation,
+        left: Scalar,
+        right: Scalar,
+        result: Scalar,
+    ) -> Dispatch {
         let operands = Operands {
             left: left as u32,
             right: right as u32,

@@ -30,7 +30,7 @@ use operations::{Dispatch, Operations};
 
 /// Names the entries of the table of scalars.
 #[derive(Clone, Copy)]
-enum Slot {
+enum Scalar {
     // Written by the host before each step.
     One,
     MinusOne,
@@ -89,9 +89,9 @@ enum Slot {
     Correction,
 }
 
-/// Number of slots that the host writes.
-const CONSTANTS: usize = Slot::Slope as usize;
-const SLOTS: u64 = Slot::Correction as u64 + 1;
+/// Number of scalars that the host writes.
+const CONSTANTS: usize = Scalar::Slope as usize;
+const SCALARS: u64 = Scalar::Correction as u64 + 1;
 
 /// Of every buffer.
 const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
@@ -106,7 +106,7 @@ pub struct UnfusedOptimizer {
     config: Config,
     events: Events,
     buffers: Vectors,
-    slots: wgpu::Buffer,
+    scalars: wgpu::Buffer,
     displace: Vec<Dispatch>,
     rotate: Vec<Dispatch>,
     correct: Vec<Dispatch>,
@@ -177,20 +177,20 @@ impl UnfusedOptimizer {
             root: vector("root")?,
             loss: gpu.allocate("loss", 4, USAGE)?,
         };
-        let slots = gpu.allocate("slots", 4 * SLOTS, USAGE)?;
+        let scalars = gpu.allocate("scalars", 4 * SCALARS, USAGE)?;
         gpu.queue().write_buffer(&buffers.params.buffer, 0, bytemuck::cast_slice(&padded));
         if let Some(dimer) = &config.dimer {
             let all: Vec<usize> = (0..layout.tensors().len()).collect();
             let orientation = orientation::random(&layout, &[all], dimer.seed);
             gpu.queue().write_buffer(&buffers.orientation, 0, bytemuck::cast_slice(&orientation));
         }
-        let operations = Operations::new(gpu, &slots, (layout.padded_len() / 4) as u32)?;
+        let operations = Operations::new(gpu, &scalars, (layout.padded_len() / 4) as u32)?;
         let chains = Chains { operations: &operations, vectors: &buffers };
         let rate = match config.learning_rate {
             LearningRate::Fixed(_) => None,
             LearningRate::Curvature(CurvatureRate { probe, initial, .. }) => {
-                let offset = 4 * Slot::BaseRate as u64;
-                gpu.queue().write_buffer(&slots, offset, bytemuck::bytes_of(&(initial as f32)));
+                let offset = 4 * Scalar::BaseRate as u64;
+                gpu.queue().write_buffer(&scalars, offset, bytemuck::bytes_of(&(initial as f32)));
                 Some(RateChains::new(gpu, &layout, &config, probe, &operations, &buffers)?)
             }
         };
@@ -207,7 +207,7 @@ impl UnfusedOptimizer {
             layout,
             config,
             buffers,
-            slots,
+            scalars,
             progress: Progress { rate_clock, ..Progress::default() },
             rate_factor: 1.0,
         })
@@ -270,8 +270,8 @@ impl UnfusedOptimizer {
 
     /// How many measurements of the learning rate there were.
     fn read_measurements(&self) -> Result<u32> {
-        let offset = 4 * Slot::Measurements as u64;
-        let slice = GpuSlice { buffer: self.slots.clone(), offset, size: 4 };
+        let offset = 4 * Scalar::Measurements as u64;
+        let slice = GpuSlice { buffer: self.scalars.clone(), offset, size: 4 };
         Ok(bytemuck::pod_read_unaligned::<f32>(&self.gpu.read(&slice)?) as u32)
     }
 
@@ -377,7 +377,7 @@ impl UnfusedOptimizer {
         measurement: RateMeasurement,
     ) -> Result<()> {
         let constants = self.constants().map(|value| value as f32);
-        self.gpu.queue().write_buffer(&self.slots, 0, bytemuck::cast_slice(&constants));
+        self.gpu.queue().write_buffer(&self.scalars, 0, bytemuck::cast_slice(&constants));
         objective.begin_step(StepInfo {
             index: self.progress.index,
             repeats_minibatch: self.progress.rate_clock.is_some_and(|clock| clock.in_pair()),
@@ -413,7 +413,7 @@ impl UnfusedOptimizer {
         Evaluation { gpu, layout, encoder, point, params, gradient, loss, is_checked }
     }
 
-    /// The slots that the host writes, in the order of [`Slot`].
+    /// The scalars that the host writes, in the order of [`Scalar`].
     fn constants(&self) -> [f64; CONSTANTS] {
         let weight_decay = self.config.weight_decay;
         // From curvature, the GPU multiplies by the rate.
@@ -422,54 +422,54 @@ impl UnfusedOptimizer {
             LearningRate::Curvature(_) => 1.0,
         };
         let mut constants = [0.0; CONSTANTS];
-        let mut set = |slot: Slot, value: f64| constants[slot as usize] = value;
-        set(Slot::One, 1.0);
-        set(Slot::MinusOne, -1.0);
-        set(Slot::Decay, weight_decay);
-        set(Slot::Keep, 1.0 - learning_rate * weight_decay);
-        set(Slot::MinusStep, -learning_rate);
+        let mut set = |scalar: Scalar, value: f64| constants[scalar as usize] = value;
+        set(Scalar::One, 1.0);
+        set(Scalar::MinusOne, -1.0);
+        set(Scalar::Decay, weight_decay);
+        set(Scalar::Keep, 1.0 - learning_rate * weight_decay);
+        set(Scalar::MinusStep, -learning_rate);
         if let LearningRate::Curvature(rate) = self.config.learning_rate {
             let growth = if rate.probe == RateProbe::SeparateGradient { 2.0 } else { 3.0 };
             let [step, root] = self.previous_factors();
-            set(Slot::PreviousStep, -step);
-            set(Slot::PreviousRoot, root);
-            set(Slot::RateFactor, self.rate_factor);
-            set(Slot::RateDisplacement, rate.displacement);
-            set(Slot::RateScale, rate_scale(self.config.base, rate.scale));
-            set(Slot::Growth, growth);
-            set(Slot::BurnIn, rate.burn_in_measurements().into());
+            set(Scalar::PreviousStep, -step);
+            set(Scalar::PreviousRoot, root);
+            set(Scalar::RateFactor, self.rate_factor);
+            set(Scalar::RateDisplacement, rate.displacement);
+            set(Scalar::RateScale, rate_scale(self.config.base, rate.scale));
+            set(Scalar::Growth, growth);
+            set(Scalar::BurnIn, rate.burn_in_measurements().into());
             let bounded = self.config.base.is_decoupled() && weight_decay > 0.0;
-            set(Slot::RateBound, if bounded { weight_decay.recip() } else { f32::MAX.into() });
+            set(Scalar::RateBound, if bounded { weight_decay.recip() } else { f32::MAX.into() });
         }
         match self.config.base {
-            Base::Sgd(Sgd { momentum, .. }) => set(Slot::Momentum, momentum),
+            Base::Sgd(Sgd { momentum, .. }) => set(Scalar::Momentum, momentum),
             Base::Lion(Lion { beta1, beta2 }) => {
-                set(Slot::Beta1Complement, 1.0 - beta1);
-                set(Slot::Beta2Complement, 1.0 - beta2);
+                set(Scalar::Beta1Complement, 1.0 - beta1);
+                set(Scalar::Beta2Complement, 1.0 - beta2);
             }
             // Not supported here.
             Base::Sophia(_) => {}
             Base::Adam(Adam { beta1, beta2, epsilon })
             | Base::AdamW(Adam { beta1, beta2, epsilon }) => {
                 let updates = self.progress.index + 1;
-                set(Slot::Beta1Complement, 1.0 - beta1);
-                set(Slot::Beta2, beta2);
-                set(Slot::Beta2Complement, 1.0 - beta2);
-                set(Slot::RootCorrection, bias_correction(beta2, updates).sqrt().recip());
-                set(Slot::Epsilon, epsilon);
-                set(Slot::MinusStep, -learning_rate / bias_correction(beta1, updates));
+                set(Scalar::Beta1Complement, 1.0 - beta1);
+                set(Scalar::Beta2, beta2);
+                set(Scalar::Beta2Complement, 1.0 - beta2);
+                set(Scalar::RootCorrection, bias_correction(beta2, updates).sqrt().recip());
+                set(Scalar::Epsilon, epsilon);
+                set(Scalar::MinusStep, -learning_rate / bias_correction(beta1, updates));
             }
         }
         if let Some(dimer) = &self.config.dimer {
             if let Translation::Project(Projection { alpha, .. }) = dimer.translation {
-                set(Slot::MinusAlpha, -alpha);
+                set(Scalar::MinusAlpha, -alpha);
             }
             if let Rotation::Gradient { rate: RotationRate::Fixed(rate) } = dimer.rotation
                 && let Displacement::Absolute(distance) = dimer.displacement
             {
-                set(Slot::MinusRate, dimer.seeks.sign() * -rate);
-                set(Slot::Distance, distance);
-                set(Slot::InverseDistance, distance.recip());
+                set(Scalar::MinusRate, dimer.seeks.sign() * -rate);
+                set(Scalar::Distance, distance);
+                set(Scalar::InverseDistance, distance.recip());
             }
         }
         constants

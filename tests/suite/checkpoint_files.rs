@@ -397,6 +397,7 @@ fn impossible_progress_is_an_error() {
         (one.to_string(), "true".to_owned(), "progress"),
         (r#""last_event":"#.to_owned(), r#""last_event":10,"was":"#.to_owned(), "progress.plateau"),
         (r#""doublings":"#.to_owned(), r#""doublings":33,"was":"#.to_owned(), "progress.plateau"),
+        (r#""looks":{"#.to_owned(), r#""detector":{"#.to_owned(), "progress"),
         (r#""loss_scale":1.0"#.to_owned(), r#""loss_scale":3.0"#.to_owned(), "loss_scale"),
     ] {
         std::fs::write(scratch.file(), forged(&good, "progress", &from, &to)).unwrap();

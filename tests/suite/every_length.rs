@@ -1,4 +1,4 @@
-//! Rotations by Rayleigh–Ritz, the learning rate from curvature, several dimers and blocks of modes against f64, at
+//! Rotations by Rayleigh–Ritz, the learning rate from curvature, several dimers and sets of modes against f64, at
 //! every length of `tests/common`, with NaN in the padding of all gradients.
 
 use crate::common::*;
