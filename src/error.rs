@@ -50,7 +50,7 @@ pub enum Error {
     #[error("`{field}` is {value}, but must be {expected}")]
     #[non_exhaustive]
     InvalidConfig {
-        /// Path of the field in [`Config`](crate::Config) or [`Group`](crate::Group).
+        /// Path of the field in the settings, or the name of the argument or environment variable.
         field: &'static str,
         /// The value that was given.
         value: String,

@@ -23,7 +23,7 @@ pub struct Group {
     /// Factor on the learning rate of the step and on the step along N, dimensionless, finite and ≥ 0; default
     /// 1. With 0 the tensors are frozen: they keep their bits, and N is zero there.
     pub learning_rate_scale: f64,
-    /// Weight decay of these tensors in place of [`Config::weight_decay`], finite and ≥ 0.
+    /// Weight decay of these tensors in place of [`Config::weight_decay`], finite and ≥ 0; default `None`, for that.
     ///
     /// [`Config::weight_decay`]: crate::Config::weight_decay
     pub weight_decay: Option<f64>,
@@ -97,7 +97,7 @@ impl LayoutBuilder {
     ///
     /// # Errors
     /// [`Error::InvalidLayout`] if there is no tensor, if a tensor has no elements or the name of another
-    /// one, if there are more than 256 groups, or if the vector has more than 2³⁴ elements;
+    /// one, if there are more than 256 groups (the default one counts), or if the vector has more than 2³⁴ elements;
     /// [`Error::Foreign`] for a group of another builder; [`Error::InvalidConfig`] if a group's number is out
     /// of range.
     pub fn build(&self) -> Result<Layout> {

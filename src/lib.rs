@@ -42,10 +42,11 @@
 //! - [`Accumulated`]: an objective over many minibatches.
 //!
 //! # What it costs
-//! An event ([`Schedule`] says which steps are events) costs one gradient more than any other step, or as
-//! many as its [`Rotation`] and [`Difference`] say. Besides the gradients, a step of AdamW moves, per
-//! parameter, 32 bytes alone (28 without [`Config::skip_non_finite`]) and 40 with a correction. An event
-//! moves 64 with the rotation and the projection of the paper, its probe included, and 212 with the locally optimal one and the saddle-free
+//! A step costs one gradient, or two if it measures the learning rate. An event ([`Schedule`] says which steps are
+//! events) costs as many as its [`Rotation`] and [`Difference`] say: 4 with [`Dimer::default`], 2 with
+//! [`Dimer::published`]. Besides the gradients, a step of AdamW moves, per parameter, 32 bytes alone (28 without
+//! [`Config::skip_non_finite`]) and 40 with a correction. An event moves 68 with the rotation and the projection of the
+//! paper, its probe included (64 at an absolute displacement), and 212 with the locally optimal one and the saddle-free
 //! step. [`Optimizer::plan`] prints these numbers for any configuration, stage by stage.
 //!
 //! With [`LearningRate::Curvature`] a measurement by a separate gradient moves at most 56 bytes more, and one by two
@@ -54,7 +55,7 @@
 //! Memory is 24 bytes per parameter by default: θ, g₁, two moments, and the probe of the learning rate with its gradient.
 //! At a fixed rate it is 16. A dimer with the paper's rotation takes 28 with either, for N as well. The optimal angle
 //! takes 16 more, a locally optimal rotation 24. [`Storage::Bf16`] keeps all of that but θ, the gradients and
-//! the probe in half. A rate from two steps on one minibatch takes 4 more. `docs/performance.md` has the measurements; [`Tuning`] fits the kernels to a device,
+//! the probe in half. A rate from two steps on one minibatch takes 4 more than a fixed one. `docs/performance.md` has the measurements; [`Tuning`] fits the kernels to a device,
 //! and [`Optimizer::time_kernels`] tells where the time goes.
 //!
 //! # What it gains, and what it does not
@@ -79,8 +80,8 @@
 //!
 //! # Precision
 //! All dot products are summed pairwise in a fixed order, so that one device gives the same bits on every
-//! run, however the vectors are sharded. With L elements per thread (of 65 536, or 8192 on a software
-//! renderer; see [`Tuning`]), any product is rounded at most 81 + L/64 times on its way, so the error
+//! run, however the vectors are sharded. With L elements per thread (of 262 144 on a GPU with memory of
+//! its own, 65 536 on another, 8192 on a software renderer; see [`Tuning`]), any product is rounded at most 81 + L/64 times on its way, so the error
 //! relative to Σ|aᵢbᵢ| is at most (81 + L/64) · 2⁻²⁴; on random data it is about 10⁻⁷. Squares are summed at
 //! two scales, so that elements from 10⁻³⁰ to 10³⁰ neither vanish nor overflow. With
 //! [`Rotation::Gradient`], ‖F‖² = ‖HN‖² − C² cancels near an eigenvector: below about 10⁻³ ‖HN‖ the residual is rounding.

@@ -81,13 +81,19 @@ impl<'a> Player<'a> {
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
     ) -> Result<()> {
+        let takes_loss = self.takes_loss(objective);
         loop {
-            match self.advance(encoder, objective.supplies_loss())? {
+            match self.advance(encoder, takes_loss)? {
                 Pause::Evaluate(evaluate) => self.call(evaluate, encoder, objective)?,
                 Pause::Stopped => {}
                 Pause::End => return Ok(()),
             }
         }
+    }
+
+    /// Whether `objective` writes its loss at θ in this program.
+    fn takes_loss(&self, objective: &(impl Objective + ?Sized)) -> bool {
+        objective.supplies_loss() && self.program.evaluations(Some(Point::Centre)) > 0
     }
 
     /// Plays up to the last evaluation of `objective`, and says whether one was at the centre.
@@ -97,11 +103,9 @@ impl<'a> Player<'a> {
         objective: &mut (impl Objective + ?Sized),
     ) -> Result<bool> {
         let mut has_centre = false;
+        let takes_loss = self.takes_loss(objective);
         while self.evaluations < self.program.evaluations(None) {
-            let Pause::Evaluate(evaluate) = self.advance(encoder, objective.supplies_loss())?
-            else {
-                break;
-            };
+            let Pause::Evaluate(evaluate) = self.advance(encoder, takes_loss)? else { break };
             has_centre |= evaluate.point == Point::Centre;
             self.call(evaluate, encoder, objective)?;
         }
@@ -131,10 +135,8 @@ impl<'a> Player<'a> {
                     let State { loss, scalars, unwritten, .. } = self.context.state;
                     let taken = if takes_loss { loss } else { unwritten };
                     encoder.copy_buffer_to_buffer(taken, 0, scalars, 0, loss.size());
-                    if takes_loss {
-                        // The next step must not take it for its own.
-                        encoder.copy_buffer_to_buffer(unwritten, 0, loss, 0, loss.size());
-                    }
+                    // The next step must not take it for its own.
+                    encoder.copy_buffer_to_buffer(unwritten, 0, loss, 0, loss.size());
                 }
                 Stage::Stop => {
                     if self.has_stopped(encoder)? {
@@ -224,7 +226,7 @@ impl<'a> Player<'a> {
     fn set_extra(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch) -> Result<()> {
         let Some(extra) = dispatch.kernel.bindings().extra() else { return Ok(()) };
         let offset = dispatch.selection.map(|selection| {
-            let index = (selection.parts - 1) * self.context.arguments_of_parts + selection.vector;
+            let index = (selection.parts - 1) * self.context.arguments_of_parts + selection.column;
             index * STEP_STRIDE as u32
         });
         let group = self.context.groups.extra(extra);

@@ -19,18 +19,18 @@ const LEAST: f32 = 1e-30;
 fn main(thread: Thread) {
     var norm = 0.0;
     var taken = 0.0;
-    for (var first = 0u; first == 0u || first < arguments.vector; first += 8u) {
+    for (var first = 0u; first == 0u || first < arguments.column; first += 8u) {
         let sums = sum_of_entry(thread, first / 8u);
         if thread.lane == 0u {
             if first == 0u {
                 norm = norm_of(sums.large.x, sums.large.y);
             }
             for (var column = 0u; column < 4u; column += 1u) {
-                if first + column < arguments.vector {
+                if first + column < arguments.column {
                     modes.overlaps[first + column] = sums.plain[column];
                     taken = fma(sums.plain[column], sums.plain[column], taken);
                 }
-                if first + column + 4u < arguments.vector {
+                if first + column + 4u < arguments.column {
                     modes.overlaps[first + column + 4u] = sums.small[column];
                     taken = fma(sums.small[column], sums.small[column], taken);
                 }
@@ -48,17 +48,17 @@ fn main(thread: Thread) {
     let factor = select(0.0, 1.0 / left, goes_in);
     modes.factor = factor;
     if LAST {
-        modes.kept[arguments.vector] = u32(factor != 0.0);
-        modes.off_diagonal[arguments.vector] *= select(0.0, left, kept);
+        modes.kept[arguments.column] = u32(factor != 0.0);
+        modes.off_diagonal[arguments.column] *= select(0.0, left, kept);
     } else {
-        if arguments.vector < MAX_VECTORS {
-            modes.off_diagonal[arguments.vector] = norm;
+        if arguments.column < MAX_VECTORS {
+            modes.off_diagonal[arguments.column] = norm;
         }
-        if arguments.vector > 0u {
-            modes.diagonal[arguments.vector - 1u] = modes.overlaps[arguments.vector - 1u];
+        if arguments.column > 0u {
+            modes.diagonal[arguments.column - 1u] = modes.overlaps[arguments.column - 1u];
         }
     }
-    for (var j = 0u; j < arguments.vector; j += 1u) {
+    for (var j = 0u; j < arguments.column; j += 1u) {
         modes.overlaps[j] = select(0.0, factor * modes.overlaps[j], factor != 0.0);
     }
 }

@@ -18,7 +18,7 @@ fn main(thread: Thread) {
         // The basis, then its products, which lie behind it.
         for (var first = 0u; first <= basis; first += basis) {
             var s: array<vec4f, MAX_BASIS>;
-            for (var k = 0u; k < arguments.vectors; k += 1u) {
+            for (var k = 0u; k < arguments.columns; k += 1u) {
                 s[k] = workspace[element(first + k, i)];
             }
             for (var j = 0u; j < 2u * arguments.modes; j += 4u) {
@@ -26,7 +26,7 @@ fn main(thread: Thread) {
                 var b = vec4f();
                 var c = vec4f();
                 var d = vec4f();
-                for (var k = 0u; k < arguments.vectors; k += 1u) {
+                for (var k = 0u; k < arguments.columns; k += 1u) {
                     let factors = modes.combination[k][j / 4u];
                     a = fma(vec4f(factors.x), s[k], a);
                     b = fma(vec4f(factors.y), s[k], b);

@@ -9,7 +9,7 @@
 
 // The vec4 of row `row`, or zero beyond the last.
 fn row_at(row: u32, i: u32) -> vec4f {
-    if row < arguments.vectors {
+    if row < arguments.columns {
         return workspace[element(row, i)];
     }
     return vec4f();
@@ -17,7 +17,7 @@ fn row_at(row: u32, i: u32) -> vec4f {
 
 // The same of a product.
 fn product_at(column: u32, i: u32) -> vec4f {
-    if column < arguments.vectors {
+    if column < arguments.columns {
         return workspace[product_element(column, i)];
     }
     return vec4f();

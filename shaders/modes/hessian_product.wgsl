@@ -1,6 +1,6 @@
 // hessian_product: the Hessian along one vector of the basis.
 //
-//   HS_vector <- (g2 - g1) / distance, or with exact products g2      where the dimer acts, else 0; 0 for a vector that
+//   HS_column <- (g2 - g1) / distance, or with exact products g2      where the dimer acts, else 0; 0 for a vector that
 //   was not kept
 //   where the mode of a residual is measured again, HS of that mode
 //
@@ -11,14 +11,14 @@
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(thread: Thread) {
-    let kept = vec4<bool>(modes.kept[arguments.vector] != 0u);
+    let kept = vec4<bool>(modes.kept[arguments.column] != 0u);
     let again = measures_again();
     let inverse = inverse_distance();
     let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         let place = place_of(i);
         let d = load_difference(i, place, load_gradient(i, place));
-        workspace[product_element(arguments.vector, i)] = select(vec4f(), inverse * d, kept);
+        workspace[product_element(arguments.column, i)] = select(vec4f(), inverse * d, kept);
         if again {
             workspace[product_element(mode_of_residual(), i)] = inverse * d;
         }

@@ -1,7 +1,7 @@
 // orthogonalize: takes from one vector of the basis what lies along those before it.
 //
-//   S_vector <- factor S_vector - sum_j overlaps_j S_j
-//   with LAST also probe <- params + distance S_vector, or with exact products S_vector; along its mode where that is
+//   S_column <- factor S_column - sum_j overlaps_j S_j
+//   with LAST also probe <- params + distance S_column, or with exact products S_column; along its mode where that is
 //   measured again
 //
 // in:  S, with LAST params
@@ -15,11 +15,11 @@ fn main(thread: Thread) {
     let again = measures_again();
     let walk = shared_walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
-        var s = factor * workspace[element(arguments.vector, i)];
-        for (var j = 0u; j < arguments.vector; j += 1u) {
+        var s = factor * workspace[element(arguments.column, i)];
+        for (var j = 0u; j < arguments.column; j += 1u) {
             s = fma(vec4f(-modes.overlaps[j]), workspace[element(j, i)], s);
         }
-        workspace[element(arguments.vector, i)] = s;
+        workspace[element(arguments.column, i)] = s;
         if LAST {
             if again {
                 s = workspace[element(mode_of_residual(), i)];

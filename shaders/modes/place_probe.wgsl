@@ -1,6 +1,6 @@
 // place_probe: places the probe along one vector of the basis.
 //
-//   probe <- params + distance S_vector, or with exact products S_vector
+//   probe <- params + distance S_column, or with exact products S_column
 //
 // in:  params, one vector of the workspace
 // out: probe
@@ -11,6 +11,6 @@
 fn main(thread: Thread) {
     let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
-        probe[i] = probe_along(workspace[element(arguments.vector, i)], i);
+        probe[i] = probe_along(workspace[element(arguments.column, i)], i);
     }
 }

@@ -1,4 +1,4 @@
-// residuals: what the products that were measured from both sides say of the modes from arguments.vector on, one for each
+// residuals: what the products that were measured from both sides say of the modes from arguments.column on, one for each
 // row, over one tile.
 //
 //   plain: y.y, y.f, |y - x|^2, with f = Hy - C y;  f.f and e.e at two scales; with exact products y = x and e = 0
@@ -9,7 +9,7 @@
 // builds on: modes_bindings, mode_sums, mode_pass, displacement_norms, partial, threads, switches
 
 fn terms(i: u32, thread: Thread) -> Partial {
-    let mode = arguments.vector + thread.workgroup.y;
+    let mode = arguments.column + thread.workgroup.y;
     let x = workspace[element(mode, i)];
     var y = x;
     var e = vec4f();

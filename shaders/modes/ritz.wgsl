@@ -36,7 +36,7 @@ fn at(row: u32, column: u32) -> u32 {
 // on a CPU crashes over an early return here.)
 fn is_spoilt(j: u32) -> bool {
     let residual = 2u * arguments.modes + j;
-    let is_there = residual < arguments.vectors;
+    let is_there = residual < arguments.columns;
     let row = select(0u, residual, is_there);
     let told = abs(matrix[at(j, row)]);
     let carried = abs(matrix[at(row, j)]);
@@ -46,19 +46,19 @@ fn is_spoilt(j: u32) -> bool {
 
 // The entries of gram, made symmetric, and which modes are measured again.
 fn gather(lane: u32) {
-    let chunks = (arguments.vectors + 3u) / 4u;
-    let entries = (arguments.vectors + 2u) / 3u * chunks;
+    let chunks = (arguments.columns + 3u) / 4u;
+    let entries = (arguments.columns + 2u) / 3u * chunks;
     for (var entry = lane; entry < entries; entry += THREADS) {
         let sums = modes.partials[entry * step.tiles];
         let row = 3u * (entry / chunks);
         for (var i = 0u; i < 4u; i += 1u) {
             let j = 4u * (entry % chunks) + i;
-            if j < arguments.vectors {
+            if j < arguments.columns {
                 matrix[at(row, j)] = sums.plain[i];
-                if row + 1u < arguments.vectors {
+                if row + 1u < arguments.columns {
                     matrix[at(row + 1u, j)] = sums.small[i];
                 }
-                if row + 2u < arguments.vectors {
+                if row + 2u < arguments.columns {
                     matrix[at(row + 2u, j)] = sums.large[i];
                 }
             }
@@ -69,7 +69,7 @@ fn gather(lane: u32) {
         modes.again[lane] = u32(is_spoilt(lane));
     }
     workgroupBarrier();
-    if lane < arguments.vectors {
+    if lane < arguments.columns {
         for (var j = 0u; j < lane; j += 1u) {
             let mean = 0.5 * (matrix[at(lane, j)] + matrix[at(j, lane)]);
             matrix[at(lane, j)] = mean;
@@ -92,16 +92,16 @@ fn pair_of(pair: u32, round: u32, players: u32) -> vec2u {
 
 // Leaves the eigenvalues, and in `vectors` the row of this thread of the matrix of eigenvectors.
 fn diagonalize(lane: u32, vectors: ptr<function, array<f32, MAX_BASIS>>) {
-    let takes_part = lane < arguments.vectors;
-    for (var b = 0u; b < arguments.vectors; b += 1u) {
+    let takes_part = lane < arguments.columns;
+    for (var b = 0u; b < arguments.columns; b += 1u) {
         (*vectors)[b] = select(0.0, 1.0, lane == b);
     }
-    let players = arguments.vectors + arguments.vectors % 2u;
+    let players = arguments.columns + arguments.columns % 2u;
     for (var round = 0u; round < SWEEPS * (players - 1u); round += 1u) {
         if lane < players / 2u {
             let pair = pair_of(lane, round % (players - 1u), players);
             var turn = vec2f(1.0, 0.0);
-            if pair.y < arguments.vectors {
+            if pair.y < arguments.columns {
                 let off = matrix[at(pair.x, pair.y)];
                 if off != 0.0 {
                     let low = matrix[at(pair.x, pair.x)];
@@ -119,7 +119,7 @@ fn diagonalize(lane: u32, vectors: ptr<function, array<f32, MAX_BASIS>>) {
         if takes_part {
             for (var i = 0u; i < players / 2u; i += 1u) {
                 let pair = pair_of(i, round % (players - 1u), players);
-                if pair.y < arguments.vectors {
+                if pair.y < arguments.columns {
                     let c = turns[i].x;
                     let s = turns[i].y;
                     let x = matrix[at(lane, pair.x)];
@@ -137,7 +137,7 @@ fn diagonalize(lane: u32, vectors: ptr<function, array<f32, MAX_BASIS>>) {
         if takes_part {
             for (var i = 0u; i < players / 2u; i += 1u) {
                 let pair = pair_of(i, round % (players - 1u), players);
-                if pair.y < arguments.vectors {
+                if pair.y < arguments.columns {
                     let c = turns[i].x;
                     let s = turns[i].y;
                     let x = matrix[at(pair.x, lane)];
@@ -153,7 +153,7 @@ fn diagonalize(lane: u32, vectors: ptr<function, array<f32, MAX_BASIS>>) {
     if takes_part {
         let mine = matrix[at(lane, lane)];
         var place = 0u;
-        for (var b = 0u; b < arguments.vectors; b += 1u) {
+        for (var b = 0u; b < arguments.columns; b += 1u) {
             let other = matrix[at(b, b)];
             place += u32(other < mine || (other == mine && b < lane));
         }
@@ -170,11 +170,11 @@ fn rank_of(j: u32, kept: u32) -> u32 {
 
 // Column j of the combination from `column`, made orthogonal to those before it; returns whether anything is left.
 fn append(lane: u32, j: u32) -> bool {
-    let takes_part = lane < arguments.vectors;
+    let takes_part = lane < arguments.columns;
     for (var round = 0u; round < 2u; round += 1u) {
         if lane < j {
             var along = 0.0;
-            for (var s = 0u; s < arguments.vectors; s += 1u) {
+            for (var s = 0u; s < arguments.columns; s += 1u) {
                 along = fma(matrix[at(s, lane)], column[s], along);
             }
             turns[lane] = vec2f(along);
@@ -189,7 +189,7 @@ fn append(lane: u32, j: u32) -> bool {
         }
         workgroupBarrier();
         var square = 0.0;
-        for (var s = 0u; s < arguments.vectors; s += 1u) {
+        for (var s = 0u; s < arguments.columns; s += 1u) {
             square = fma(column[s], column[s], square);
         }
         let length = sqrt(square);
@@ -204,7 +204,7 @@ fn append(lane: u32, j: u32) -> bool {
     }
     // Of a vector that was dropped in the first round, nothing is left in the second.
     var left = false;
-    for (var s = 0u; s < arguments.vectors; s += 1u) {
+    for (var s = 0u; s < arguments.columns; s += 1u) {
         left = left | (column[s] != 0.0);
     }
     workgroupBarrier();
@@ -214,13 +214,13 @@ fn append(lane: u32, j: u32) -> bool {
 @compute @workgroup_size(THREADS)
 fn main(thread: Thread) {
     let lane = thread.lane;
-    let takes_part = lane < arguments.vectors;
+    let takes_part = lane < arguments.columns;
     gather(lane);
     var kept = 0u;
     var finite = true;
-    for (var s = 0u; s < arguments.vectors; s += 1u) {
+    for (var s = 0u; s < arguments.columns; s += 1u) {
         kept += modes.kept[s];
-        for (var t = 0u; t < arguments.vectors; t += 1u) {
+        for (var t = 0u; t < arguments.columns; t += 1u) {
             finite = finite & is_finite(matrix[at(s, t)]);
         }
     }

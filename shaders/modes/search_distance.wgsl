@@ -16,7 +16,7 @@ fn main(thread: Thread) {
         return;
     }
     // The rounding of the gradients, with what the bend of the loss adds, and that of the points.
-    let size = norm_of(sums.small.x, sums.large.x) + abs(modes.curvatures[arguments.vector]);
+    let size = norm_of(sums.small.x, sums.large.x) + abs(modes.curvatures[arguments.column]);
     let error = fma(size, sqrt(sums.plain.z), norm_of(sums.small.y, sums.large.y));
     // A NaN is not less.
     if error < modes.best_error {

@@ -42,11 +42,11 @@ struct Modes {
 
 struct Arguments {
     // The vector that is made orthogonal, probed or measured.
-    vector: u32,
+    column: u32,
     // Modes, those of them at the lower end, and vectors of the basis that are in use.
     modes: u32,
     lowest: u32,
-    vectors: u32,
+    columns: u32,
     // Where the product along the first vector lies; the others follow. In the Lanczos method, where the next vector is
     // made of it.
     products: u32,
@@ -73,11 +73,11 @@ fn product_element(vector: u32, i: u32) -> u32 {
 
 // Whether the vector of the dispatch is a residual in whose place its mode is measured again; which mode that is.
 fn measures_again() -> bool {
-    return arguments.vector >= 2u * arguments.modes && modes.again[mode_of_residual()] != 0u;
+    return arguments.column >= 2u * arguments.modes && modes.again[mode_of_residual()] != 0u;
 }
 
 fn mode_of_residual() -> u32 {
-    return max(arguments.vector, 2u * arguments.modes) - 2u * arguments.modes;
+    return max(arguments.column, 2u * arguments.modes) - 2u * arguments.modes;
 }
 
 // The walk of a thread where several workgroups share a tile: one for each row of the dispatch. Loops over vectors are

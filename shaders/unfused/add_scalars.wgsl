@@ -1,8 +1,8 @@
-// add_scalars: one sum of two scalars.
+// add_scalars: one sum of two table.
 //
 //   result <- left + right
 
 @compute @workgroup_size(1)
 fn main() {
-    scalars[op.result] = scalars[op.left] + scalars[op.right];
+    table[op.result] = table[op.left] + table[op.right];
 }

@@ -1,4 +1,4 @@
-// What every unfused kernel binds: two operands, one result, and a table of scalars.
+// What every unfused kernel binds: two operands, one result, and a table of table.
 
 override WORKGROUP_SIZE: u32 = 256u;
 
@@ -15,7 +15,7 @@ struct Op {
 }
 
 @group(0) @binding(0) var<uniform> op: Op;
-@group(0) @binding(1) var<storage, read_write> scalars: array<f32>;
+@group(0) @binding(1) var<storage, read_write> table: array<f32>;
 @group(0) @binding(2) var<storage, read> x: array<vec4f>;
 @group(0) @binding(3) var<storage, read> y: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;

@@ -4,5 +4,5 @@
 
 @compute @workgroup_size(1)
 fn main() {
-    scalars[op.result] = inverseSqrt(scalars[op.left]);
+    table[op.result] = inverseSqrt(table[op.left]);
 }

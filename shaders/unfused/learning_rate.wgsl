@@ -8,7 +8,7 @@
 //        curvature is lost in rounding: in the burn-in and without a mean q then goes to probe_rate, if it is below. At
 //        most bound
 //
-// `left` is the first of these scalars: scale, growth, burn_in, bound; `right` of these: slope, curvature, norms,
+// `left` is the first of these table: scale, growth, burn_in, bound; `right` of these: slope, curvature, norms,
 // own_slope, previous_slope, probe_rate, the logarithm of the mean, for how many it counts, signal, for how many it
 // counts, the number of measurements, last_slope, last_curvature, last_move; `result` is q, which the learning rate follows.
 
@@ -18,49 +18,49 @@ const LEAST_SIGNAL: f32 = 0.1;
 
 @compute @workgroup_size(1)
 fn main() {
-    let q = scalars[op.result];
-    let growth = scalars[op.left + 1u];
+    let q = table[op.result];
+    let growth = table[op.left + 1u];
     let rule = op.right;
-    let curvature = scalars[rule + 1u];
-    let own_slope = scalars[rule + 3u];
-    let measured = scalars[rule + 10u];
-    let is_burning_in = measured < scalars[op.left + 2u];
+    let curvature = table[rule + 1u];
+    let own_slope = table[rule + 3u];
+    let measured = table[rule + 10u];
+    let is_burning_in = measured < table[op.left + 2u];
     // A step that is too small for f32 has moved nothing.
-    let slope = select(scalars[rule], own_slope, scalars[rule] == 0.0 && curvature == 0.0);
+    let slope = select(table[rule], own_slope, table[rule] == 0.0 && curvature == 0.0);
     let is_downhill = slope < 0.0;
-    let previous = scalars[rule + 4u];
-    let compares = previous != 0.0 && scalars[rule + 13u] > 0.0 && scalars[rule + 11u] < 0.0;
+    let previous = table[rule + 4u];
+    let compares = previous != 0.0 && table[rule + 13u] > 0.0 && table[rule + 11u] < 0.0;
     if is_burning_in && is_downhill && compares {
-        let seen = previous - scalars[rule + 13u] * scalars[rule + 12u];
-        let n = scalars[rule + 9u];
-        let signal = clamp(seen / scalars[rule + 11u], 0.0, 1.0);
-        scalars[rule + 8u] = (n * scalars[rule + 8u] + signal) / (n + 1.0);
-        scalars[rule + 9u] = n + 1.0;
+        let seen = previous - table[rule + 13u] * table[rule + 12u];
+        let n = table[rule + 9u];
+        let signal = clamp(seen / table[rule + 11u], 0.0, 1.0);
+        table[rule + 8u] = (n * table[rule + 8u] + signal) / (n + 1.0);
+        table[rule + 9u] = n + 1.0;
     }
-    let signal = select(max(scalars[rule + 8u], LEAST_SIGNAL), 1.0, scalars[rule + 9u] == 0.0);
-    let count = scalars[rule + 7u];
-    var wanted = signal * signal * exp(scalars[rule + 6u]);
-    if is_downhill && abs(curvature) > ROUNDING * scalars[rule + 2u] {
-        let log_estimate = log(clamp(scalars[op.left] * -slope / abs(curvature), 1e-10, 1e3));
-        let log_mean = (count * scalars[rule + 6u] + log_estimate) / (count + 1.0);
-        scalars[rule + 6u] = log_mean;
-        scalars[rule + 7u] = count + 1.0;
+    let signal = select(max(table[rule + 8u], LEAST_SIGNAL), 1.0, table[rule + 9u] == 0.0);
+    let count = table[rule + 7u];
+    var wanted = signal * signal * exp(table[rule + 6u]);
+    if is_downhill && abs(curvature) > ROUNDING * table[rule + 2u] {
+        let log_estimate = log(clamp(table[op.left] * -slope / abs(curvature), 1e-10, 1e3));
+        let log_mean = (count * table[rule + 6u] + log_estimate) / (count + 1.0);
+        table[rule + 6u] = log_mean;
+        table[rule + 7u] = count + 1.0;
         wanted = signal * signal * exp(select(log_mean, min(log_mean, log_estimate), is_burning_in));
     } else if is_downhill && (is_burning_in || count == 0.0) {
-        wanted = max(scalars[rule + 5u], q);
+        wanted = max(table[rule + 5u], q);
     } else if count == 0.0 {
         wanted = q / growth;
     } else if is_burning_in {
         wanted = min(wanted, q);
     }
     wanted = clamp(wanted, q / 10.0, growth * q);
-    scalars[rule + 10u] = measured + 1.0;
-    scalars[rule + 11u] = slope;
-    scalars[rule + 12u] = select(0.0, curvature, abs(curvature) > ROUNDING * scalars[rule + 2u]);
+    table[rule + 10u] = measured + 1.0;
+    table[rule + 11u] = slope;
+    table[rule + 12u] = select(0.0, curvature, abs(curvature) > ROUNDING * table[rule + 2u]);
     // The first of two steps on one minibatch, which grow more, has moved the parameters as well.
-    scalars[rule + 13u] = select(0.0, scalars[op.result + 1u], growth == 3.0);
-    if measured + 1.0 == scalars[op.left + 2u] {
-        scalars[rule + 7u] = min(scalars[rule + 7u], 2.0);
+    table[rule + 13u] = select(0.0, table[op.result + 1u], growth == 3.0);
+    if measured + 1.0 == table[op.left + 2u] {
+        table[rule + 7u] = min(table[rule + 7u], 2.0);
     }
-    scalars[op.result] = min(clamp(wanted, 1e-10, 1e3), scalars[op.left + 3u]);
+    table[op.result] = min(clamp(wanted, 1e-10, 1e3), table[op.left + 3u]);
 }

@@ -4,5 +4,5 @@
 
 @compute @workgroup_size(1)
 fn main() {
-    scalars[op.result] = sqrt(scalars[op.left]);
+    table[op.result] = sqrt(table[op.left]);
 }

@@ -10,6 +10,6 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
     let sum = workgroup_sum(lane, total);
     if lane == 0u {
-        scalars[op.result] = sum;
+        table[op.result] = sum;
     }
 }

@@ -108,7 +108,7 @@ pub enum RateProbe {
     SeparateGradient,
     /// No gradient more: the step after a measured one uses its minibatch again, so that the two ends of
     /// the dimer are two iterates; then the base rate grows at most threefold or shrinks at most
-    /// tenfold per measurement. The
+    /// tenfold per measurement. Not with [`Difference::Central`](crate::Difference::Central). The
     /// objective is told by [`StepInfo::repeats_minibatch`](crate::StepInfo::repeats_minibatch). Memory: the
     /// parameters before the step, 4 bytes per parameter.
     RepeatedMinibatch,

@@ -58,8 +58,8 @@ pub struct Config {
     /// Scales the gradient so that ‖g₁‖ is at most this, in units of the gradient, > 0; default `None`. The
     /// factor is that of PyTorch's `clip_grad_norm_`, and g₁, g₂ enter the dimer unclipped.
     pub max_gradient_norm: Option<f64>,
-    /// Whether a step with a NaN or an infinity in a gradient changes nothing and is counted; default
-    /// true.
+    /// Whether a step with a NaN or an infinity in its gradient at θ, or at a probe that corrects it, changes nothing and
+    /// is counted; default true.
     ///
     /// To know this before the first write, the gradient is read twice. With `false`, a step of the base
     /// optimizer alone reads it once: for AdamW 28 bytes per parameter instead of 32. Such a step has no
@@ -68,8 +68,8 @@ pub struct Config {
     /// [`Schedule::OnPlateau`]) are guarded always.
     pub skip_non_finite: bool,
     /// How many steps in a row may be skipped before a step returns [`Error::TooManySkips`], at least 1;
-    /// default 100, `None` for no limit. The count is read every 32 steps, without a wait, so the error comes
-    /// some steps late. The next call goes on.
+    /// default 100, `None` for no limit. The count is read every 32 steps, or as often as this number says if it is
+    /// smaller, without a wait, so the error comes some steps late. The next call goes on.
     pub max_consecutive_skips: Option<u32>,
     /// In which format N, the moments and the vectors of a rotation are kept; default
     /// [`Storage::F32`].
@@ -138,7 +138,7 @@ pub struct Dimer {
     pub schedule: Schedule,
     /// How the Hessian along a direction is measured; default [`Difference::Forward`].
     pub difference: Difference,
-    /// ΔR, the distance of the probe from θ.
+    /// ΔR, the distance of the probe from θ; default [`Displacement::Relative`], 3·10⁻⁵ ‖θ‖.
     pub displacement: Displacement,
     /// Which parameters share one N; default [`Scope::Global`].
     pub scope: Scope,
@@ -213,7 +213,7 @@ impl Config {
         }
     }
 
-    /// Whether objectives are called at a [`Point`](crate::Point) other than θ, for which there is
+    /// Whether objectives are called at a [`Point`](crate::Point) other than θ, or asked for a product, for which there is
     /// [`Buffers::probe`](crate::Buffers::probe): with a dimer, and with a rate from curvature by
     /// [`RateProbe::SeparateGradient`], which is the default.
     pub fn has_probe(&self) -> bool {

@@ -21,7 +21,8 @@ pub enum Displacement {
     /// more gradient per event: C at ΔR is checked against C at 2ΔR. If they differ by more than rounding can
     /// explain, the curvature changes over the distance, and the fraction is halved; otherwise it is doubled.
     /// It starts at 3·10⁻⁵ and stays within 10⁻⁶ to 10⁻². [`Telemetry::difference_error`] gives the error
-    /// that it expects of C. Only with [`Difference::Forward`].
+    /// that it expects of C. Only with [`Difference::Forward`], [`Scope::Global`](crate::Scope::Global) and
+    /// [`Metric::Euclidean`](crate::Metric::Euclidean).
     ///
     /// [`Telemetry::difference_error`]: crate::Telemetry::difference_error
     Automatic,
@@ -79,7 +80,10 @@ pub enum Difference {
     Forward,
     /// (∇L(θ + ΔR d) − ∇L(θ − ΔR d))/2ΔR: two gradients per direction, and none at θ, since the mean of the
     /// pair along N is ∇L(θ) up to order ΔR². So an event of [`Rotation::Gradient`] costs 2 gradients either
-    /// way. The error grows with ΔR² only. Such an event has no loss in the telemetry.
+    /// way. The error grows with ΔR² only. Such an event has no loss in the telemetry, unless it measures the learning
+    /// rate, which takes the gradient at θ and one more. Not with
+    /// [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch) or
+    /// [`Translation::None`](crate::Translation::None).
     ///
     /// [`Rotation::Gradient`]: crate::Rotation::Gradient
     Central,

@@ -13,7 +13,9 @@
 /// Take the global one to leave saddles. Take one for each group or tensor to see in which part of a model
 /// the loss curves down, and to correct each part by its own dimer.
 ///
-/// Needs [`Rotation::Gradient`], and a device with 10 storage buffers per stage.
+/// Needs [`Rotation::Gradient`], and a device with 10 storage buffers per stage; not with
+/// [`Displacement::Automatic`](crate::Displacement::Automatic), [`Translation::Climb`](crate::Translation::Climb) or
+/// [`Metric::Preconditioner`](crate::Metric::Preconditioner).
 ///
 /// [`Optimizer::read_regions`]: crate::Optimizer::read_regions
 /// [`Rotation::Gradient`]: crate::Rotation::Gradient

@@ -45,8 +45,8 @@ pub enum Translation {
     ///
     /// g ← g₁ − 2 (g₁·N) N where the last measured C is negative; where it is not, uphill along N
     /// alone, g ← −(g₁·N) N. [`Config::climb`](crate::Config::climb) has the settings that go with
-    /// it. Needs [`Correction::EveryStep`], [`Base::Sgd`](crate::Base::Sgd) at a fixed rate, no weight decay, and an
-    /// event at least every 10 steps.
+    /// it. Needs [`Correction::EveryStep`], [`Base::Sgd`](crate::Base::Sgd) at a fixed rate, no weight decay in any group,
+    /// one dimer that seeks the softest direction, and [`Schedule::Every`](crate::Schedule::Every) 10 steps or fewer.
     Climb,
 }
 

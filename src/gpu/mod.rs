@@ -293,7 +293,8 @@ pub struct GpuSlice {
     pub buffer: wgpu::Buffer,
     /// First byte; a multiple of the device's `min_storage_buffer_offset_alignment`.
     pub offset: u64,
-    /// Number of bytes; at least 4 times [`Layout::padded_len`](crate::Layout::padded_len).
+    /// Number of bytes; at least 4 times [`Layout::padded_len`](crate::Layout::padded_len), or 2 times for an orientation
+    /// in bf16.
     pub size: u64,
 }
 

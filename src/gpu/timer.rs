@@ -156,16 +156,15 @@ impl Timer {
         for Recording { number, step, kernels } in finished {
             let first = (number % RECORDINGS * u64::from(2 * KERNELS)) as usize;
             let ticks = ticks[first..].chunks_exact(2);
-            for (kernel, ticks) in kernels.into_iter().zip(ticks).filter(|(_, ticks)| ticks[1] != 0)
-            {
-                if let Some(ticks) = ticks_between(ticks[0], ticks[1]) {
-                    times.push(KernelTime {
-                        step,
-                        kernel,
-                        nanoseconds: ticks as f64 * self.period,
-                    });
-                }
-            }
+            let of_kernels = kernels.into_iter().zip(ticks).filter(|(_, ticks)| ticks[1] != 0);
+            let of_step: Option<Vec<_>> = of_kernels
+                .map(|(kernel, ticks)| {
+                    let nanoseconds = ticks_between(ticks[0], ticks[1])? as f64 * self.period;
+                    Some(KernelTime { step, kernel, nanoseconds })
+                })
+                .collect();
+            // A step of which one time is not known is left out, so that sums of its times are not too small.
+            times.extend(of_step.unwrap_or_default());
         }
         times
     }

@@ -288,7 +288,7 @@ impl Region {
     }
 }
 
-/// `MAX_MODES`: most modes of a block; half of them at each end.
+/// `MAX_MODES`: most modes of a set; half of them at each end.
 pub(crate) const MAX_MODES: usize = 16;
 
 /// Vectors of the basis for each mode: x, p and u.
@@ -329,10 +329,10 @@ pub(crate) struct Results {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Arguments {
-    pub vector: u32,
+    pub column: u32,
     pub modes: u32,
     pub lowest: u32,
-    pub vectors: u32,
-    /// Where the product along the first vector lies.
+    pub columns: u32,
+    /// Where the product along the first column lies.
     pub products: u32,
 }

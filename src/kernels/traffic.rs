@@ -6,7 +6,7 @@ use super::catalogue::Kernel;
 use super::switches::{RotationRule, Switches};
 use crate::config::{Difference, Storage};
 
-/// The slots of N and HN in the workspace; see `basis_bindings.wgsl`.
+/// Where N and HN lie in the workspace; see `basis_bindings.wgsl`.
 pub(crate) const VECTOR_N: u32 = 0;
 pub(crate) const VECTOR_HN: u32 = 2;
 pub(crate) const VECTOR_HU: u32 = 3;

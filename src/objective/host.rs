@@ -40,10 +40,9 @@ use crate::error::{Error, Result};
 ///     if error.is_nan() { Err(Error::objective("a sample is not a number")) } else { Ok(0.5 * error * error) }
 /// })
 /// .on_step(|step| {
-///     // The first of two steps on one minibatch is the one before: see `RateProbe::RepeatedMinibatch`.
-///     if !step.repeats_minibatch {
-///         *sample.borrow_mut() = read_sample(step.index).map_err(Error::objective)?;
-///     }
+///     // That of the step before, where the step repeats its minibatch: see `RateProbe::RepeatedMinibatch`.
+///     let index = step.index - u64::from(step.repeats_minibatch);
+///     *sample.borrow_mut() = read_sample(index).map_err(Error::objective)?;
 ///     Ok(())
 /// });
 /// let mut optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(1)?, Config::default(), &[1.0])?;

@@ -102,8 +102,8 @@ use crate::layout::Layout;
 /// - Bind groups may be kept. An optimizer asks for gradients at two vectors, `params` and `probe`, and into two,
 ///   `gradient` and `probe_gradient`; these stay where they are as long as it lives ([`Optimizer::params`],
 ///   [`Optimizer::probe`], [`Optimizer::gradient`], [`Optimizer::probe_gradient`]). With
-///   [`Difference::Central`](crate::Difference::Central) the gradient at a probe goes into either, and [`Accumulated`] has
-///   vectors of its own: look a group up by both slices.
+///   [`Difference::Central`](crate::Difference::Central) the gradient at a probe goes into either, and [`Accumulated`] and
+///   a [second dimer](crate::Optimizer::second_dimer) have vectors of their own: look a group up by both slices.
 /// - [`Gpu::queue`]'s `write_buffer` takes effect before the next *submission*. A uniform that is written in `begin_step`
 ///   is right for [`Optimizer::step`], which submits one step. [`Optimizer::record_step`] may record several steps into
 ///   one submission, and all of them would see the last one's: keep a place for each step, or copy within the encoder.
@@ -152,12 +152,12 @@ pub trait Objective {
     /// Into how many equal parts the minibatch can be cut, such as micro-batches; default 1.
     ///
     /// Where it can, all gradients of an event are of one part, chosen at random, and its step is taken by the gradient
-    /// of that part. It is one of as many parts as the event has gradients, or of the next larger number that divides
-    /// this one: the event then costs at most one gradient of the whole. With fewer parts than gradients it is one of
+    /// of that part. The minibatch is cut into as many parts as the event has gradients or, where that does not divide
+    /// `parts()`, into the next larger number that does: the event then costs at most one gradient of the whole. With fewer parts than gradients it is one of
     /// all parts, and the event costs less than it would without, but more than another step. An event of
     /// [`Rotation::LocallyOptimal`](crate::Rotation::LocallyOptimal) has 4 gradients, one more if it measures the
     /// learning rate or has [`Displacement::Automatic`](crate::Displacement::Automatic), and 6 with
-    /// [`Difference::Central`](crate::Difference::Central).
+    /// [`Difference::Central`](crate::Difference::Central), or 8 if it measures the rate.
     ///
     /// Rotations on full batches, [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch) and steps by hand
     /// always use the whole minibatch.
@@ -176,7 +176,7 @@ pub trait Objective {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StepInfo {
-    /// Index of the step, from 0, skipped ones included.
+    /// Index of the step, from 0, skipped ones and rotations included.
     pub index: u64,
     /// Whether the step uses the minibatch of the step before again; only with
     /// [`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch). A rotation between the two uses it as

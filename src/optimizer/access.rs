@@ -20,7 +20,8 @@ impl Optimizer {
     }
 
     /// The point other than θ at which a gradient was last asked for, padded: θ + ΔR·N in an event, or along the update
-    /// in a measurement of the learning rate. There is one by default; `None` where [`Config::has_probe`] is false.
+    /// in a measurement of the learning rate. With [`Difference::Exact`](crate::Difference::Exact) it is the direction of
+    /// the last product. There is one by default; `None` where [`Config::has_probe`] is false.
     pub fn probe(&self) -> Option<&GpuSlice> {
         self.state.probe.as_ref()
     }
@@ -37,7 +38,8 @@ impl Optimizer {
     }
 
     /// N, a unit vector, padded; zero in groups without the dimer. With several dimers, one after the other;
-    /// `None` without a dimer. With [`Storage::Bf16`](crate::Storage::Bf16), 2 bytes per element.
+    /// `None` without a dimer. With [`Storage::Bf16`](crate::Storage::Bf16), 2 bytes per element. With
+    /// [`Metric::Preconditioner`](crate::Metric::Preconditioner) it is a direction of P^½ θ, for the preconditioner P.
     pub fn orientation(&self) -> Option<&GpuSlice> {
         self.state.orientation.as_ref()
     }
@@ -236,7 +238,8 @@ impl Optimizer {
         Ok(Some(self.unpad(self.plan.storage, &self.gpu.read_async(slice).await?)))
     }
 
-    /// C = N·HN as the last event measured it, in loss per parameter²; 0 before the first.
+    /// C = N·HN as the last event measured it, in loss per parameter², or in 1 / learning rate with
+    /// [`Metric::Preconditioner`](crate::Metric::Preconditioner); 0 before the first.
     ///
     /// # Errors
     /// The same as for [`Optimizer::read_params`].
@@ -312,7 +315,7 @@ impl Optimizer {
     /// A call costs one small submission; if it is never called, there is no cost.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory) or [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn poll_telemetry(&mut self) -> Result<Vec<Telemetry>> {
         if self.pending.first().is_some() {
             self.gpu.poll()?;

@@ -91,13 +91,21 @@ impl Optimizer {
         let mut first = self.player(ROTATION)?;
         let mut other = second.player(ROTATION)?;
         // What objectives submit in between must not turn one dimer before the other has its gradients.
-        let has_centre = first.play_evaluations(&mut encoder, objective)?;
-        let loss = has_centre.then_some(&self.state.loss);
-        let mut same = SameMinibatch { objective, loss, skipped: 0 };
-        other.play(&mut encoder, &mut same)?;
-        let skipped = same.skipped;
-        first.play(&mut encoder, &mut same)?;
-        let evaluations = [first.evaluations, other.evaluations - skipped];
+        let mut play = || {
+            let has_centre = first.play_evaluations(&mut encoder, objective)?;
+            let loss = has_centre.then_some(&self.state.loss);
+            let mut same = SameMinibatch { objective, loss, skipped: 0 };
+            other.play(&mut encoder, &mut same)?;
+            let skipped = same.skipped;
+            first.play(&mut encoder, &mut same)?;
+            Ok([first.evaluations, other.evaluations - skipped])
+        };
+        let played = play();
+        if played.is_err() {
+            self.pending.set_loss_is_stale();
+            second.pending.set_loss_is_stale();
+        }
+        let evaluations = played?;
         for optimizer in [&mut *self, &mut *second] {
             optimizer.finish(&mut encoder);
         }

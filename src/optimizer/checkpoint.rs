@@ -83,7 +83,8 @@ impl Optimizer {
     /// [`Error::Checkpoint`](crate::Error::Checkpoint), which names the tensor or setting, for a file that
     /// cannot be read, is damaged, has a newer version, or belongs to another layout or other settings, and
     /// while steps are recorded in an encoder that has not been submitted;
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost). Nothing has changed then.
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory) or [`Error::DeviceLost`](crate::Error::DeviceLost). Nothing has
+    /// changed then.
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         in_file(path, || self.load_bytes(&read(path)?))

@@ -17,12 +17,19 @@ pub(super) const RECORD: &str = "record";
 pub(super) const REGIONS: &str = "regions";
 pub(super) const RECENT: &str = "recent_records";
 
+/// The tensor that holds the state of a learning rate from curvature.
+pub(super) const RATE: &str = "rate";
+
 /// Bytes of a record in versions 1, which ends before the learning rate, and 2, before the curvature that an event
 /// began with.
 const OLD_RECORDS: [usize; 2] = [4 * 28, 4 * 32];
 
 /// Where in an old record the longest saddle-free step is, which was another number there.
 const OLD_TRUST_RADIUS: std::ops::Range<usize> = 4 * 24..4 * 25;
+
+/// Words of the state of a learning rate before it counted lost measurements, and where that number is.
+const OLD_RATE: usize = 22;
+const LOST: usize = 84;
 
 /// Most bytes of the header of a safetensors file.
 const MAX_HEADER: u64 = 100_000_000;
@@ -39,6 +46,8 @@ pub(crate) struct Words {
 /// What a checkpoint holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
+    /// The version of the format that it was in.
+    pub version: u32,
     pub tensors: BTreeMap<String, Words>,
     pub metadata: BTreeMap<String, String>,
 }
@@ -101,7 +110,7 @@ impl Checkpoint {
             let words = Words { shape: view.shape().to_vec(), bytes: view.data().to_vec(), float };
             tensors.insert(name, words);
         }
-        let mut checkpoint = Self { tensors, metadata };
+        let mut checkpoint = Self { version, tensors, metadata };
         // A fuzzer would never get past this check.
         if checkpoint.checksum() != checksum && !cfg!(fuzzing) {
             return Err(Error::checkpoint("it is damaged: its checksum does not match"));
@@ -109,6 +118,12 @@ impl Checkpoint {
         checkpoint.metadata.remove(VERSION_KEY);
         if let Some(&bytes) = OLD_RECORDS.get(version as usize - 1) {
             checkpoint.widen_records(bytes);
+        }
+        if let Some(rate) = checkpoint.tensors.get_mut(RATE)
+            && rate.shape == [OLD_RATE]
+        {
+            rate.bytes.splice(LOST..LOST, [0; 4]);
+            rate.shape = vec![OLD_RATE + 1];
         }
         Ok(checkpoint)
     }

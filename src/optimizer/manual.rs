@@ -92,11 +92,11 @@ impl<'a> ManualStep<'a> {
         PointBuffers { params: &state.params, gradient: &state.gradient }
     }
 
-    /// Submits the next probe of an event and says where it lies; `None` after the last one, and in a step
-    /// that is not an event. The gradient of the previous probe must have been written.
+    /// Submits the next probe, of an event or of a measurement of the learning rate, and says where it lies; `None`
+    /// after the last one, and in a step without probes. The gradient of the previous probe must have been written.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`].
+    /// [`Error::Rejected`] for invalid work of the user's, [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn next_probe(&mut self) -> Result<Option<PointBuffers<'_>>> {
         if self.placed == self.probes {
             return Ok(None);
@@ -189,16 +189,18 @@ impl<'a> ManualStep<'a> {
     /// [`finish`](Self::finish). Whoever asks for it writes it.
     pub fn loss(&self) -> &wgpu::Buffer {
         self.gives_loss.store(true, Ordering::Relaxed);
+        // Unless the step is finished.
+        self.optimizer.pending.set_loss_is_stale();
         &self.optimizer.state.loss
     }
 
     /// Submits the step.
     ///
     /// # Errors
-    /// [`Error::UnfinishedStep`] if a gradient cannot have been written: a probe of an event was not asked for, or θ's
+    /// [`Error::UnfinishedStep`] if a gradient cannot have been written: a probe was not asked for, or θ's
     /// was neither given to [`write_gradient`](Self::write_gradient), nor was its memory asked for by
     /// [`centre`](Self::centre) or [`Optimizer::gradient`], nor is it the user's own ([`Buffers`](crate::Buffers));
-    /// [`Error::DeviceLost`]. The optimizer has taken no step then.
+    /// [`Error::Rejected`] or [`Error::DeviceLost`]. The optimizer has taken no step then.
     pub fn finish(self) -> Result<()> {
         let Self { form, cursor, evaluations, placed, probes, .. } = self;
         let lacks_centre = self.lacks_centre.load(Ordering::Relaxed);
@@ -206,7 +208,7 @@ impl<'a> ManualStep<'a> {
         if placed < probes || lacks_centre {
             return Err(Error::UnfinishedStep { placed, probes, lacks_centre });
         }
-        let optimizer = &mut *self.optimizer;
+        let optimizer = self.optimizer;
         let mut encoder = optimizer.gpu.encoder("step");
         let mut player = optimizer.player(form)?;
         (player.cursor, player.evaluations) = (cursor, evaluations);
@@ -215,17 +217,9 @@ impl<'a> ManualStep<'a> {
         let evaluations = player.evaluations;
         optimizer.finish(&mut encoder);
         optimizer.gpu.submit("a step", encoder)?;
+        optimizer.pending.take_loss_is_stale();
         optimizer.advance_submitted(Recorded { form, evaluations, part: Part::WHOLE });
         Ok(())
-    }
-}
-
-impl Drop for ManualStep<'_> {
-    /// The loss of a step that was not taken is not that of the next.
-    fn drop(&mut self) {
-        if *self.gives_loss.get_mut() {
-            self.optimizer.state.forget_loss(self.optimizer.gpu.queue());
-        }
     }
 }
 

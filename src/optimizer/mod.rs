@@ -49,7 +49,8 @@ const ROTATION: StepForm = StepForm { kind: StepKind::Rotation, rate: RateMeasur
 /// Minimises an [`Objective`] on the GPU, sensing its curvature with a dimer.
 ///
 /// Parameters, gradients, orientation and moments stay on the GPU. One step records two
-/// dispatches of this crate, and a few more in an event, around the work of the objective. It waits for no value of the
+/// dispatches of this crate around the work of the objective: three where a large GPU has more than 2 million parameters,
+/// and a few more where the step has a probe. It waits for no value of the
 /// GPU, except where a schedule looks for plateaus, with [`EarlyExit::Gradients`](crate::EarlyExit::Gradients), and at the
 /// end of a rate's burn-in.
 ///
@@ -98,8 +99,8 @@ impl Optimizer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`], [`Error::LengthMismatch`] or [`Error::NonFinite`] for `params`,
-    /// [`Error::LimitTooSmall`], [`Error::OutOfMemory`].
+    /// [`Error::InvalidConfig`] or [`Error::Unsupported`] for settings, [`Error::LengthMismatch`] or [`Error::NonFinite`]
+    /// for `params`, [`Error::LimitTooSmall`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn new(gpu: &Gpu, layout: Layout, config: Config, params: &[f32]) -> Result<Self> {
         let optimizer = Self::with_buffers(gpu, layout, config, Buffers::default())?;
         optimizer.write_params(params)?;
@@ -168,7 +169,8 @@ impl Optimizer {
     /// # Errors
     /// What the objective returns, [`Error::Rejected`] if it recorded invalid work,
     /// [`Error::TooManySkips`], [`Error::TooManyPendingSteps`] while a step that was recorded 256 steps before has
-    /// not been submitted, or [`Error::DeviceLost`]. Nothing has changed then, and the step can be taken again.
+    /// not been submitted, [`Error::Unsupported`] if a plateau schedule has to look at steps that have not been,
+    /// [`Error::OutOfMemory`] or [`Error::DeviceLost`]. Nothing has changed then, and the step can be taken again.
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.gpu.encoder("step");
         let form = self.next_form()?;
@@ -186,7 +188,8 @@ impl Optimizer {
     ///
     /// # Errors
     /// What the objective returns, [`Error::TooManySkips`] or [`Error::TooManyPendingSteps`];
-    /// [`Error::Unsupported`] if a plateau schedule has to look at steps that have not been submitted.
+    /// [`Error::Unsupported`] if a plateau schedule has to look at steps that have not been submitted;
+    /// [`Error::Rejected`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn record_step(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -241,8 +244,8 @@ impl Optimizer {
     /// [`Gpu::queue`](crate::Gpu::queue).
     ///
     /// # Errors
-    /// [`Error::Unsupported`] with [`Difference::Exact`](crate::Difference::Exact), which needs an objective;
-    /// [`Error::TooManySkips`], [`Error::TooManyPendingSteps`] or [`Error::DeviceLost`].
+    /// [`Error::Unsupported`] with [`Difference::Exact`](crate::Difference::Exact), which needs an objective; otherwise the
+    /// same as for [`Optimizer::step`], but for those of an objective.
     pub fn begin_step(&mut self) -> Result<ManualStep<'_>> {
         if self.plan.dimer.is_some_and(|dimer| dimer.needs_products) {
             return Err(Error::Unsupported {
@@ -257,8 +260,8 @@ impl Optimizer {
         Ok(ManualStep::new(self, form))
     }
 
-    /// Evaluates the objective at θ twice and, if there is a dimer, also as a probe at θ and at the probe of
-    /// an event, all as part of one step. It looks for whatever makes a dimer sense something other than the
+    /// Evaluates the objective at θ twice and, where steps have probes ([`Config::has_probe`]), also as a probe at θ and at
+    /// a real probe, all as part of one step. It looks for whatever makes a dimer sense something other than the
     /// curvature of the loss:
     ///
     /// - gradients that differ at the same point: a minibatch that moved, live dropout, another batch or
@@ -282,7 +285,8 @@ impl Optimizer {
     /// # Errors
     /// [`Error::InconsistentObjective`], which says what was found; [`Error::NonFinite`] if a gradient is
     /// not finite; [`Error::InvalidConfig`] for a displacement too small to make the probe another point
-    /// in f32; what the objective returns.
+    /// in f32; what the objective returns; [`Error::Rejected`], [`Error::TooManySkips`],
+    /// [`Error::TooManyPendingSteps`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn check_objective(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         check::check(self, objective)
     }
@@ -345,13 +349,12 @@ impl Optimizer {
         let gradients = self.plan.gradients_of_a_part(form);
         let part = self.begin(objective, form, gradients)?;
         let mut player = self.player(form)?;
-        let played = player.play(encoder, objective);
-        let evaluations = player.evaluations;
-        if played.is_err() {
+        if let Err(error) = player.play(encoder, objective) {
             // The loss that the objective may have written is not that of the next try.
-            self.state.forget_loss(self.gpu.queue());
+            self.pending.set_loss_is_stale();
+            return Err(error);
         }
-        played?;
+        let evaluations = player.evaluations;
         self.finish(encoder);
         Ok(Recorded { form, evaluations, part })
     }
@@ -416,6 +419,9 @@ impl Optimizer {
             if self.pending.hold_slot(self.index) {
                 return Err(Error::TooManyPendingSteps { pending: self.pending.len() });
             }
+        }
+        if self.pending.take_loss_is_stale() {
+            self.state.forget_loss(self.gpu.queue());
         }
         if let Some(timer) = &mut self.timer {
             timer.begin();

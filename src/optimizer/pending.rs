@@ -22,6 +22,8 @@ struct Inner {
     count: u64,
     /// Whether a step that turns N has finished, or was submitted by the optimizer.
     turned: bool,
+    /// Whether the loss of a step that was not taken may lie where the next one writes its own.
+    loss_is_stale: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,20 +45,22 @@ impl PendingStep {
     /// Says that the step has finished.
     pub(super) fn finish(self) {
         let mut inner = self.steps.lock();
-        let turns = self.remove(&mut inner);
+        let turns = self.remove(&mut inner).is_some_and(|open| open.turns);
         inner.turned |= turns;
     }
 
-    /// Whether it was there and turns N.
-    fn remove(&self, inner: &mut Inner) -> bool {
-        let own = inner.open.get(&self.index).is_some_and(|open| open.number == self.number);
-        own && inner.open.remove(&self.index).is_some_and(|open| open.turns)
+    /// Takes it out, if it is still there.
+    fn remove(&self, inner: &mut Inner) -> Option<Open> {
+        inner.open.get(&self.index).filter(|open| open.number == self.number)?;
+        inner.open.remove(&self.index)
     }
 }
 
 impl Drop for PendingStep {
     fn drop(&mut self) {
-        self.remove(&mut self.steps.lock());
+        let mut inner = self.steps.lock();
+        let is_given_up = self.remove(&mut inner).is_some();
+        inner.loss_is_stale |= is_given_up;
     }
 }
 
@@ -139,6 +143,16 @@ impl PendingSteps {
     }
 
     /// Says whether a step that is submitted has turned N.
+    /// Says that the loss of a step that was not taken may lie where the next one writes its own.
+    pub(super) fn set_loss_is_stale(&self) {
+        self.lock().loss_is_stale = true;
+    }
+
+    /// Whether it may, of which the caller takes care.
+    pub(super) fn take_loss_is_stale(&self) -> bool {
+        std::mem::take(&mut self.lock().loss_is_stale)
+    }
+
     pub(super) fn set_turned(&self, turned: bool) {
         self.lock().turned = turned;
     }

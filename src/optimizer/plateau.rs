@@ -68,6 +68,11 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
+    /// The same without the records of the last look.
+    pub(crate) fn without_window(self) -> Self {
+        Self { window: None, ..self }
+    }
+
     /// The same where no objective has written a loss.
     pub(crate) fn without_loss(self) -> Self {
         let window = self.window.map(|bytes| {
@@ -167,9 +172,7 @@ impl Plateau {
     pub(crate) fn load(&mut self, saved: Saved) {
         self.detector = saved.detector;
         self.last_event = saved.last_event;
-        // The first formats have records of another size.
-        let is_whole = |bytes: &Vec<u8>| bytes.len().is_multiple_of(size_of::<Record>());
-        self.pending = saved.window.filter(is_whole).map(Window::Arrived);
+        self.pending = saved.window.map(Window::Arrived);
         self.decided = None;
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Optimizer;
 use super::access::{check_loss_scale, scaled_rate};
-use super::checkpoint_file::{Checkpoint, RECENT, RECORD, REGIONS, Words};
+use super::checkpoint_file::{Checkpoint, RATE, RECENT, RECORD, REGIONS, Words};
 use super::plateau::{self, Plateau};
 use super::saved_settings::{CONFIG, GROUPS, SavedSettings, from_json, to_json};
 use super::skips::Skips;
@@ -36,9 +36,8 @@ const PREVIOUS: &str = "previous_params";
 const DIRECTION: &str = "direction";
 const VECTORS: [&str; 6] = [PARAMS, ORIENTATION, FIRST_MOMENT, SECOND_MOMENT, PREVIOUS, DIRECTION];
 
-/// Tensors that are neither vectors of the layout nor records.
+/// A tensor that is neither a vector of the layout nor records.
 const CALIBRATION: &str = "calibration";
-const RATE: &str = "rate";
 
 /// All that the next steps depend on.
 pub(super) struct Snapshot {
@@ -87,6 +86,9 @@ fn unscaled() -> f64 {
     1.0
 }
 
+/// The first version of the format with records as they are today.
+const FIRST_WITH_RECORDS_OF_TODAY: u32 = 3;
+
 /// More steps or evaluations than any run takes: a file with more than this was never saved by a run.
 const MOST: u64 = 1 << 62;
 
@@ -119,15 +121,19 @@ impl Progress {
 impl Snapshot {
     /// What `checkpoint` holds of an optimizer with this layout, whatever its settings.
     pub(super) fn parse(checkpoint: Checkpoint, layout: &Layout) -> Result<Self> {
-        let Checkpoint { tensors, metadata } = checkpoint;
+        let Checkpoint { version, tensors, metadata } = checkpoint;
         let entry = |key: &str| {
             let entry = metadata.get(key);
             entry.ok_or_else(|| Error::checkpoint(format!("it has no `{key}`")))
         };
         let settings = SavedSettings::parse(entry(CONFIG)?, entry(GROUPS)?)?;
         settings.check_tensors(layout)?;
-        let progress: Progress = from_json(PROGRESS, entry(PROGRESS)?)?;
+        let mut progress: Progress = from_json(PROGRESS, entry(PROGRESS)?)?;
         progress.check()?;
+        if version < FIRST_WITH_RECORDS_OF_TODAY {
+            // Its records are shorter; the schedule takes in the next window.
+            progress.plateau = progress.plateau.map(plateau::Saved::without_window);
+        }
         let mut tensors = Tensors(tensors);
         let mut vectors = BTreeMap::new();
         for vector in VECTORS {
@@ -143,7 +149,7 @@ impl Snapshot {
             calibration: tensors
                 .take(CALIBRATION, &[4], true)?
                 .ok_or_else(|| lacks(CALIBRATION))?,
-            rate: tensors.take(RATE, &[gpu_types::RATE as usize / 4], false)?,
+            rate: tensors.take_words(RATE)?,
             regions: tensors.take_records(REGIONS)?,
             recent: tensors.take_records(RECENT)?,
         };
@@ -241,6 +247,12 @@ impl Tensors {
             padded[tensor.offset..tensor.offset + tensor.len].copy_from_slice(&values);
         }
         Ok(Some(padded))
+    }
+
+    /// As many words as there are, if it is there.
+    fn take_words(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
+        let count = self.0.get(name).map_or(0, |words| words.shape.iter().product());
+        self.take(name, &[count], false)
     }
 
     /// Records, if they are there.
@@ -347,14 +359,22 @@ impl Optimizer {
     /// Makes of `saved` what an optimizer with the settings here would have saved, and says in words what changed.
     pub(super) fn fit(&self, saved: Snapshot, allowed: Changes) -> Result<(Snapshot, Vec<String>)> {
         let here = self.settings();
-        let changes = saved.settings.changes(&here)?;
+        let mut changes = saved.settings.changes(&here)?;
+        let mut same = Same::new(&saved.settings.config, &here.config);
+        let rate_words = gpu_types::RATE as usize;
+        if same.rate && saved.rate.as_ref().is_some_and(|rate| rate.len() != rate_words) {
+            changes.push(
+                "what it holds of the learning rate is of another version, which begins anew"
+                    .into(),
+            );
+            same.rate = false;
+        }
         if let (Changes::Refused, Some(change)) = (allowed, changes.first()) {
             return Err(Error::checkpoint(format!(
                 "{change}; `load_with_changes` goes on with the settings here"
             )));
         }
         let is_changed = !changes.is_empty();
-        let same = Same::new(&saved.settings.config, &here.config);
         let Snapshot { progress, mut vectors, record, calibration, .. } = saved;
         let progress = Progress {
             learning_rate: match progress.learning_rate {
@@ -384,7 +404,6 @@ impl Optimizer {
             return Err(beyond(name));
         }
 
-        let rate_words = gpu_types::RATE as usize;
         let wanted = (self.plan.rate_probe.is_some() && same.rate).then_some(rate_words);
         let mut rate = fitting(RATE, saved.rate, wanted, is_changed)?;
         if let (Some(rate), true) = (&mut rate, is_changed) {

@@ -14,15 +14,16 @@ use crate::state::State;
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Telemetry {
-    /// Index of the step, from 0, skipped ones included.
+    /// Index of the step, from 0, skipped ones and rotations included.
     pub step: u64,
     /// Whether N was turned: in an event the objective is also called at the probe along N. A measurement of the learning
     /// rate, which has a probe of its own, is no event; see `rate_measured`.
     pub event: bool,
     /// Whether the step changed nothing, because a gradient was not finite, or too large to be squared: the norm
     /// limit is about 5·10³³, or 10¹⁹ after clipping with a base that keeps squares. After a step that took a
-    /// parameter beyond f32 all are skipped, until [`Optimizer::load`](crate::Optimizer::load) or
-    /// [`Optimizer::write_params`](crate::Optimizer::write_params).
+    /// parameter beyond f32 all are skipped, until [`Optimizer::load`](crate::Optimizer::load),
+    /// [`Optimizer::write_params`](crate::Optimizer::write_params) or
+    /// [`Optimizer::params_written`](crate::Optimizer::params_written).
     pub skipped: bool,
     /// Loss at the centre, if the objective supplies it and the step evaluated it.
     pub loss: Option<f32>,

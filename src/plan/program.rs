@@ -81,11 +81,11 @@ pub(crate) enum Grid {
     RegionsOfOnePiece,
 }
 
-/// Which vector of a set of modes a dispatch is for, and how many parts of the basis are in use: x, then p,
+/// Which column of the basis of a set of modes a dispatch is for, and how many parts of the basis are in use: x, then p,
 /// then u.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Selection {
-    pub vector: u32,
+    pub column: u32,
     pub parts: u32,
 }
 

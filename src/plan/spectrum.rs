@@ -80,17 +80,17 @@ impl SpectrumPlan {
         BASIS * self.modes
     }
 
-    /// Arguments for every vector that a dispatch can be for, with each number of vectors in use.
+    /// Arguments for every column of the basis that a dispatch can be for, with each number of columns in use.
     pub(crate) fn arguments(&self) -> Vec<Arguments> {
-        let selection = |parts: usize, vector: usize| Arguments {
-            vector: vector as u32,
+        let arguments = |parts: usize, column: usize| Arguments {
+            column: column as u32,
             modes: self.modes as u32,
             lowest: self.lowest as u32,
-            vectors: (parts * self.modes) as u32,
+            columns: (parts * self.modes) as u32,
             products: self.basis() as u32,
         };
         (1..=BASIS)
-            .flat_map(|parts| (0..self.basis()).map(move |vector| selection(parts, vector)))
+            .flat_map(|parts| (0..self.basis()).map(move |column| arguments(parts, column)))
             .collect()
     }
 
@@ -204,12 +204,12 @@ impl LanczosPlan {
         self.steps.div_ceil(8)
     }
 
-    /// Arguments for every vector. The product along one is what the next is made of. With as many modes as there are
-    /// vectors, none of them is a residual, which kernels would look for behind twice as many.
+    /// Arguments for every column. The product along one is what the next is made of. With as many modes as there are
+    /// columns, none of them is a residual, which kernels would look for behind twice as many.
     pub(crate) fn arguments(&self) -> Vec<Arguments> {
         let modes = self.vectors() as u32;
         let selection =
-            |vector| Arguments { vector, modes, lowest: 0, vectors: modes, products: 1 };
+            |column| Arguments { column, modes, lowest: 0, columns: modes, products: 1 };
         (0..modes).map(selection).collect()
     }
 
@@ -217,8 +217,8 @@ impl LanczosPlan {
     pub(crate) fn program(&self) -> Program {
         let mut writer = Writer::new(self.steps, self.walked, self.difference);
         writer.section(1, |writer| {
-            for vector in 0..self.steps {
-                writer.measure(vector);
+            for column in 0..self.steps {
+                writer.measure(column);
             }
             writer.overlap(self.steps, false);
         });
@@ -278,8 +278,8 @@ impl Writer {
     }
 
     /// A dispatch for one vector of the basis.
-    fn of_vector(&mut self, kernel: Kernel, grid: Grid, vector: usize, last: bool) {
-        self.dispatch(kernel, grid, Selection { vector: vector as u32, parts: 1 }, last);
+    fn of_vector(&mut self, kernel: Kernel, grid: Grid, column: usize, last: bool) {
+        self.dispatch(kernel, grid, Selection { column: column as u32, parts: 1 }, last);
     }
 
     /// A dispatch for no vector in particular.
@@ -288,27 +288,27 @@ impl Writer {
     }
 
     /// Makes a vector of the basis orthogonal to those before it, and places the probe along it.
-    fn orthogonalize(&mut self, vector: usize) {
+    fn orthogonalize(&mut self, column: usize) {
         for last in [false, true] {
-            self.overlap(vector, last);
-            let tiles = self.shared_tiles(vector + 1);
-            self.of_vector(Kernel::ModeOrthogonalize, tiles, vector, last);
+            self.overlap(column, last);
+            let tiles = self.shared_tiles(column + 1);
+            self.of_vector(Kernel::ModeOrthogonalize, tiles, column, last);
         }
     }
 
     /// What lies along the vectors before one.
-    fn overlap(&mut self, vector: usize, last: bool) {
-        let grid = Grid::TilesTimes { rows: 1, columns: vector.div_ceil(8).max(1) as u32 };
-        self.of_vector(Kernel::ModeOverlaps, grid, vector, false);
-        self.of_vector(Kernel::ModeCoefficients, Grid::Once, vector, last);
+    fn overlap(&mut self, column: usize, last: bool) {
+        let grid = Grid::TilesTimes { rows: 1, columns: column.div_ceil(8).max(1) as u32 };
+        self.of_vector(Kernel::ModeOverlaps, grid, column, false);
+        self.of_vector(Kernel::ModeCoefficients, Grid::Once, column, last);
     }
 
     /// The product along a vector of the basis, once that is orthogonal to those before it.
-    fn measure(&mut self, vector: usize) {
-        self.orthogonalize(vector);
-        self.product(vector);
+    fn measure(&mut self, column: usize) {
+        self.orthogonalize(column);
+        self.product(column);
         if self.difference == Difference::Central {
-            self.opposite_product(vector, false);
+            self.opposite_product(column, false);
         }
     }
 
@@ -323,16 +323,16 @@ impl Writer {
     }
 
     /// The product along a vector whose probe is placed.
-    fn product(&mut self, vector: usize) {
+    fn product(&mut self, column: usize) {
         self.evaluate(Point::Probe, Vector::ProbeGradient);
-        self.of_vector(Kernel::ModeHessianProduct, Grid::Tiles, vector, false);
+        self.of_vector(Kernel::ModeHessianProduct, Grid::Tiles, column, false);
     }
 
     /// The same from the other side of θ.
-    fn opposite_product(&mut self, vector: usize, last: bool) {
+    fn opposite_product(&mut self, column: usize, last: bool) {
         self.once(Kernel::Opposite, Grid::Tiles);
         self.evaluate(Point::Probe, Vector::ProbeGradient);
-        self.of_vector(Kernel::ModeOppositeProduct, Grid::Tiles, vector, last);
+        self.of_vector(Kernel::ModeOppositeProduct, Grid::Tiles, column, last);
     }
 
     /// The residuals of this many modes from `first` on.
@@ -345,7 +345,7 @@ impl Writer {
     fn first_distance(&mut self, far: bool) {
         let switches = Switches { far, ..Switches::default() };
         let dispatch = Dispatch::new(Kernel::ModeFirstDistance, Grid::Once, switches);
-        let selection = Some(Selection { vector: 0, parts: 1 });
+        let selection = Some(Selection { column: 0, parts: 1 });
         self.stages.push(Stage::Dispatch(Dispatch { selection, ..dispatch }));
     }
 
@@ -358,7 +358,7 @@ impl Writer {
 
     /// Rayleigh–Ritz in the span of x, or of all `parts` of the basis.
     fn rotate(&mut self, parts: usize) {
-        let selection = Selection { vector: 0, parts: parts as u32 };
+        let selection = Selection { column: 0, parts: parts as u32 };
         let vectors = parts * self.modes;
         let [rows, columns] = [vectors.div_ceil(3), vectors.div_ceil(4)].map(|count| count as u32);
         self.dispatch(Kernel::ModeGram, Grid::TilesTimes { rows, columns }, selection, false);

@@ -178,13 +178,13 @@ impl Writer {
 
     /// Ends a section that runs once, then adds one of `stages` that runs this many times.
     fn repeat(&mut self, times: u32, stages: Vec<Stage>) {
-        self.end_block();
+        self.end_section();
         if times > 0 {
             self.sections.push(Section { stages, times });
         }
     }
 
-    fn end_block(&mut self) {
+    fn end_section(&mut self) {
         if !self.stages.is_empty() {
             let stages = std::mem::take(&mut self.stages);
             self.sections.push(Section { stages, times: 1 });
@@ -197,7 +197,7 @@ impl Writer {
     }
 
     fn finish(mut self) -> Program {
-        self.end_block();
+        self.end_section();
         Program { sections: self.sections, after_stop: self.after_stop }
     }
 }

@@ -121,7 +121,7 @@ impl Plan {
         let mut words = vec![kernel.name().to_owned()];
         words.extend(set);
         if let Some(selection) = dispatch.selection {
-            words.push(format!("vector {} of {} parts", selection.vector, selection.parts));
+            words.push(format!("column {} of {} parts", selection.column, selection.parts));
         }
         match dispatch.grid {
             Grid::Tiles | Grid::Pieces => {}

@@ -17,7 +17,7 @@ use crate::state::orientation;
 
 use basis::{Basis, unpadded};
 
-/// The lowest and the highest eigenpairs of the Hessian at the parameters of an [`Optimizer`], found together as a block
+/// The lowest and the highest eigenpairs of the Hessian at the parameters of an [`Optimizer`], found together as a set
 /// by Davidson's method with a thick restart (GD+k; Stathopoulos, Saad 1998, Electron. Trans. Numer. Anal. 7, 163;
 /// Stathopoulos, McCombs 2010, ACM Trans. Math. Softw. 37, 21). For looking at a loss, not for training: all gradients
 /// must be of the same function, such as that of the full batch.
@@ -31,7 +31,7 @@ use basis::{Basis, unpadded};
 /// [`Spectrum::trace`] and [`Spectrum::density`] look at all of the spectrum. Over many minibatches, hand it an
 /// [`Accumulated`](crate::Accumulated) objective.
 ///
-/// For k modes it takes 6k vectors on the GPU. It borrows the optimizer; the spectrum is the one at the optimizer's
+/// For k modes it takes 6k vectors on the GPU. It borrows the optimizer, which must have a dimer; the spectrum is the one at the optimizer's
 /// parameters, in the groups that the dimer reaches.
 ///
 /// ```
@@ -77,11 +77,11 @@ pub struct Eigenpair {
     pub curvature: f32,
     /// ‖Hx − C x‖, in the same unit.
     pub residual: f32,
-    /// An eigenvalue of the Hessian lies within this of `curvature`, in the same unit: ‖Hx − C x‖ + e, or where the
-    /// neighbours of the mode were found as well and leave it a gap g, the smaller e + (‖Hx − C x‖ + e)²/g
-    /// (Kato 1949, J. Phys. Soc. Japan 4, 334). e is half of what Hx differs by on the two sides of θ, which bounds what
-    /// rounding and the change of the curvature over the displacement add to it; with exact products, whose rounding does
-    /// not show, it is 0.
+    /// An eigenvalue of the Hessian lies within this of `curvature`, in the same unit: ‖Hx − C x‖ + e (Parlett 1998, *The
+    /// Symmetric Eigenvalue Problem*, theorem 4.5.1). Where the other eigenvalues are further away than that, C is closer
+    /// than the bound, by its square over their distance. e is half of what Hx differs by on the two sides of θ, which
+    /// bounds what rounding and the change of the curvature over the displacement add to it; with exact products, whose
+    /// rounding does not show, it is 0.
     pub error: f32,
     /// Whether `error` is at most [`SpectrumConfig::tolerance`] times the largest |eigenvalue| seen. A mode that is not
     /// converged needs more rotations if its residual is large, or another displacement if it is not. No method that looks
@@ -101,7 +101,7 @@ impl<'a> Spectrum<'a> {
         Self::with_config(optimizer, settings)
     }
 
-    /// A block of random modes at the parameters of `optimizer`.
+    /// A set of random modes at the parameters of `optimizer`.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] for settings out of range, and for more modes than elements under the dimer;
@@ -117,14 +117,16 @@ impl<'a> Spectrum<'a> {
         Ok(spectrum)
     }
 
-    /// Improves the modes at the current parameters by this many rotations, in one submission. It costs
+    /// Improves the modes at the current parameters by this many rotations, in one submission unless the objective itself
+    /// submits. It costs
     /// 1 + k (`rotations` + 3) gradients for k modes, and the first time those of the search for a
     /// [displacement](SpectrumConfig::displacement); with central differences 1 + k (2 `rotations` + 4), and with exact
     /// products k (`rotations` + 2) of those. The optimizer takes no step. Between two steps on one minibatch
     /// ([`RateProbe::RepeatedMinibatch`](crate::RateProbe::RepeatedMinibatch)) it uses that minibatch as well.
     ///
     /// # Errors
-    /// What the objective returns, [`Error::Rejected`], [`Error::DeviceLost`]. A gradient that is not finite
+    /// What the objective returns, [`Error::Rejected`], [`Error::TooManySkips`], [`Error::TooManyPendingSteps`],
+    /// [`Error::DeviceLost`]. A gradient that is not finite
     /// is found by [`Spectrum::read`]; the modes are then as they were, except for the turns before it. After an error there
     /// is nothing to read before the next rotation, which goes on from what is left.
     pub fn rotate(
@@ -251,37 +253,18 @@ impl<'a> Spectrum<'a> {
         let Results { curvatures, residuals, product_errors, largest, .. } = results;
         let mut modes: Vec<usize> = (0..self.plan.modes).collect();
         modes.sort_by(|&a, &b| curvatures[a].total_cmp(&curvatures[b]));
-        let curvature = |mode: usize| f64::from(curvatures[mode]);
-        let product_error = |mode: usize| f64::from(product_errors[mode]);
-        let bounds: Vec<f64> =
-            modes.iter().map(|&mode| f64::from(residuals[mode]) + product_error(mode)).collect();
-        // What lies between the last of the lowest modes and the first of the highest was not found.
-        let is_whole = modes.len() == self.optimizer.layout.dimer_len();
-        let is_open = |edge: usize| edge == self.plan.lowest && !is_whole;
-        let gap = |place: usize, neighbour: Option<usize>, edge: usize| match neighbour {
-            _ if is_open(edge) => 0.0,
-            None => f64::INFINITY,
-            Some(neighbour) => {
-                let between = curvature(modes[place]) - curvature(modes[neighbour]);
-                between.abs() - bounds[neighbour]
-            }
-        };
-        let pair = |(place, &mode): (usize, &usize)| {
-            let next = Some(place + 1).filter(|&next| next < modes.len());
-            let gap = gap(place, place.checked_sub(1), place).min(gap(place, next, place + 1));
-            let bound = bounds[place];
-            let by_gap = product_error(mode) + bound * bound / gap;
-            let error = if gap > 0.0 { bound.min(by_gap) } else { bound };
+        let pair = |mode: usize| {
+            let error = residuals[mode] + product_errors[mode];
             let pair = Eigenpair {
                 curvature: curvatures[mode],
                 residual: residuals[mode],
-                error: error as f32,
-                converged: error <= self.plan.tolerance * f64::from(*largest),
+                error,
+                converged: f64::from(error) <= self.plan.tolerance * f64::from(*largest),
                 orientation: Vec::new(),
             };
             (mode, pair)
         };
-        modes.iter().enumerate().map(pair).collect()
+        modes.into_iter().map(pair).collect()
     }
 }
 

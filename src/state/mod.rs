@@ -90,9 +90,9 @@ impl State {
             Some(slice) => check_slice(gpu, what, slice, layout.bytes()),
             None => allocate(what, layout.bytes()),
         };
-        let if_used = |what, given: Option<GpuSlice>, vector| match given {
-            None if plan.width(vector).is_none() => Ok(None),
-            given => always(what, given).map(Some),
+        let if_used = |what, given: Option<GpuSlice>, vector| match plan.width(vector) {
+            Some(_) => always(what, given).map(Some),
+            None => Ok(None),
         };
         let own = |what, vector| match plan.width(vector) {
             Some(width) => allocate(what, width * elements).map(Some),

@@ -180,7 +180,7 @@ fn members_match_the_host() {
         Region { first_partial, end_partial, elements, several, sums, applied, records, padding }
     );
     let module = &super::gpu_types::module(Kernel::ModeRitz);
-    same_members!(module, "Arguments", Arguments { vector, modes, lowest, vectors, products });
+    same_members!(module, "Arguments", Arguments { column, modes, lowest, columns, products });
     same_members!(
         module,
         "Modes",

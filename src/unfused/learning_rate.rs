@@ -124,7 +124,7 @@ impl Rates<'_> {
                 Operation::DivideScalars,
                 Scalar::Squares,
                 Scalar::UpdateNorm,
-                Scalar::Reach,
+                Scalar::ProbeRate,
             ),
         ]);
         chain
@@ -171,7 +171,7 @@ impl Rates<'_> {
         let Vectors { params, probe, .. } = chains.vectors;
         vec![
             chains.copy(&params.buffer, &probe.buffer),
-            chains.axpy(Scalar::Reach, &scratch.params.buffer, &probe.buffer),
+            chains.axpy(Scalar::ProbeRate, &scratch.params.buffer, &probe.buffer),
         ]
     }
 
@@ -183,11 +183,11 @@ impl Rates<'_> {
         let mut chain = vec![self.subtract(&probe_gradient.buffer, &gradient.buffer, product)];
         chain.extend(chains.dot(&gradient.buffer, update, Scalar::Slope));
         chain.extend(chains.dot(product, update, Scalar::StepCurvature));
-        chain.push(self.divide(Scalar::StepCurvature, Scalar::Reach));
+        chain.push(self.divide(Scalar::StepCurvature, Scalar::ProbeRate));
         chain.extend(self.norm(&gradient.buffer, Scalar::Norms));
         chain.extend([
             chains.multiply_scalars(Scalar::UpdateNorm, Scalar::Norms, Scalar::Norms),
-            self.divide(Scalar::Norms, Scalar::Reach),
+            self.divide(Scalar::Norms, Scalar::ProbeRate),
             self.learning_rate(),
         ]);
         chain

@@ -2,8 +2,9 @@
 //! against, and a second implementation to check them by.
 //!
 //! It makes the passes over memory that eager code makes, one operation per kernel. It covers what a
-//! comparison needs and no more: one group, a fixed rotation rate, an absolute displacement, projection on
-//! every event or step, no clipping, no guard against non-finite gradients.
+//! comparison needs and no more: one group, one dimer, a fixed rotation rate, forward differences over an absolute
+//! displacement, events every K steps, projection or none, f32. It has no Sophia-like base, no clipping, and no guard
+//! against non-finite gradients, whatever [`Config::skip_non_finite`] says.
 
 mod chains;
 mod learning_rate;
@@ -13,7 +14,8 @@ mod tests;
 
 use crate::config::{
     Adam, Base, Config, CurvatureRate, Difference, Displacement, LearningRate, Lion, Metric,
-    Projection, RateProbe, Rotation, RotationRate, Schedule, Scope, Sgd, Translation, rate_scale,
+    Projection, RateProbe, Rotation, RotationRate, Schedule, Scope, Sgd, Storage, Translation,
+    rate_scale,
 };
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
@@ -63,7 +65,7 @@ enum Scalar {
     Norms,
     OwnSlope,
     PreviousSlope,
-    Reach,
+    ProbeRate,
     #[expect(dead_code, reason = "a place in the table")]
     LogMean,
     #[expect(dead_code, reason = "a place in the table")]
@@ -106,7 +108,7 @@ pub struct UnfusedOptimizer {
     config: Config,
     events: Events,
     buffers: Vectors,
-    scalars: wgpu::Buffer,
+    table: wgpu::Buffer,
     displace: Vec<Dispatch>,
     rotate: Vec<Dispatch>,
     correct: Vec<Dispatch>,
@@ -177,20 +179,20 @@ impl UnfusedOptimizer {
             root: vector("root")?,
             loss: gpu.allocate("loss", 4, USAGE)?,
         };
-        let scalars = gpu.allocate("scalars", 4 * SCALARS, USAGE)?;
+        let table = gpu.allocate("table of scalars", 4 * SCALARS, USAGE)?;
         gpu.queue().write_buffer(&buffers.params.buffer, 0, bytemuck::cast_slice(&padded));
         if let Some(dimer) = &config.dimer {
             let all: Vec<usize> = (0..layout.tensors().len()).collect();
             let orientation = orientation::random(&layout, &[all], dimer.seed);
             gpu.queue().write_buffer(&buffers.orientation, 0, bytemuck::cast_slice(&orientation));
         }
-        let operations = Operations::new(gpu, &scalars, (layout.padded_len() / 4) as u32)?;
+        let operations = Operations::new(gpu, &table, (layout.padded_len() / 4) as u32)?;
         let chains = Chains { operations: &operations, vectors: &buffers };
         let rate = match config.learning_rate {
             LearningRate::Fixed(_) => None,
             LearningRate::Curvature(CurvatureRate { probe, initial, .. }) => {
                 let offset = 4 * Scalar::BaseRate as u64;
-                gpu.queue().write_buffer(&scalars, offset, bytemuck::bytes_of(&(initial as f32)));
+                gpu.queue().write_buffer(&table, offset, bytemuck::bytes_of(&(initial as f32)));
                 Some(RateChains::new(gpu, &layout, &config, probe, &operations, &buffers)?)
             }
         };
@@ -207,7 +209,7 @@ impl UnfusedOptimizer {
             layout,
             config,
             buffers,
-            scalars,
+            table,
             progress: Progress { rate_clock, ..Progress::default() },
             rate_factor: 1.0,
         })
@@ -216,7 +218,7 @@ impl UnfusedOptimizer {
     /// Like [`Optimizer::step`](crate::Optimizer::step).
     ///
     /// # Errors
-    /// The same as for [`Optimizer::step`](crate::Optimizer::step).
+    /// What the objective returns, [`Error::Rejected`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.gpu.encoder("unfused step");
         let next = self.encode_step(&mut encoder, objective)?;
@@ -229,7 +231,7 @@ impl UnfusedOptimizer {
     /// be submitted before the next step.
     ///
     /// # Errors
-    /// What the objective returns.
+    /// The same as for [`UnfusedOptimizer::step`].
     pub fn record_step(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -271,7 +273,7 @@ impl UnfusedOptimizer {
     /// How many measurements of the learning rate there were.
     fn read_measurements(&self) -> Result<u32> {
         let offset = 4 * Scalar::Measurements as u64;
-        let slice = GpuSlice { buffer: self.scalars.clone(), offset, size: 4 };
+        let slice = GpuSlice { buffer: self.table.clone(), offset, size: 4 };
         Ok(bytemuck::pod_read_unaligned::<f32>(&self.gpu.read(&slice)?) as u32)
     }
 
@@ -283,7 +285,7 @@ impl UnfusedOptimizer {
     /// Like [`Optimizer::rotate`](crate::Optimizer::rotate).
     ///
     /// # Errors
-    /// The same as for [`Optimizer::rotate`](crate::Optimizer::rotate).
+    /// The same as for [`UnfusedOptimizer::step`].
     pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         let mut encoder = self.gpu.encoder("unfused rotation");
         let next = self.encode_rotation(&mut encoder, objective)?;
@@ -377,7 +379,7 @@ impl UnfusedOptimizer {
         measurement: RateMeasurement,
     ) -> Result<()> {
         let constants = self.constants().map(|value| value as f32);
-        self.gpu.queue().write_buffer(&self.scalars, 0, bytemuck::cast_slice(&constants));
+        self.gpu.queue().write_buffer(&self.table, 0, bytemuck::cast_slice(&constants));
         objective.begin_step(StepInfo {
             index: self.progress.index,
             repeats_minibatch: self.progress.rate_clock.is_some_and(|clock| clock.in_pair()),
@@ -509,6 +511,9 @@ fn check_supported(layout: &Layout, config: &Config) -> Result<()> {
     if config.max_gradient_norm.is_some() {
         return unsupported("a gradient clip", "set `max_gradient_norm` to None");
     }
+    if config.storage != Storage::F32 {
+        return unsupported("Storage::Bf16", "set `storage` to F32");
+    }
     let Some(dimer) = &config.dimer else { return Ok(()) };
     if !matches!(dimer.rotation, Rotation::Gradient { rate: RotationRate::Fixed(_) }) {
         return unsupported("this rotation", "set `dimer.rotation` to Gradient at a fixed rate");
@@ -534,7 +539,7 @@ fn check_supported(layout: &Layout, config: &Config) -> Result<()> {
     ) {
         return unsupported(
             "this translation",
-            "set `dimer.translation` to None, or to Project with or without negative curvature",
+            "set `dimer.translation` to None, or to Project without `only_negative_curvature`",
         );
     }
     Ok(())

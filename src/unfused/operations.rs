@@ -96,7 +96,7 @@ pub(crate) struct Operations {
     gpu: Gpu,
     layout: wgpu::BindGroupLayout,
     pipelines: Vec<wgpu::ComputePipeline>,
-    scalars: wgpu::Buffer,
+    table: wgpu::Buffer,
     partials: wgpu::Buffer,
     /// Bound where an operation has no operand: two for reading, one for writing.
     stubs: [wgpu::Buffer; 2],
@@ -105,7 +105,7 @@ pub(crate) struct Operations {
 
 impl Operations {
     /// For vectors of `vectors` vec4.
-    pub(crate) fn new(gpu: &Gpu, scalars: &wgpu::Buffer, vectors: u32) -> Result<Self> {
+    pub(crate) fn new(gpu: &Gpu, table: &wgpu::Buffer, vectors: u32) -> Result<Self> {
         let storage = wgpu::BufferUsages::STORAGE;
         let stub = || gpu.allocate("stub", 16, storage);
         let partials = gpu.allocate("partials", 4 * u64::from(MAX_WORKGROUPS), storage)?;
@@ -133,7 +133,7 @@ impl Operations {
                 gpu: gpu.clone(),
                 layout,
                 pipelines,
-                scalars: scalars.clone(),
+                table: table.clone(),
                 partials,
                 stubs,
                 vectors,
@@ -172,7 +172,7 @@ impl Operations {
         let [read, write] = &self.stubs;
         let buffers = [
             &uniform,
-            &self.scalars,
+            &self.table,
             operands.x.unwrap_or(read),
             operands.y.unwrap_or(read),
             operands.out.unwrap_or(write),

@@ -77,7 +77,7 @@ fn dot_matches_f64() {
 struct Bench {
     gpu: Gpu,
     operations: Operations,
-    scalars: wgpu::Buffer,
+    table: wgpu::Buffer,
     buffers: [wgpu::Buffer; 3],
     x: Vec<f32>,
     y: Vec<f32>,
@@ -90,7 +90,7 @@ impl Bench {
         let usage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;
-        let scalars = gpu.allocate("scalars", 16, usage).unwrap();
+        let table = gpu.allocate("table of scalars", 16, usage).unwrap();
         let mut rng = StdRng::seed_from_u64(seed);
         // Positive, for roots and quotients; `out` has both signs.
         let mut positive = || -> Vec<f32> {
@@ -102,8 +102,8 @@ impl Bench {
             ["x", "y", "out"].map(|what| gpu.allocate(what, 16 * vectors as u64, usage).unwrap());
         gpu.queue().write_buffer(&buffers[0], 0, bytemuck::cast_slice(&x));
         gpu.queue().write_buffer(&buffers[1], 0, bytemuck::cast_slice(&y));
-        let operations = Operations::new(&gpu, &scalars, vectors as u32).unwrap();
-        Self { gpu, operations, scalars, buffers, x, y, out }
+        let operations = Operations::new(&gpu, &table, vectors as u32).unwrap();
+        Self { gpu, operations, table, buffers, x, y, out }
     }
 
     fn operands(&self) -> Operands<'_> {
@@ -121,7 +121,7 @@ impl Bench {
     }
 
     fn run(&self, operation: Operation, alpha: f32, before: &[f32]) -> Vec<f32> {
-        self.gpu.queue().write_buffer(&self.scalars, 0, bytemuck::bytes_of(&alpha));
+        self.gpu.queue().write_buffer(&self.table, 0, bytemuck::bytes_of(&alpha));
         self.gpu.queue().write_buffer(&self.buffers[2], 0, bytemuck::cast_slice(before));
         self.encode(&[operation]);
         let out = GpuSlice::whole(self.buffers[2].clone());
@@ -130,8 +130,8 @@ impl Bench {
 
     fn dot(&self) -> f32 {
         self.encode(&[Operation::Dot, Operation::Sum]);
-        let scalars = GpuSlice::whole(self.scalars.clone());
-        let bytes = self.gpu.read(&scalars).unwrap();
+        let table = GpuSlice::whole(self.table.clone());
+        let bytes = self.gpu.read(&table).unwrap();
         bytemuck::pod_collect_to_vec::<u8, f32>(&bytes)[1]
     }
 }

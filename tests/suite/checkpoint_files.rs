@@ -193,28 +193,34 @@ fn files_of_format_2_stay_readable() {
     assert!(records.iter().all(|record| record.shift != 0.0));
 }
 
-/// The bytes of a checkpoint with `from` in an entry of its metadata changed to `to`, and the right checksum.
-fn forged(bytes: &[u8], entry: &str, from: &str, to: &str) -> Vec<u8> {
+/// The tensors of a checkpoint, whether their words are f32, and its metadata.
+struct Contents {
+    tensors: BTreeMap<String, (bool, Vec<usize>, Vec<u8>)>,
+    metadata: BTreeMap<String, String>,
+}
+
+/// The bytes of a checkpoint after `change`, with the right checksum.
+fn rewritten(bytes: &[u8], change: impl FnOnce(&mut Contents)) -> Vec<u8> {
     let (_, header) = safetensors::SafeTensors::read_metadata(bytes).unwrap();
     let file = safetensors::SafeTensors::deserialize(bytes).unwrap();
-    let mut metadata: BTreeMap<String, String> =
-        header.metadata().clone().unwrap().into_iter().collect();
-    metadata.remove("crc32");
-    let text = metadata.get_mut(entry).unwrap();
-    assert!(text.contains(from), "{text}");
-    *text = text.replace(from, to);
-    let tensors: BTreeMap<String, safetensors::tensor::TensorView<'_>> =
-        file.tensors().into_iter().collect();
+    let tensors = file.tensors().into_iter().map(|(name, view)| {
+        let float = view.dtype() == safetensors::Dtype::F32;
+        (name, (float, view.shape().to_vec(), view.data().to_vec()))
+    });
+    let metadata = header.metadata().clone().unwrap().into_iter().collect();
+    let mut contents = Contents { tensors: tensors.collect(), metadata };
+    contents.metadata.remove("crc32");
+    change(&mut contents);
+    let Contents { tensors, mut metadata } = contents;
     let mut hasher = crc32fast::Hasher::new();
     let mut update = |field: &[u8]| {
         hasher.update(&(field.len() as u64).to_le_bytes());
         hasher.update(field);
     };
-    for (name, tensor) in &tensors {
+    for (name, (float, shape, data)) in &tensors {
         let shape: Vec<u8> =
-            tensor.shape().iter().flat_map(|&extent| (extent as u64).to_le_bytes()).collect();
-        let float = tensor.dtype() == safetensors::Dtype::F32;
-        for field in [name.as_bytes(), &shape, &[u8::from(float)], tensor.data()] {
+            shape.iter().flat_map(|&extent| (extent as u64).to_le_bytes()).collect();
+        for field in [name.as_bytes(), &shape, &[u8::from(*float)], data] {
             update(field);
         }
     }
@@ -223,7 +229,76 @@ fn forged(bytes: &[u8], entry: &str, from: &str, to: &str) -> Vec<u8> {
         update(value.as_bytes());
     }
     metadata.insert("crc32".to_owned(), format!("{:08x}", hasher.finalize()));
-    safetensors::serialize(tensors, Some(metadata.into_iter().collect())).unwrap()
+    let views = tensors.iter().map(|(name, (float, shape, data))| {
+        let dtype = if *float { safetensors::Dtype::F32 } else { safetensors::Dtype::U32 };
+        (name, safetensors::tensor::TensorView::new(dtype, shape.clone(), data).unwrap())
+    });
+    safetensors::serialize(views, Some(metadata.into_iter().collect())).unwrap()
+}
+
+/// The bytes of a checkpoint with `from` in an entry of its metadata changed to `to`.
+fn forged(bytes: &[u8], entry: &str, from: &str, to: &str) -> Vec<u8> {
+    rewritten(bytes, |contents| {
+        let text = contents.metadata.get_mut(entry).unwrap();
+        assert!(text.contains(from), "{text}");
+        *text = text.replace(from, to);
+    })
+}
+
+/// The state of a learning rate from before lost measurements were counted goes on as it was; from before that it begins
+/// anew, and says so.
+#[test]
+fn earlier_states_of_a_learning_rate() {
+    let config = Config { dimer: None, ..Config::default() };
+    let mut optimizer = make(&config, 0.3);
+    for _ in 0..30 {
+        optimizer.step(&mut objective()).unwrap();
+    }
+    let bytes = optimizer.save_bytes().unwrap();
+    let older = |words: std::ops::Range<usize>| {
+        rewritten(&bytes, |contents| {
+            let (_, shape, data) = contents.tensors.get_mut("rate").unwrap();
+            assert_eq!(data.len(), 92);
+            data.drain(4 * words.start..4 * words.end);
+            *shape = vec![data.len() / 4];
+        })
+    };
+    // The number of lost measurements, of which there are none.
+    let mut resumed = make(&config, -7.0);
+    resumed.load_bytes(&older(21..22)).unwrap();
+    for _ in 0..60 {
+        resumed.step(&mut objective()).unwrap();
+        optimizer.step(&mut objective()).unwrap();
+    }
+    assert_eq!(snapshot(&mut resumed), snapshot(&mut optimizer));
+    let oldest = older(13..23);
+    let mut resumed = make(&config, -7.0);
+    let found = reason(resumed.load_bytes(&oldest));
+    assert!(found.contains("learning rate") && found.contains("load_with_changes"), "{found}");
+    let changes = resumed.load_bytes_with_changes(&oldest).unwrap();
+    assert!(changes.len() == 1 && changes[0].contains("begins anew"), "{changes:?}");
+    resumed.step(&mut objective()).unwrap();
+    let record = resumed.telemetry().unwrap()[0];
+    assert!(record.rate_measured && record.base_learning_rate <= 2e-4, "{record:?}");
+    // Without a rate from curvature it does not matter what the file has.
+    let fixed = Config { dimer: None, ..fixed_rate() };
+    assert_eq!(make(&fixed, 0.0).load_bytes_with_changes(&oldest).unwrap().len(), 1);
+}
+
+/// A momentum that begins in the middle of a run begins at zero.
+#[test]
+fn a_moment_can_begin_later() {
+    let without = Config { base: SGD, dimer: None, ..fixed_rate() };
+    let mut optimizer = make(&without, 0.3);
+    optimizer.step(&mut objective()).unwrap();
+    let bytes = optimizer.save_bytes().unwrap();
+    let mut resumed = make(&Config { base: MOMENTUM, ..without }, -7.0);
+    let changes = resumed.load_bytes_with_changes(&bytes).unwrap();
+    assert_eq!(changes, ["`config.base.Sgd.momentum` was 0.0 when it was saved, but is 0.9 here"]);
+    // The first step with a momentum of zero is that without one.
+    optimizer.step(&mut objective()).unwrap();
+    resumed.step(&mut objective()).unwrap();
+    assert_eq!(bits(&resumed.read_params().unwrap()), bits(&optimizer.read_params().unwrap()));
 }
 
 /// A file with the names that settings had before is one of the same settings.
@@ -309,7 +384,7 @@ fn settings_that_a_file_lacks_have_their_defaults() {
     }
 }
 
-/// What is in memory is what is in a file, byte for byte; an error names a file where there is one.
+/// What is in memory is what is in a file; an error names a file where there is one.
 #[test]
 fn checkpoints_in_memory() {
     let scratch = Scratch::new();
@@ -319,7 +394,14 @@ fn checkpoints_in_memory() {
     }
     let bytes = optimizer.save_bytes().unwrap();
     optimizer.save(scratch.file()).unwrap();
-    assert_eq!(std::fs::read(scratch.file()).unwrap().len(), bytes.len());
+    let in_file = std::fs::read(scratch.file()).unwrap();
+    let [one, other] = [&in_file, &bytes].map(|bytes| {
+        let (_, header) = safetensors::SafeTensors::read_metadata(bytes).unwrap();
+        let file = safetensors::SafeTensors::deserialize(bytes).unwrap();
+        let tensors = file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec()));
+        (tensors.collect::<BTreeMap<_, _>>(), header.metadata().clone().unwrap())
+    });
+    assert_eq!(one, other);
     let mut resumed = make(&fixed_rate(), -7.0);
     resumed.load_bytes(&bytes).unwrap();
     for _ in 0..4 {

@@ -244,8 +244,9 @@ fn reads_have_async_twins() {
         });
         for name in names.filter(|name| *name != "new" || path.ends_with("gpu/mod.rs")) {
             reads += 1;
-            let twin = format!("pub async fn {name}_async");
-            assert!(code.contains(&twin), "{}: {name} has no async twin", path.display());
+            let twins = code.matches(&format!("pub async fn {name}_async(")).count();
+            let own = code.matches(&format!("pub fn {name}(")).count();
+            assert_eq!(twins, own, "{}: {name} has no async twin", path.display());
         }
     }
     assert!(reads >= 12, "{reads}");
@@ -261,15 +262,29 @@ fn the_readme_names_the_oldest_rust() {
         let Ok(manifest) = std::fs::read_to_string(root.join(manifest)) else { continue };
         let (_, rest) = manifest.split_once("rust-version = \"").unwrap();
         let version = rest.split_once('"').unwrap().0;
-        assert!(readme.contains(version), "{version}");
+        let named = format!("{version} or newer");
+        assert!(readme.replace('\n', " ").contains(&named), "{named}");
     }
 }
 
-/// Where the base optimizers are listed, none is left out.
+/// Where comments list the base optimizers, none is left out.
 #[test]
 fn lists_of_bases_are_whole() {
+    let mut lists = 0;
     for (path, source) in sources().into_iter().filter(|(path, _)| !path.ends_with("house.rs")) {
-        let text = source.replace("\n//! ", " ").replace("\n/// ", " ").replace("\n// ", " ");
-        assert!(!text.contains("Adam, AdamW or "), "{}: where is Lion?", path.display());
+        // Of these moments, Lion has one; an example need not run it.
+        if path.ends_with("moments_two.wgsl") || path.to_string_lossy().contains("/examples/") {
+            continue;
+        }
+        let comments = source.lines().filter_map(|line| line.trim_start().strip_prefix("//"));
+        let text = comments.map(|line| line.trim_start_matches(['/', '!'])).collect::<String>();
+        for (at, _) in text.match_indices("Adam, AdamW") {
+            let after: String = text[at..].chars().take(46).collect();
+            if after.chars().take(28).collect::<String>().contains("Sophia") {
+                lists += 1;
+                assert!(after.contains("Lion"), "{}: {after}", path.display());
+            }
+        }
     }
+    assert!(lists >= 2, "{lists}");
 }

@@ -5,8 +5,8 @@ use std::cell::{Cell, RefCell};
 use crate::common::*;
 use dimer::{
     Buffers, Config, Correction, Difference, Dimer, EarlyExit, Error, Evaluation, FullBatch,
-    GpuSlice, HostObjective, Layout, Objective, OnPlateau, Optimizer, Point, Regime, Rotation,
-    RotationStop, Schedule, Spectrum,
+    GpuSlice, HostObjective, Layout, Mode, Objective, OnPlateau, Optimizer, Point, Regime,
+    Rotation, RotationStop, Schedule, Spectrum,
 };
 
 const LEN: usize = 130;
@@ -358,6 +358,66 @@ fn losses_belong_to_their_steps() {
     let records = optimizer.telemetry().unwrap();
     let has_loss: Vec<_> = records.iter().map(|record| record.loss.is_some()).collect();
     assert_eq!(has_loss, [true, false, true, false].repeat(3));
+}
+
+/// A loss that was written for a step that was not taken is nobody's: of a recorded step whose encoder was dropped, of a
+/// step or a rotation that failed, and of an objective that does not say that it writes one.
+#[test]
+fn losses_of_steps_that_were_not_taken_are_forgotten() {
+    struct Loss {
+        writes: bool,
+        supplies: bool,
+        fails: bool,
+    }
+    impl Objective for Loss {
+        fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+            at.write_gradient(&spectrum())?;
+            if self.writes {
+                at.write_loss(7.0);
+            }
+            if self.fails { Err(Error::objective("failed")) } else { Ok(()) }
+        }
+        fn supplies_loss(&self) -> bool {
+            self.supplies
+        }
+    }
+    let silent = Loss { writes: false, supplies: true, fails: false };
+    let central = Dimer { difference: Difference::Central, ..config().dimer.unwrap() };
+    let configs = [config(), Config { dimer: Some(central), ..config() }];
+    for (config, steps_before) in
+        configs.into_iter().flat_map(|config| [(config.clone(), 1), (config, 2)])
+    {
+        for case in 0..4 {
+            let mut silent = Loss { ..silent };
+            let mut optimizer = flat(config.clone(), &start());
+            let mut second = optimizer.second_dimer(
+                Dimer { seeks: Mode::Stiffest, ..config.dimer.clone().unwrap() }.watching(),
+            );
+            for _ in 0..steps_before {
+                optimizer.step(&mut silent).unwrap();
+            }
+            let mut writes = Loss { writes: true, supplies: true, fails: case == 1 };
+            match case {
+                0 => {
+                    let mut encoder = gpu().device().create_command_encoder(&Default::default());
+                    optimizer.record_step(&mut encoder, &mut writes).unwrap();
+                }
+                1 => drop(optimizer.step(&mut writes).unwrap_err()),
+                2 => optimizer.step(&mut Loss { supplies: false, ..writes }).unwrap(),
+                _ => {
+                    let Ok(second) = &mut second else { continue };
+                    let mut fails = Loss { fails: true, ..writes };
+                    optimizer.rotate_both(second, &mut fails).unwrap_err();
+                }
+            }
+            for _ in 0..4 {
+                optimizer.step(&mut silent).unwrap();
+            }
+            let records = optimizer.telemetry().unwrap();
+            let losses: Vec<_> = records.iter().filter_map(|record| record.loss).collect();
+            assert!(losses.is_empty(), "case {case}: {records:?}");
+        }
+    }
 }
 
 /// A closure that fails ends the step as any objective does; the hook comes before its evaluations and knows the part.

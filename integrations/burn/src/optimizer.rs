@@ -18,7 +18,8 @@ use crate::parameters::Parameters;
 /// own memory: a step changes them in place, and nothing is copied back and forth.
 ///
 /// # Every gradient of a step must be of the same function
-/// In an event the loss is evaluated more than once: at θ, and at probes close by. The curvature is
+/// In an event, or where the learning rate is measured, which the first 20 steps do by default, the loss is evaluated
+/// more than once: at θ, and at probes close by. The curvature is
 /// the difference of the gradients, so the closure must use the same minibatch and the same random
 /// numbers each time it is called in one step. For dropout and other randomness of Burn either turn
 /// on [`DimerOptimizer::repeat_randomness`], or build the module without. Running statistics, like those of
@@ -94,7 +95,7 @@ impl<M: Module> DimerOptimizer<M> {
     }
 
     /// Makes the random numbers of Burn's device, such as those of dropout, the same in all evaluations
-    /// of one step, and different in the next: it seeds the device before each evaluation.
+    /// of one step, and different in the next, unless that repeats the minibatch: it seeds the device before each evaluation.
     ///
     /// Burn's generator may be one for all devices of a kind, so draw nothing else from it that
     /// should be independent of the step, such as the order of the data.
@@ -103,11 +104,11 @@ impl<M: Module> DimerOptimizer<M> {
         Self { seed: Some(seed), ..self }
     }
 
-    /// Takes one step on `loss`, which is called once with the module at θ, and in an event also
-    /// with the module at each probe. Returns L(θ), without waiting for the device.
+    /// Takes one step on `loss`, which is called with the module at θ, and in an event or a measurement of the learning
+    /// rate also with the module at each probe. Returns L(θ), without waiting for the device.
     ///
-    /// In the events of [`Difference::Central`](dimer::Difference::Central), which do not evaluate
-    /// θ, the mean of the losses at the probes is returned.
+    /// In those events of [`Difference::Central`](dimer::Difference::Central) that do not evaluate θ, since they measure
+    /// no learning rate, the mean of the losses at the probes is returned.
     ///
     /// Other threads must not use the module meanwhile: only what this thread has queued in Burn is
     /// sure to run before the parameters change.

@@ -149,7 +149,7 @@ impl<M: Module> CurvatureTracker<M> {
 
     /// What each dimer found, one record per event and end, as far as it has arrived: the curvature before and after
     /// the rotation, whether it is an eigenvalue, its smoothed mean and error, the residual. The earliest event comes
-    /// first; [`Telemetry::seeks`] says which end it is.
+    /// first; [`Telemetry::seeks`] says which end it is. [`Telemetry::step`] is the number of the event, from 0.
     ///
     /// # Errors
     /// As [`dimer::Optimizer::telemetry`].
