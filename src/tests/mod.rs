@@ -2,6 +2,7 @@
 
 mod gpu_types;
 mod kernels;
+mod portable;
 mod programs;
 mod shaders;
 mod traffic;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A device as the WebGPU standard has it at least, but for the storage buffers of several dimers.
-const LIMITS: DeviceLimits = DeviceLimits {
+pub(super) const LIMITS: DeviceLimits = DeviceLimits {
     buffer_bytes: 256 << 20,
     binding_bytes: 128 << 20,
     uniform_bytes: 64 << 10,

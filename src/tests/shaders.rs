@@ -15,7 +15,7 @@ use crate::kernels::choices::Choices;
 use crate::kernels::switches::{BaseRule, RateRule, Switch};
 
 /// Everything that devices and configurations choose between.
-fn choices() -> Vec<Choices> {
+pub(super) fn choices() -> Vec<Choices> {
     let mut all = Vec::new();
     for subgroups in [false, true] {
         for storage in [Storage::F32, Storage::Bf16] {
@@ -30,7 +30,7 @@ fn choices() -> Vec<Choices> {
 }
 
 /// Every setting of the switches of `source` that goes with `choices`.
-fn settings(source: &Source, choices: Choices) -> Vec<PipelineConstants> {
+pub(super) fn settings(source: &Source, choices: Choices) -> Vec<PipelineConstants> {
     let mut all = vec![PipelineConstants::default()];
     for switch in source.switches() {
         let values: Vec<u32> = match (switch, switch.values()) {
@@ -77,7 +77,7 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn validated(name: &str, source: &str) -> (naga::Module, naga::valid::ModuleInfo) {
+pub(super) fn validated(name: &str, source: &str) -> (naga::Module, naga::valid::ModuleInfo) {
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
     let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
@@ -85,6 +85,18 @@ fn validated(name: &str, source: &str) -> (naga::Module, naga::valid::ModuleInfo
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
     assert_eq!(module.entry_points.len(), 1, "{name}");
     (module, info)
+}
+
+/// A module with the values of its overrides in place.
+pub(super) fn processed(
+    module: &naga::Module,
+    info: &naga::valid::ModuleInfo,
+    constants: &PipelineConstants,
+) -> (naga::Module, naga::valid::ModuleInfo) {
+    let processed =
+        naga::back::pipeline_constants::process_overrides(module, info, None, constants);
+    let (module, info) = processed.unwrap_or_else(|error| panic!("{constants:?}: {error}"));
+    (module.into_owned(), info.into_owned())
 }
 
 #[test]
@@ -104,14 +116,7 @@ fn fused_shaders_are_valid_with_every_switch() {
             count += settings.len();
             println!("{} with {choices:?}: {} settings", kernel.name(), settings.len());
             assert!(!settings.is_empty());
-            let process = |constants: &PipelineConstants| {
-                let processed = naga::back::pipeline_constants::process_overrides(
-                    &module, &info, None, constants,
-                );
-                let (module, info) = processed
-                    .unwrap_or_else(|error| panic!("{kernel:?} with {constants:?}: {error}"));
-                (module.into_owned(), info.into_owned())
-            };
+            let process = |constants: &PipelineConstants| processed(&module, &info, constants);
             settings.par_iter().for_each(|constants| {
                 let (module, info) = process(constants);
                 // naga itself has stumbled over combinations that validate; SPIR-V shows it here.
@@ -132,7 +137,7 @@ fn fused_shaders_are_valid_with_every_switch() {
 }
 
 /// A check of every index, which wgpu leaves out only where the driver has its own.
-const CHECKED: BoundsCheckPolicies = BoundsCheckPolicies {
+pub(super) const CHECKED: BoundsCheckPolicies = BoundsCheckPolicies {
     index: BoundsCheckPolicy::Restrict,
     buffer: BoundsCheckPolicy::Restrict,
     image_load: BoundsCheckPolicy::Restrict,
