@@ -8,7 +8,7 @@
 // in:  n, Hn, with HAS_FORCE also u, Hu, with HAS_DIRECTION also p, Hp; with KEEPS_DIRECTION p alone before that
 // out: two `Partial` per tile
 // 8, 16 or 24 bytes per element.
-// builds on: basis_bindings, basis_sums, direction, run, partial, streams, threads, step_bindings, switches
+// builds on: basis_bindings, basis_sums, direction, run, partial, streams, threads, step_bindings, switches, entry
 
 // Half the sum and half the difference of a.Hb and b.Ha.
 fn halves(a: vec4f, hb: vec4f, b: vec4f, ha: vec4f) -> vec2f {
@@ -73,8 +73,7 @@ fn add_packed(a: PackedBasisSums, b: PackedBasisSums) -> PackedBasisSums {
     return PackedBasisSums(add(a.first, b.first), add(a.second, b.second));
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     // When the event needs no further rotation, nothing is walked; the barriers are still reached.
     let stopped = STOPS & HAS_FORCE & (scalars.ritz.stopped != 0u);
     let walk = walk_of(thread);

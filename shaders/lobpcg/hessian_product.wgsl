@@ -9,7 +9,7 @@
 // in:  g1, g2
 // out: one vector of the workspace
 // 12 bytes per element; with a central difference 16 along n and 12 otherwise.
-// builds on: basis_bindings, gradients, tile_bounds, streams, switches
+// builds on: basis_bindings, gradients, tile_bounds, streams, switches, entry
 
 fn store_product(i: u32, place: Place, inverse: f32) {
     let g1 = load_gradient(i, place);
@@ -29,8 +29,7 @@ fn kept_difference(i: u32) -> vec4f {
     return 0.5 * step.gradient_scale * difference;
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     if STOPS & (VECTOR != HN) {
         if scalars.ritz.stopped != 0u {
             return;

@@ -5,10 +5,9 @@
 // in:  params, p
 // out: probe
 // 12 bytes per element.
-// builds on: basis_bindings, direction, probe_distance, streams, threads, switches
+// builds on: basis_bindings, direction, probe_distance, streams, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let distance = scalars.displacement;
     let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {

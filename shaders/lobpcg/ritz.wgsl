@@ -11,7 +11,7 @@
 // out: scalars.ritz, and with STOPS whether that was the last rotation that the event needs
 // Knyazev 2001, SIAM J. Sci. Comput. 23, 517: the Rayleigh-Ritz step of LOBPCG. Stathopoulos and Saad 1998,
 // Electron. Trans. Numer. Anal. 7, 163: p' as Davidson's method with a thick restart keeps it.
-// builds on: basis_bindings, basis_sums, mode, partial, reduction, threads, step_bindings, switches
+// builds on: basis_bindings, basis_sums, mode, partial, reduction, threads, step_bindings, switches, entry
 
 // A vector is dropped when no more than this share of its square lies outside those before it. Where every
 // product is new, the rest would be magnified rounding: over the share, 2^-24 of n' in length. Where products
@@ -117,8 +117,7 @@ fn unturned(last: Ritz) -> Ritz {
     return ritz;
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let first = reduce_partials_of(0u, thread);
     workgroupBarrier();
     let second = reduce_partials_of(1u, thread);

@@ -8,7 +8,7 @@
 // in:  the workspace, params
 // out: the workspace and the probe, or N and p
 // 12 to 52 bytes per element.
-// builds on: basis_bindings, direction, probe_distance, streams, threads, switches
+// builds on: basis_bindings, direction, probe_distance, streams, threads, switches, entry
 
 fn combined(coefficients: vec3f, i: u32, p: vec4f) -> vec4f {
     var sum = coefficients.x * load_vector(N, i);
@@ -32,8 +32,7 @@ fn combined_product(coefficients: vec3f, i: u32) -> vec4f {
     return sum;
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let ritz = scalars.ritz;
     if ritz.valid == 0u {
         return;

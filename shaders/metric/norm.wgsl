@@ -5,7 +5,7 @@
 // in:  the direction d in the probe, second moment
 // out: one `Partial` per tile, of which only small.x and large.x are used
 // 8 bytes per element.
-// builds on: metric, partial, scalars, threads, tile_sums, switches
+// builds on: metric, partial, scalars, threads, tile_sums, switches, entry
 
 fn terms(i: u32, place: Place) -> Partial {
     let scaled = scale_at(i, place, square_factor()) * probe[i];
@@ -15,8 +15,7 @@ fn terms(i: u32, place: Place) -> Partial {
     return result;
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let sums = sum_over_tile(thread);
     if thread.lane == 0u {
         scalars.partials[shard.first_tile + thread.workgroup.x] = sums;

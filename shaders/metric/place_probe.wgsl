@@ -5,7 +5,7 @@
 // in:  the direction d in the probe, params, second moment, and the partials of norm
 // out: probe
 // 16 bytes per element.
-// builds on: metric, probe_distance, scalars, streams, threads, tile_bounds, switches
+// builds on: metric, probe_distance, scalars, streams, threads, tile_bounds, switches, entry
 
 // 1/|s d|, or 0 where there is no direction.
 var<workgroup> shared_inverse: f32;
@@ -15,8 +15,7 @@ fn place_probe(i: u32, place: Place, factor: f32, distance: f32) {
     probe[i] = placed(params[i], distance, direction);
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let norm = scaled_norm(thread);
     if thread.lane == 0u {
         shared_inverse = select(0.0, 1.0 / norm, norm > 0.0);

@@ -5,7 +5,7 @@
 // in:  g1, g2, second moment, and the partials of norm
 // out: g2
 // 16 bytes per element, with an exact product 12.
-// builds on: metric, scalars, streams, threads, tile_bounds, switches
+// builds on: metric, scalars, streams, threads, tile_bounds, switches, entry
 
 var<workgroup> shared_norm: f32;
 
@@ -17,8 +17,7 @@ fn scale_product(i: u32, place: Place, factor: f32) {
     probe_gradient[i] = shared_norm * scale_at(i, place, factor) * difference;
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let norm = scaled_norm(thread);
     if thread.lane == 0u {
         shared_norm = norm;

@@ -9,14 +9,13 @@
 // out: modes.overlaps, modes.factor, with LAST modes.kept; the entries of the Lanczos method, which a set of modes
 //      does not read
 // Classical Gram-Schmidt, twice: Giraud, Langou, Rozloznik 2005, Comput. Math. Appl. 50, 1069.
-// builds on: modes_bindings, mode_sums, partial, threads, switches
+// builds on: modes_bindings, mode_sums, partial, threads, switches, entry
 
 const DEPENDENT: f32 = 1e-3;
 // Below, 1 / |S| could overflow.
 const LEAST: f32 = 1e-30;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     var norm = 0.0;
     var taken = 0.0;
     for (var first = 0u; first == 0u || first < arguments.column; first += 8u) {

@@ -5,10 +5,9 @@
 // in:  the workspace
 // out: the workspace
 // 4 bytes per element for each vector read (S and HS) and written (five per mode).
-// builds on: modes_bindings, threads, switches
+// builds on: modes_bindings, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     if modes.valid == 0u {
         return;
     }

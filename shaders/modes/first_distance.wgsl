@@ -5,13 +5,12 @@
 //
 // in:  the partials of norm
 // out: modes.distance
-// builds on: modes_bindings, partial, reduction, threads, switches
+// builds on: modes_bindings, partial, reduction, threads, switches, entry
 
 const LARGEST: f32 = 3e38;
 const MIDDLE: f32 = 64.0;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let sums = reduce_partials(thread);
     if thread.lane == 0u {
         let first = max(modes.minimum, modes.fraction * norm_of(sums.small.x, sums.large.x));

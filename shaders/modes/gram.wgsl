@@ -5,7 +5,7 @@
 // in:  S, HS
 // out: one `Partial` per tile, for each three rows and four columns
 // 28 bytes per element.
-// builds on: modes_bindings, mode_sums, mode_pass, partial, threads, switches
+// builds on: modes_bindings, mode_sums, mode_pass, partial, threads, switches, entry
 
 // The vec4 of row `row`, or zero beyond the last.
 fn row_at(row: u32, i: u32) -> vec4f {
@@ -40,8 +40,7 @@ fn terms(i: u32, thread: Thread) -> Partial {
     );
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let sums = sum_over_tile(thread);
     leave_sums(thread, thread.workgroup.y * thread.workgroups.z + thread.workgroup.z, sums);
 }

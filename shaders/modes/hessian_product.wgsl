@@ -7,10 +7,9 @@
 // in:  g1, g2
 // out: one vector of the workspace
 // 12 bytes per element.
-// builds on: modes_bindings, gradients, tile_bounds, streams, threads, switches
+// builds on: modes_bindings, gradients, tile_bounds, streams, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let kept = vec4<bool>(modes.kept[arguments.column] != 0u);
     let again = measures_again();
     let inverse = inverse_distance();

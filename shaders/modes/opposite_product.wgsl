@@ -10,10 +10,9 @@
 // in:  g1, g2, HS_column, with LAST params, probe
 // out: HS_column, with LAST e, y
 // 16 bytes per element, with LAST 32.
-// builds on: modes_bindings, gradients, tile_bounds, streams, threads, switches
+// builds on: modes_bindings, gradients, tile_bounds, streams, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let inverse = -inverse_distance();
     let again = measures_again();
     let measured = select(arguments.column, mode_of_residual(), again);

@@ -7,10 +7,9 @@
 // in:  S, with LAST params
 // out: one vector of the workspace, with LAST the probe
 // 4 bytes per element for each vector that is read or written.
-// builds on: modes_bindings, threads, switches
+// builds on: modes_bindings, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let factor = modes.factor;
     let again = measures_again();
     let walk = shared_walk_of(thread);

@@ -4,10 +4,9 @@
 //
 // in:  the partials of residuals
 // out: modes
-// builds on: modes_bindings, mode_sums, partial, threads, switches
+// builds on: modes_bindings, mode_sums, partial, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     for (var j = 0u; j < arguments.modes; j += 1u) {
         let sums = sum_of_entry(thread, j);
         if thread.lane == 0u {

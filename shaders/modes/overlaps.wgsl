@@ -5,7 +5,7 @@
 // in:  S
 // out: one `Partial` per tile, for each eight: plain and small; large.x and large.y hold |S_column|^2 at two scales
 // 4 bytes per element for each vector that is read.
-// builds on: modes_bindings, mode_sums, mode_pass, partial, threads, switches
+// builds on: modes_bindings, mode_sums, mode_pass, partial, threads, switches, entry
 
 // The inner product of `s` with vector `other`, or 0 where that does not come before it.
 fn overlap(s: vec4f, other: u32, i: u32) -> f32 {
@@ -37,8 +37,7 @@ fn terms(i: u32, thread: Thread) -> Partial {
     return found;
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let sums = sum_over_tile(thread);
     leave_sums(thread, thread.workgroup.z, sums);
 }

@@ -5,10 +5,9 @@
 // in:  params, one vector of the workspace
 // out: probe
 // 12 bytes per element.
-// builds on: modes_bindings, streams, threads, switches
+// builds on: modes_bindings, streams, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         probe[i] = probe_along(workspace[element(arguments.column, i)], i);

@@ -6,7 +6,7 @@
 // in:  x, Hy, and y and e of opposite_product
 // out: one `Partial` per tile and mode
 // 16 bytes per element.
-// builds on: modes_bindings, mode_sums, mode_pass, displacement_norms, partial, threads, switches
+// builds on: modes_bindings, mode_sums, mode_pass, displacement_norms, partial, threads, switches, entry
 
 fn terms(i: u32, thread: Thread) -> Partial {
     let mode = arguments.column + thread.workgroup.y;
@@ -26,8 +26,7 @@ fn terms(i: u32, thread: Thread) -> Partial {
     return with_norms(found, f, e);
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let sums = sum_over_tile(thread);
     leave_sums(thread, thread.workgroup.y, sums);
 }

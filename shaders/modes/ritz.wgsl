@@ -212,8 +212,7 @@ fn append(lane: u32, j: u32) -> bool {
 }
 
 @compute @workgroup_size(THREADS)
-fn main(thread: Thread) {
-    let lane = thread.lane;
+fn main(@builtin(local_invocation_index) lane: u32) {
     let takes_part = lane < arguments.columns;
     gather(lane);
     var kept = 0u;

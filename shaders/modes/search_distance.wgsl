@@ -5,12 +5,11 @@
 //
 // in:  the partials of residuals
 // out: modes.distance
-// builds on: modes_bindings, mode_sums, partial, threads, switches
+// builds on: modes_bindings, mode_sums, partial, threads, switches, entry
 
 const STEP: f32 = 4.0;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let sums = sum_of_entry(thread, 0u);
     if thread.lane != 0u {
         return;

@@ -2,10 +2,9 @@
 //
 // in:  the partials of gram
 // out: the first partial of each entry
-// builds on: modes_bindings, mode_sums, threads
+// builds on: modes_bindings, mode_sums, threads, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let entry = thread.workgroup.x;
     let sums = sum_of_entry(thread, entry);
     if thread.lane == 0u {

@@ -8,14 +8,13 @@
 //
 // in:  the partials of gram
 // out: scalars.calibration
-// builds on: probe_bindings, partial, probe_distance, reduction, threads, switches
+// builds on: probe_bindings, partial, probe_distance, reduction, threads, switches, entry
 
 const UNIT: f32 = 5.9604645e-8;
 const LEAST_FACTOR: f32 = 1e-6;
 const LARGEST_FACTOR: f32 = 1e-2;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let sums = reduce_partials(thread);
     if thread.lane != 0u {
         return;

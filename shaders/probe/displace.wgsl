@@ -7,10 +7,9 @@
 // in:  params, N, and with RELATIVE or FAR the partials of norm
 // out: probe, scalars.displacement
 // 12 bytes per element.
-// builds on: probe_bindings, probe_distance, streams, threads, switches
+// builds on: probe_bindings, probe_distance, streams, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let distance = probe_distance(thread);
     if shard.first_tile + thread.workgroup.x == 0u && thread.lane == 0u {
         scalars.displacement = distance;

@@ -4,7 +4,7 @@
 // in:  params
 // out: one `Partial` per tile, of which only small.x and large.x are used
 // 4 bytes per element.
-// builds on: probe_bindings, partial, tile_bounds, tile_sums, threads, switches
+// builds on: probe_bindings, partial, tile_bounds, tile_sums, threads, switches, entry
 
 fn terms(i: u32, place: Place) -> Partial {
     let theta = select(vec4f(), params[i], acts(place));
@@ -14,8 +14,7 @@ fn terms(i: u32, place: Place) -> Partial {
     return result;
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let sums = sum_over_tile(thread);
     if thread.lane == 0u {
         scalars.partials[shard.first_tile + thread.workgroup.x] = sums;

@@ -5,10 +5,9 @@
 // in:  params, probe
 // out: probe
 // 12 bytes per element.
-// builds on: probe_bindings, streams, threads, switches
+// builds on: probe_bindings, streams, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
         let theta = params[i];

@@ -2,10 +2,9 @@
 //
 // in:  the partials of step_products, the record of this step
 // out: scalars.rate
-// builds on: arithmetic, reduction, scalars, step_bindings, threads, switches
+// builds on: arithmetic, reduction, scalars, step_bindings, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let sums = reduce_partials(thread);
     if thread.lane == 0u {
         scalars.rate.first = step.index;

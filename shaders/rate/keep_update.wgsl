@@ -4,10 +4,9 @@
 //
 // in:  the partials of update_products
 // out: scalars.rate
-// builds on: partial, reduction, scalars, step_bindings, threads, switches
+// builds on: partial, reduction, scalars, step_bindings, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let sums = reduce_partials_of(1u, thread);
     if thread.lane == 0u {
         scalars.rate.update_norm = norm_of(sums.small.x, sums.large.x);

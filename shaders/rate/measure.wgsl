@@ -13,7 +13,7 @@
 //
 // in:  the partials of probe_products, or with REPEATED those of step_products; scalars.rate
 // out: scalars.rate
-// builds on: arithmetic, learning_rate, partial, reduction, scalars, step_bindings, threads, switches
+// builds on: arithmetic, learning_rate, partial, reduction, scalars, step_bindings, threads, switches, entry
 
 // By how much the base rate shrinks at most, and by how much it grows at most, or shrinks without a mean where the update
 // leads uphill: with a gradient at a probe, and with two steps on one minibatch.
@@ -102,8 +102,7 @@ fn next_rate(dimer: Dimer, q: f32) -> f32 {
     return clamp(wanted, q / MOST_DECAY, most * q);
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let sums = reduce_partials(thread);
     if thread.lane != 0u {
         return;

@@ -5,7 +5,7 @@
 // in:  g, params, moments, scalars.rate, and where the gradient is clipped the partials of gram
 // out: probe
 // Bytes per element: 12 (SGD), 16 (one moment), 20 (two).
-// builds on: update_probe_bindings, update_direction, arithmetic, tile_bounds, streams, scalars, threads, switches
+// builds on: update_probe_bindings, update_direction, arithmetic, tile_bounds, streams, scalars, threads, switches, entry
 
 fn place_probe(i: u32, place: Place, factor: f32) {
     let theta = params[i];
@@ -13,8 +13,7 @@ fn place_probe(i: u32, place: Place, factor: f32) {
     probe[i] = select(theta, moved, vec4<bool>(factor != 0.0));
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     find_factors(thread);
     // 0 where there is no update to look along.
     let length = scalars.rate.distance / scalars.rate.update_norm;

@@ -5,7 +5,7 @@
 // in:  g, params, moments, and where the gradient is clipped the partials of gram
 // out: one `Partial` per tile behind those of gram, of which the first two sums of each kind are used
 // Bytes per element: 8 (SGD), 12 (one moment), 16 (two).
-// builds on: update_direction, partial, tile_sums, scalars, threads, switches
+// builds on: update_direction, partial, tile_sums, scalars, threads, switches, entry
 
 fn terms(i: u32, place: Place) -> Partial {
     let update = update_at(i, place);
@@ -21,8 +21,7 @@ fn terms(i: u32, place: Place) -> Partial {
     return result;
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     find_factors(thread);
     let sums = sum_over_tile(thread);
     if thread.lane == 0u {

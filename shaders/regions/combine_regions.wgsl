@@ -3,7 +3,7 @@
 //
 // in:  regions[].records
 // out: the record
-// builds on: vector_bindings, learning_rate, mode, regions, region_outcome, record, threads, switches
+// builds on: vector_bindings, learning_rate, mode, regions, region_outcome, record, threads, switches, entry
 
 struct Found {
     // Of the matrix whose softest direction is sought.
@@ -15,8 +15,7 @@ struct Found {
 
 var<workgroup> found: array<Found, WORKGROUP_SIZE>;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let previous = scalars.previous;
     let parity = 1u - previous.parity;
     var mine = Found(0.0, step.regions, u32(guard_of_record().valid));

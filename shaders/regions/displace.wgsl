@@ -6,10 +6,9 @@
 // in:  params, N, and with RELATIVE the partials of norm
 // out: probe, scalars.displacement
 // 12 bytes per element.
-// builds on: probe_bindings, regions, probe_distance, threads, switches
+// builds on: probe_bindings, regions, probe_distance, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let distance = probe_distance(thread);
     if shard.first_tile + thread.workgroup.x == 0u && thread.lane == 0u {
         scalars.displacement = distance;

@@ -3,10 +3,9 @@
 // in:  g1, N, and with a rotation also g2
 // out: a `Partial` for each piece and thread of its stream; the last record becomes the previous one
 // 8 or 12 bytes per element.
-// builds on: vector_bindings, regions, products, run, partial, threads, switches
+// builds on: vector_bindings, regions, products, run, partial, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let lane = thread.lane % PIECE_WIDTH;
     for (var index = first_piece(thread); index < shard.end_piece; index += streams(thread)) {
         let piece = pieces[index];

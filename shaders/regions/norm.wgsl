@@ -3,10 +3,9 @@
 //
 // in:  regions[].sums, and where a step only watches and clips, the partials of gram
 // out: scalars.latest, not yet complete
-// builds on: vector_bindings, regions, guard, partial, reduction, threads, switches
+// builds on: vector_bindings, regions, guard, partial, reduction, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     var total = Partial();
     for (var region = thread.lane; region < step.regions; region += WORKGROUP_SIZE) {
         total = add(total, regions[region].sums);

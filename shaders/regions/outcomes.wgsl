@@ -2,10 +2,9 @@
 //
 // in:  regions[].sums, the previous record, scalars.latest of norm
 // out: regions[].applied, and the older of regions[].records
-// builds on: vector_bindings, regions, region_outcome, outcome, learning_rate, record, base, threads, switches
+// builds on: vector_bindings, regions, region_outcome, outcome, learning_rate, record, base, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let region = thread.workgroup.x * WORKGROUP_SIZE + thread.lane;
     if region >= step.regions {
         return;

@@ -2,10 +2,9 @@
 //
 // in:  the partials of gram
 // out: regions[].sums
-// builds on: vector_bindings, regions, partial, threads, switches
+// builds on: vector_bindings, regions, partial, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let index = stream_of(thread);
     var total = Partial();
     var region = step.regions;

@@ -2,10 +2,9 @@
 //
 // in:  the partials of gram
 // out: regions[].sums
-// builds on: vector_bindings, regions, partial, threads, switches
+// builds on: vector_bindings, regions, partial, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let region = thread.workgroup.x * WORKGROUP_SIZE + thread.lane;
     if region >= step.regions || has_several(region) {
         return;

@@ -2,10 +2,9 @@
 //
 //   fn element(i: u32, place: Place, applied: Applied)
 //
-// builds on: types, broadcast_update, tile_bounds, streams, threads, switches
+// builds on: types, broadcast_update, tile_bounds, streams, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let applied = broadcast_update(thread);
     if applied.skipped != 0u {
         return;

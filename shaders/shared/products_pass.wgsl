@@ -1,8 +1,7 @@
 // The frame of probe_products and step_products, which define the terms of tile_sums: one `Partial` per tile.
-// builds on: scalars, tile_sums, threads, switches
+// builds on: scalars, tile_sums, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let sums = sum_over_tile(thread);
     if thread.lane == 0u {
         scalars.partials[shard.first_tile + thread.workgroup.x] = sums;

@@ -2,10 +2,9 @@
 //
 //   fn element(i: u32, place: Place, applied: Applied)
 //
-// builds on: vector_bindings, regions, threads, switches
+// builds on: vector_bindings, regions, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     if (scalars.latest.status & SKIPPED) != 0u {
         return;
     }

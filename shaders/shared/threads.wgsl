@@ -2,9 +2,9 @@
 // builds on: partial, switches
 
 struct Thread {
-    @builtin(workgroup_id) workgroup: vec3u,
-    @builtin(num_workgroups) workgroups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
+    workgroup: vec3u,
+    workgroups: vec3u,
+    lane: u32,
 }
 
 // Threads that add a row each.

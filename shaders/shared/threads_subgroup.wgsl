@@ -2,12 +2,12 @@
 // builds on: partial, switches
 
 struct Thread {
-    @builtin(workgroup_id) workgroup: vec3u,
-    @builtin(num_workgroups) workgroups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-    @builtin(subgroup_id) subgroup: u32,
-    @builtin(num_subgroups) subgroups: u32,
-    @builtin(subgroup_invocation_id) subgroup_lane: u32,
+    workgroup: vec3u,
+    workgroups: vec3u,
+    lane: u32,
+    subgroup: u32,
+    subgroups: u32,
+    subgroup_lane: u32,
 }
 
 var<workgroup> lanes: array<Partial, WORKGROUP_SIZE>;

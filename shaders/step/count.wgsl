@@ -2,10 +2,9 @@
 //
 // in:  the last record
 // out: the record
-// builds on: vector_bindings, learning_rate, outcome, threads, switches
+// builds on: vector_bindings, learning_rate, outcome, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     if thread.lane == 0u {
         let record = unmeasured_outcome().record;
         keep_measurement(record);

@@ -5,14 +5,13 @@
 // in:  g1, and with DIMER also N, and with ROTATION also g2
 // out: one `Partial` per tile; the last record becomes the previous one
 // 4, 8 or 12 bytes per element.
-// builds on: vector_bindings, products, tile_sums, partial, threads, switches
+// builds on: vector_bindings, products, tile_sums, partial, threads, switches, entry
 
 fn terms(i: u32, place: Place) -> Partial {
     return products(i, place);
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let sums = sum_over_tile(thread);
     if thread.lane == 0u {
         let index = shard.first_tile + thread.workgroup.x;

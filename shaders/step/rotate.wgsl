@@ -5,15 +5,14 @@
 // in:  g1, g2, N and the partials of gram
 // out: N, the record
 // 16 bytes per element.
-// builds on: vector_bindings, broadcast_update, gradients, tile_bounds, streams, turn, switches
+// builds on: vector_bindings, broadcast_update, gradients, tile_bounds, streams, turn, switches, entry
 
 fn rotate(i: u32, place: Place, applied: Applied) {
     let d = load_difference(i, place, load_gradient(i, place));
     store_orientation(i, turned(orientation_at(i), d, applied));
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let applied = broadcast_update(thread);
     // A locally optimal rotation has turned N already.
     if ROTATION == BY_GRADIENT {

@@ -3,10 +3,9 @@
 //
 // in:  the first set of partials
 // out: scalars.total
-// builds on: scalars, step_bindings, partial, reduction, threads, switches
+// builds on: scalars, step_bindings, partial, reduction, threads, switches, entry
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(thread: Thread) {
+fn kernel(thread: Thread) {
     let sums = reduce_partials(thread);
     if thread.lane == 0u {
         scalars.total = sums;

@@ -110,6 +110,8 @@ shared! {
     "direction",
     "displacement_norms",
     "element_pass",
+    "entry",
+    "entry_subgroup",
     "first_moment",
     "gradients",
     "guard",
@@ -203,11 +205,13 @@ impl Source {
         shared + self.kernel.text()
     }
 
-    /// The file with the entry point: the kernel's own, or a frame of `shaders/shared`.
+    /// The file with what the entry point runs: the kernel's own, or a frame of `shaders/shared`.
     #[cfg(test)]
     pub(crate) fn entry_text(&self) -> &'static str {
         let texts = self.shared.iter().copied().map(shared_text).chain([self.kernel.text()]);
-        texts.into_iter().find(|text| text.contains("@compute")).unwrap()
+        let is_entry = |text: &&str| text.contains("fn kernel(thread") || text.contains("@compute");
+        let is_frame = |text: &&str| !text.contains("    kernel(Thread(");
+        texts.into_iter().filter(is_frame).find(is_entry).unwrap()
     }
 
     /// The switches that any of its files uses: only these tell its pipelines apart.

@@ -19,6 +19,7 @@ impl Choices {
     pub(super) fn file(self, name: &'static str) -> &'static str {
         match name {
             "threads" if self.subgroups => "threads_subgroup",
+            "entry" if self.subgroups => "entry_subgroup",
             "stored" => match self.storage {
                 Storage::F32 => "stored_f32",
                 Storage::Bf16 => "stored_bf16",

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::configurations;
 use super::programs::LIMITS;
-use super::shaders::{CHECKED, choices, processed, settings, validated};
+use super::shaders::{CHECKED, choices, for_dx12, processed, settings, validated};
 use crate::gpu::Tuning;
 use crate::kernels::catalogue::{Kernel, Source};
 use crate::layout::Layout;
@@ -65,8 +65,8 @@ fn module_name(source: &Source) -> String {
     format!("{}-{sum:08x}.wgsl", source.kernel.name().replace('/', "-"))
 }
 
-/// Every module as WGSL; the pipelines of all configurations, as a list of modules and constants; and a sample of all
-/// permutations as SPIR-V.
+/// Every module as WGSL; the pipelines of all configurations, as a list of modules and constants for compilers of WGSL
+/// and as HLSL; and a sample of all permutations as SPIR-V.
 #[test]
 fn shaders_are_handed_over() {
     let folder = std::env::var_os(FOLDER);
@@ -112,6 +112,13 @@ fn shaders_are_handed_over() {
         write("spirv", &name, bytemuck::cast_slice(&words));
     });
     let pipelines = pipelines();
+    pipelines.par_iter().enumerate().for_each(|(index, Pipeline { source, constants })| {
+        let constants = constants.iter().map(|(name, value)| (name.clone(), *value)).collect();
+        let (module, info) = process(source, &constants);
+        let text = for_dx12(&module, &info).unwrap();
+        let name = format!("{}-{index}.hlsl", source.kernel.name().replace('/', "-"));
+        write("hlsl", &name, text.as_bytes());
+    });
     let list: Vec<_> = pipelines
         .iter()
         .map(|Pipeline { source, constants }| {

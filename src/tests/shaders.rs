@@ -84,6 +84,12 @@ pub(super) fn validated(name: &str, source: &str) -> (naga::Module, naga::valid:
         .validate(&module)
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
     assert_eq!(module.entry_points.len(), 1, "{name}");
+    // Of builtins in structs naga makes other numbers for DX12, or nothing that its compiler takes.
+    for (_, ty) in module.types.iter() {
+        if let naga::TypeInner::Struct { members, .. } = &ty.inner {
+            assert!(members.iter().all(|member| member.binding.is_none()), "{name}: {:?}", ty.name);
+        }
+    }
     (module, info)
 }
 
@@ -151,12 +157,26 @@ fn write_metal_and_dx12(
     let options =
         msl::Options { lang_version: (2, 4), bounds_check_policies: CHECKED, ..Default::default() };
     let (metal, _) = msl::write_string(module, info, &options, &Default::default())?;
-    // Waves, which subgroups are there, came with 6.0.
-    let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_0, ..Default::default() };
-    let (pipeline, mut dx12) = (hlsl::PipelineOptions::default(), String::new());
-    hlsl::Writer::new(&mut dx12, &options, &pipeline).write(module, info, None)?;
+    let dx12 = for_dx12(module, info)?;
     assert!(metal.contains("kernel void") && dx12.contains("numthreads"));
     Ok(())
+}
+
+/// A module in the language of DX12.
+pub(super) fn for_dx12(
+    module: &naga::Module,
+    info: &naga::valid::ModuleInfo,
+) -> Result<String, hlsl::Error> {
+    let options = hlsl::Options {
+        // Waves, which subgroups are there, came with 6.0.
+        shader_model: hlsl::ShaderModel::V6_0,
+        // Where wgpu has the number of workgroups.
+        special_constants_binding: Some(hlsl::BindTarget { space: 9, ..Default::default() }),
+        ..Default::default()
+    };
+    let (pipeline, mut text) = (hlsl::PipelineOptions::default(), String::new());
+    hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None)?;
+    Ok(text)
 }
 
 #[test]
