@@ -271,7 +271,7 @@ impl Error {
     }
 
     /// The error for what must be there and is not.
-    pub(crate) fn missing(what: impl std::fmt::Debug, of: &str) -> Self {
+    pub(crate) fn internal(what: impl std::fmt::Debug, of: &str) -> Self {
         Self::Internal { what: format!("{of} has no {what:?}") }
     }
 

@@ -195,7 +195,7 @@ impl<'a> Player<'a> {
 
     fn vector(&self, vector: Vector) -> Result<&'a GpuSlice> {
         let slice = self.context.state.vector(vector);
-        slice.ok_or_else(|| Error::missing(vector, "the state"))
+        slice.ok_or_else(|| Error::internal(vector, "the state"))
     }
 
     /// Records the dispatch at the cursor, and those that follow it.
@@ -208,7 +208,7 @@ impl<'a> Player<'a> {
             let pipeline =
                 self.compiled.0.get(section).and_then(|stages| stages.get(stage)?.as_ref());
             pass.set_pipeline(
-                pipeline.ok_or_else(|| Error::missing(kernel, "the compiled program"))?,
+                pipeline.ok_or_else(|| Error::internal(kernel, "the compiled program"))?,
             );
             pass.set_bind_group(1, self.context.groups.step(), &[slot]);
             self.set_extra(&mut pass, dispatch)?;
@@ -230,7 +230,7 @@ impl<'a> Player<'a> {
             index * STEP_STRIDE as u32
         });
         let group = self.context.groups.extra(extra);
-        let group = group.ok_or_else(|| Error::missing(extra, "the bind groups"))?;
+        let group = group.ok_or_else(|| Error::internal(extra, "the bind groups"))?;
         pass.set_bind_group(2, group, offset.as_slice());
         Ok(())
     }
@@ -241,7 +241,7 @@ impl<'a> Player<'a> {
         let once = |count: u32| (0..1, [count, 1, 1]);
         let of_regions = |count: &dyn Fn(&crate::plan::Regions) -> u32| {
             let regions = plan.regions.as_ref();
-            Ok(once(count(regions.ok_or_else(|| Error::missing(dispatch.grid, "the plan"))?)))
+            Ok(once(count(regions.ok_or_else(|| Error::internal(dispatch.grid, "the plan"))?)))
         };
         let (shards, mut workgroups) = match dispatch.grid {
             Grid::Tiles | Grid::Pieces => (0..groups.len(), [0, 1, 1]),
@@ -267,7 +267,7 @@ impl<'a> Player<'a> {
             }
             let bindings = dispatch.kernel.bindings();
             let vectors = groups.vectors(bindings, shard);
-            let vectors = vectors.ok_or_else(|| Error::missing(bindings, "a shard"))?;
+            let vectors = vectors.ok_or_else(|| Error::internal(bindings, "a shard"))?;
             pass.set_bind_group(0, vectors, &[]);
             pass.dispatch_workgroups(x, y, z);
         }
@@ -293,7 +293,7 @@ impl<'a> Player<'a> {
                 let width = plan.storage.bytes();
                 for (index, shard) in plan.shards.iter().enumerate() {
                     let workspace = state.workspace.get(index);
-                    let workspace = workspace.ok_or_else(|| Error::missing(to, "the state"))?;
+                    let workspace = workspace.ok_or_else(|| Error::internal(to, "the state"))?;
                     let bytes = width * shard.len() as u64;
                     encoder.copy_buffer_to_buffer(
                         &source.buffer,

@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 use adapter::best_adapter;
 pub(crate) use limits::DeviceLimits;
 use pipelines::Pipelines;
+#[cfg(test)]
+pub(crate) use pipelines::overrides;
 pub(crate) use pipelines::{group_layout, vectors_layout};
 pub(crate) use read::PendingRead;
 pub use timer::KernelTime;

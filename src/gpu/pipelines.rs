@@ -79,11 +79,7 @@ impl Gpu {
         let key = Key { source, entries, workgroup_size, stream_width, values };
         shared(&self.pipelines.pipelines, key, |key| {
             let layout = self.pipeline_layout(kernel.bindings(), &key.entries)?;
-            let set = module.switches.iter().zip(&key.values);
-            let mut constants: Vec<_> =
-                set.map(|(switch, value)| (switch.name(), f64::from(*value))).collect();
-            constants.push(("WORKGROUP_SIZE", f64::from(workgroup_size)));
-            constants.push(("STREAM_WIDTH", f64::from(stream_width)));
+            let constants = overrides(&module.switches, switches, &self.tuning);
             self.validated(kernel.name(), || {
                 self.compile(kernel.name(), &layout, &module.module, &constants)
             })
@@ -133,6 +129,20 @@ impl Gpu {
             })
         })
     }
+}
+
+/// The values of the overrides of a module that uses these switches.
+pub(crate) fn overrides(
+    used: &[Switch],
+    switches: &Switches,
+    tuning: &Tuning,
+) -> Vec<(&'static str, f64)> {
+    let values = used.iter().map(|switch| (switch.name(), switch.value(switches).into()));
+    let sizes = [
+        ("WORKGROUP_SIZE", tuning.workgroup_size.into()),
+        ("STREAM_WIDTH", tuning.stream_width.into()),
+    ];
+    values.chain(sizes).collect()
 }
 
 /// Group 0 of a kernel.

@@ -27,7 +27,7 @@ const OLD_RECORDS: [usize; 2] = [4 * 28, 4 * 32];
 /// Where in an old record the longest saddle-free step is, which was another number there.
 const OLD_TRUST_RADIUS: std::ops::Range<usize> = 4 * 24..4 * 25;
 
-/// Words of the state of a learning rate before it counted lost measurements, and where that number is.
+/// Words of the state of a learning rate before it counted lost measurements, and the byte where that number is now.
 const OLD_RATE: usize = 22;
 const LOST: usize = 84;
 

@@ -139,13 +139,13 @@ impl Snapshot {
         for vector in VECTORS {
             vectors.extend(tensors.take_vector(vector, layout)?.map(|padded| (vector, padded)));
         }
-        let record = tensors.take_records(RECORD)?;
-        let record = record.as_deref().and_then(<[_]>::first).ok_or_else(|| lacks(RECORD))?;
+        let record = tensors.take(RECORD, &[size_of::<Record>() / 4], false)?;
+        let record = record.ok_or_else(|| lacks(RECORD))?;
         let snapshot = Self {
             settings,
             progress,
             vectors,
-            record: *record,
+            record: bytemuck::pod_read_unaligned(&record),
             calibration: tensors
                 .take(CALIBRATION, &[4], true)?
                 .ok_or_else(|| lacks(CALIBRATION))?,
@@ -257,11 +257,12 @@ impl Tensors {
 
     /// Records, if they are there.
     fn take_records(&mut self, name: &str) -> Result<Option<Vec<Record>>> {
-        let words = size_of::<Record>() / 4;
-        let count =
-            self.0.get(name).map_or(0, |found| found.shape.iter().product::<usize>() / words);
-        let bytes = self.take(name, &[count * words], false)?;
-        Ok(bytes.map(|bytes| bytemuck::pod_collect_to_vec(&bytes)))
+        match self.take_words(name)? {
+            Some(bytes) if !bytes.len().is_multiple_of(size_of::<Record>()) => {
+                Err(Error::checkpoint(format!("`{name}` ends within a record")))
+            }
+            bytes => Ok(bytes.map(|bytes| bytemuck::pod_collect_to_vec(&bytes))),
+        }
     }
 }
 
@@ -440,15 +441,20 @@ impl Optimizer {
         let fixed_rate = progress.learning_rate.map(f32::from_bits);
         let rate_factor = f64::from_bits(progress.rate_factor);
         let learning_rate = scaled_rate(fixed_rate, rate_factor)?;
+        let rate_clock = self.resumed_clock(&progress);
+        let places = self.places(rate_clock.is_some_and(|clock| clock.in_pair())).into_iter();
+        let placed = places.map(|place| match vectors.remove(place.name) {
+            Some(padded) => Ok((place, padded)),
+            None => Err(lacks(place.name)),
+        });
+        let placed = placed.collect::<Result<Vec<_>>>()?;
         let mut encoder = self.gpu.encoder("a checkpoint");
         encoder.clear_buffer(&self.state.scalars, 0, None);
         self.gpu.submit("a checkpoint", encoder)?;
 
         // From here on nothing fails.
-        self.rate_clock = self.resumed_clock(&progress);
         let queue = self.gpu.queue();
-        for Place { name, storage, parts } in self.places(self.repeats_minibatch()) {
-            let padded = vectors.remove(name).unwrap_or_else(|| self.first_values(name));
+        for (Place { storage, parts, .. }, padded) in placed {
             for (slice, range) in parts {
                 let bytes = storage.pack(&padded[range]);
                 queue.write_buffer(&slice.buffer, slice.offset, &bytes);
@@ -490,6 +496,7 @@ impl Optimizer {
         self.index = progress.index;
         self.gradient_evaluations = progress.gradient_evaluations;
         self.pending.set_turned(progress.turned);
+        self.rate_clock = rate_clock;
         (self.fixed_rate, self.rate_factor) = (fixed_rate, rate_factor);
         self.hyperparameters.learning_rate = learning_rate;
         self.use_loss_scale(progress.loss_scale);

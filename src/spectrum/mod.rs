@@ -31,8 +31,8 @@ use basis::{Basis, unpadded};
 /// [`Spectrum::trace`] and [`Spectrum::density`] look at all of the spectrum. Over many minibatches, hand it an
 /// [`Accumulated`](crate::Accumulated) objective.
 ///
-/// For k modes it takes 6k vectors on the GPU. It borrows the optimizer, which must have a dimer; the spectrum is the one at the optimizer's
-/// parameters, in the groups that the dimer reaches.
+/// For k modes it takes 6k vectors on the GPU. It borrows the optimizer, which must have a dimer; the spectrum is the one
+/// at the optimizer's parameters, in the groups that the dimer reaches.
 ///
 /// ```
 /// use dimer::{Config, Dimer, Gpu, HostObjective, Layout, Optimizer, Spectrum, SpectrumConfig};

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A device as the WebGPU standard has it at least, but for the storage buffers of several dimers.
-pub(super) const LIMITS: DeviceLimits = DeviceLimits {
+const LIMITS: DeviceLimits = DeviceLimits {
     buffer_bytes: 256 << 20,
     binding_bytes: 128 << 20,
     uniform_bytes: 64 << 10,
@@ -27,18 +27,23 @@ pub(super) const LIMITS: DeviceLimits = DeviceLimits {
     workgroup_bytes: 16 << 10,
 };
 
+/// The plan of an optimizer of a weight and a bias.
+pub(super) fn plan(config: &Config, tuning: &Tuning) -> Plan {
+    let mut builder = Layout::builder();
+    builder.tensor("weight", &[300, 20]).tensor("bias", &[20]);
+    let layout = builder.build().unwrap().tiled(tuning);
+    Plan::new(config, &layout, tuning, &LIMITS).unwrap()
+}
+
 /// To write the files anew after a change that is meant: `UPDATE_PROGRAMS=1 cargo test programs`.
 #[test]
 fn programs_are_those_of_the_repository() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
     let update = std::env::var_os("UPDATE_PROGRAMS").is_some();
-    let mut builder = Layout::builder();
-    builder.tensor("weight", &[300, 20]).tensor("bias", &[20]);
-    let layout = builder.build().unwrap().tiled(&Tuning::default());
     let mut known = Vec::new();
     for (name, config) in configurations() {
         config.validate().unwrap();
-        let plan = Plan::new(&config, &layout, &Tuning::default(), &LIMITS).unwrap();
+        let plan = plan(&config, &Tuning::default());
         let path = folder.join(format!("{name}.txt"));
         let found = plan.to_string();
         if update {

@@ -307,21 +307,37 @@ fn manual_steps_read_where_they_are_and_give_the_loss() {
     }
 }
 
+/// Whether an objective writes a loss, says that it does, and fails.
+#[derive(Clone, Copy)]
+struct Loss {
+    writes: bool,
+    supplies: bool,
+    fails: bool,
+}
+
+/// Says that it writes its loss, and does not.
+const SILENT: Loss = Loss { writes: false, supplies: true, fails: false };
+
+impl Objective for Loss {
+    fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+        at.write_gradient(&spectrum())?;
+        if self.writes {
+            at.write_loss(7.0);
+        }
+        if self.fails { Err(Error::objective("failed")) } else { Ok(()) }
+    }
+
+    fn supplies_loss(&self) -> bool {
+        self.supplies
+    }
+}
+
 /// The loss of a step that is dropped is not that of the next, whether that writes its own or not.
 #[test]
 fn the_loss_of_a_manual_step_that_is_given_up_is_forgotten() {
-    struct Silent;
-    impl Objective for Silent {
-        fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
-            at.write_gradient(&spectrum())
-        }
-        fn supplies_loss(&self) -> bool {
-            true
-        }
-    }
     let mut optimizer = flat(config(), &start());
     optimizer.begin_step().unwrap().write_loss(7.0);
-    optimizer.step(&mut Silent).unwrap();
+    optimizer.step(&mut { SILENT }).unwrap();
     let step = optimizer.begin_step().unwrap();
     step.write_gradient(Point::Centre, &start()).unwrap();
     step.write_loss(3.0);
@@ -339,20 +355,15 @@ fn the_loss_of_a_manual_step_that_is_given_up_is_forgotten() {
 /// Each record says for itself whether its objective wrote a loss, whoever steps after it.
 #[test]
 fn losses_belong_to_their_steps() {
-    struct WithoutLoss;
-    impl Objective for WithoutLoss {
-        fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
-            at.write_gradient(&spectrum())
-        }
-    }
     let mut optimizer = flat(config(), &start());
     let mut objective = quadratic(spectrum());
+    let mut without_loss = Loss { supplies: false, ..SILENT };
     for step in 0..12 {
         match step % 4 {
             0 => optimizer.step(&mut objective).unwrap(),
-            1 => optimizer.step(&mut WithoutLoss).unwrap(),
+            1 => optimizer.step(&mut without_loss).unwrap(),
             2 => optimizer.rotate(&mut objective).unwrap(),
-            _ => optimizer.rotate(&mut WithoutLoss).unwrap(),
+            _ => optimizer.rotate(&mut without_loss).unwrap(),
         }
     }
     let records = optimizer.telemetry().unwrap();
@@ -364,31 +375,13 @@ fn losses_belong_to_their_steps() {
 /// step or a rotation that failed, and of an objective that does not say that it writes one.
 #[test]
 fn losses_of_steps_that_were_not_taken_are_forgotten() {
-    struct Loss {
-        writes: bool,
-        supplies: bool,
-        fails: bool,
-    }
-    impl Objective for Loss {
-        fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
-            at.write_gradient(&spectrum())?;
-            if self.writes {
-                at.write_loss(7.0);
-            }
-            if self.fails { Err(Error::objective("failed")) } else { Ok(()) }
-        }
-        fn supplies_loss(&self) -> bool {
-            self.supplies
-        }
-    }
-    let silent = Loss { writes: false, supplies: true, fails: false };
     let central = Dimer { difference: Difference::Central, ..config().dimer.unwrap() };
     let configs = [config(), Config { dimer: Some(central), ..config() }];
     for (config, steps_before) in
         configs.into_iter().flat_map(|config| [(config.clone(), 1), (config, 2)])
     {
         for case in 0..4 {
-            let mut silent = Loss { ..silent };
+            let mut silent = SILENT;
             let mut optimizer = flat(config.clone(), &start());
             let mut second = optimizer.second_dimer(
                 Dimer { seeks: Mode::Stiffest, ..config.dimer.clone().unwrap() }.watching(),
@@ -396,7 +389,7 @@ fn losses_of_steps_that_were_not_taken_are_forgotten() {
             for _ in 0..steps_before {
                 optimizer.step(&mut silent).unwrap();
             }
-            let mut writes = Loss { writes: true, supplies: true, fails: case == 1 };
+            let mut writes = Loss { writes: true, fails: case == 1, ..SILENT };
             match case {
                 0 => {
                     let mut encoder = gpu().device().create_command_encoder(&Default::default());
