@@ -74,6 +74,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let is_cpu = gpu.device().adapter_info().device_type == wgpu::DeviceType::Cpu;
     let effort = Effort {
         rounds: if arguments.short { 3 } else { 7 },
+        warm_up: Duration::from_millis(if arguments.short { 1 } else { 250 }),
         turn: Duration::from_millis(if arguments.short { 1 } else { 20 }),
         largest: match (arguments.short, is_cpu) {
             (true, _) => 14,

@@ -34,6 +34,8 @@ impl Contestant {
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
     pub rounds: u32,
+    /// How long a device works before anything counts: an idle one takes that long to raise its clocks.
+    pub warm_up: Duration,
     /// Least time of one contestant's turn.
     pub turn: Duration,
     /// Binary logarithm of the most parameters.
@@ -97,6 +99,13 @@ pub fn compare(
         wait(gpu);
         let fits = effort.turn.as_secs_f64() / began.elapsed().as_secs_f64();
         calls.push(fits.clamp(1.0, 1000.0) as u32);
+    }
+    let began = Instant::now();
+    while began.elapsed() < effort.warm_up {
+        for Contestant { timed, .. } in &mut *contestants {
+            timed.call()?;
+        }
+        wait(gpu);
     }
     let mut readings = vec![(Vec::new(), Vec::new()); contestants.len()];
     for round in 0..effort.rounds {

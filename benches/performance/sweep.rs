@@ -1,6 +1,7 @@
 //! Kernels under many tunings, each in turn with the tuning that the device has by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use dimer::{Gpu, Optimizer, Tuning};
 
@@ -16,10 +17,10 @@ pub const PART: &str = "sweep";
 /// Binary logarithm of the most parameters. With a quarter of them, all tunings are tried, and then the best of those.
 const LARGEST: u32 = 26;
 
-const WORKGROUP_SIZES: [u32; 3] = [128, 256, 512];
-const WORKGROUPS: [u32; 3] = [256, 1024, 2048];
-/// The last one stands for the whole workgroup.
-const STREAM_WIDTHS: [u32; 3] = [8, 32, u32::MAX];
+const WORKGROUP_SIZES: [u32; 2] = [256, 512];
+const WORKGROUPS: [u32; 4] = [256, 512, 1024, 2048];
+/// The first one stands for the whole workgroup.
+const STREAM_WIDTHS: [u32; 3] = [u32::MAX, 32, 8];
 /// Always a dispatch for the sums of tiles, and never.
 const REREAD_TILES: [u32; 2] = [0, 2048];
 
@@ -85,21 +86,22 @@ impl Candidate {
     }
 }
 
-/// All combinations, and the device's own tuning with each way to add the sums of tiles.
+/// The device's own tuning with each way to add the sums of tiles, then all combinations, those that a GPU is most likely
+/// to want first: there may not be time for all.
 fn tunings(own: Tuning) -> Vec<Tuning> {
     let mut all = vec![own];
-    for workgroup_size in WORKGROUP_SIZES {
+    for workgroups in WORKGROUPS {
+        all.extend(REREAD_TILES.map(|reread_tiles| Tuning { workgroups, reread_tiles, ..own }));
+    }
+    for width in STREAM_WIDTHS {
         for workgroups in WORKGROUPS {
-            for width in STREAM_WIDTHS {
+            for workgroup_size in WORKGROUP_SIZES {
                 for subgroups in [false, true] {
                     let stream_width = width.min(workgroup_size);
                     all.push(Tuning { workgroup_size, workgroups, stream_width, subgroups, ..own });
                 }
             }
         }
-    }
-    for workgroups in WORKGROUPS {
-        all.extend(REREAD_TILES.map(|reread_tiles| Tuning { workgroups, reread_tiles, ..own }));
     }
     all
 }
@@ -158,7 +160,10 @@ fn rows(
     candidate: &mut Candidate,
 ) -> dimer::Result<Vec<SweepRow>> {
     let mut readings = vec![(Vec::new(), Vec::new()); SUBJECTS.len()];
-    candidate.turn(stopwatch)?;
+    let began = Instant::now();
+    while began.elapsed() < effort.warm_up {
+        candidate.turn(stopwatch)?;
+    }
     for _ in 0..effort.rounds.min(ROUNDS) {
         let (one, other) = (own.turn(stopwatch)?, candidate.turn(stopwatch)?);
         for ((of_own, of_other), times) in readings.iter_mut().zip(one.into_iter().zip(other)) {

@@ -8,7 +8,7 @@
 // in:  n, Hn, with HAS_FORCE also u, Hu, with HAS_DIRECTION also p, Hp; with KEEPS_DIRECTION p alone before that
 // out: two `Partial` per tile
 // 8, 16 or 24 bytes per element.
-// builds on: basis_bindings, basis_sums, direction, run, partial, streams, threads, step_bindings, switches, entry
+// builds on: scaled, basis_bindings, basis_sums, direction, run, partial, streams, threads, step_bindings, switches, entry
 
 // Half the sum and half the difference of a.Hb and b.Ha.
 fn halves(a: vec4f, hb: vec4f, b: vec4f, ha: vec4f) -> vec2f {
@@ -30,8 +30,8 @@ fn products(i: u32, curvature: f32) -> PackedBasisSums {
     }
     if KEEPS_DIRECTION & !HAS_FORCE {
         let p = raw_direction(i);
-        let small = p * SMALL_SCALE;
-        let large = p * LARGE_SCALE;
+        let small = scaled_up(p);
+        let large = scaled_down(p);
         sums.raw_direction_small = dot_lanes(small, small);
         sums.raw_direction_large = dot_lanes(large, large);
     }

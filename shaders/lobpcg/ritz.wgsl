@@ -1,4 +1,4 @@
-// ritz: the lowest Ritz pair in span{n, u, p}, or with STIFFEST the highest, by one thread.
+// ritz: the lowest Ritz pair in span{n, u, p}, or the highest where that is sought, by one thread.
 //
 //   B = orthonormal basis of the span, in coefficients; dependent vectors are dropped
 //   y = lowest (highest) eigenvector of B'(S.HS)B,  n' = S B y

@@ -5,13 +5,13 @@
 // in:  the direction d in the probe, second moment
 // out: one `Partial` per tile, of which only small.x and large.x are used
 // 8 bytes per element.
-// builds on: metric, partial, scalars, threads, tile_sums, switches, entry
+// builds on: scaled, metric, partial, scalars, threads, tile_sums, switches, entry
 
 fn terms(i: u32, place: Place) -> Partial {
     let scaled = scale_at(i, place, square_factor()) * probe[i];
     var result = Partial();
-    result.small.x = dot_lanes(scaled * SMALL_SCALE, scaled * SMALL_SCALE);
-    result.large.x = dot_lanes(scaled * LARGE_SCALE, scaled * LARGE_SCALE);
+    result.small.x = dot_lanes(scaled_up(scaled), scaled_up(scaled));
+    result.large.x = dot_lanes(scaled_down(scaled), scaled_down(scaled));
     return result;
 }
 

@@ -5,7 +5,7 @@
 // in:  S
 // out: one `Partial` per tile, for each eight: plain and small; large.x and large.y hold |S_column|^2 at two scales
 // 4 bytes per element for each vector that is read.
-// builds on: modes_bindings, mode_sums, mode_pass, partial, threads, switches, entry
+// builds on: scaled, modes_bindings, mode_sums, mode_pass, partial, threads, switches, entry
 
 // The inner product of `s` with vector `other`, or 0 where that does not come before it.
 fn overlap(s: vec4f, other: u32, i: u32) -> f32 {
@@ -31,8 +31,8 @@ fn terms(i: u32, thread: Thread) -> Partial {
     found.plain = overlaps(s, first, i);
     found.small = overlaps(s, first + 4u, i);
     if first == 0u {
-        found.large.x = dot_lanes(s * SMALL_SCALE, s * SMALL_SCALE);
-        found.large.y = dot_lanes(s * LARGE_SCALE, s * LARGE_SCALE);
+        found.large.x = dot_lanes(scaled_up(s), scaled_up(s));
+        found.large.y = dot_lanes(scaled_down(s), scaled_down(s));
     }
     return found;
 }

@@ -4,13 +4,13 @@
 // in:  params
 // out: one `Partial` per tile, of which only small.x and large.x are used
 // 4 bytes per element.
-// builds on: probe_bindings, partial, tile_bounds, tile_sums, threads, switches, entry
+// builds on: scaled, probe_bindings, partial, tile_bounds, tile_sums, threads, switches, entry
 
 fn terms(i: u32, place: Place) -> Partial {
     let theta = select(vec4f(), params[i], acts(place));
     var result = Partial();
-    result.small.x = dot_lanes(theta * SMALL_SCALE, theta * SMALL_SCALE);
-    result.large.x = dot_lanes(theta * LARGE_SCALE, theta * LARGE_SCALE);
+    result.small.x = dot_lanes(scaled_up(theta), scaled_up(theta));
+    result.large.x = dot_lanes(scaled_down(theta), scaled_down(theta));
     return result;
 }
 

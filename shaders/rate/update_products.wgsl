@@ -5,7 +5,7 @@
 // in:  g, params, moments, and where the gradient is clipped the partials of gram
 // out: one `Partial` per tile behind those of gram, of which the first two sums of each kind are used
 // Bytes per element: 8 (SGD), 12 (one moment), 16 (two).
-// builds on: update_direction, partial, tile_sums, scalars, threads, switches, entry
+// builds on: scaled, update_direction, partial, tile_sums, scalars, threads, switches, entry
 
 fn terms(i: u32, place: Place) -> Partial {
     let update = update_at(i, place);
@@ -14,10 +14,10 @@ fn terms(i: u32, place: Place) -> Partial {
     var result = Partial();
     result.plain.x = dot_lanes(update.g, u);
     result.plain.y = dot_lanes(update.g, update.previous);
-    result.small.x = dot_lanes(u * SMALL_SCALE, u * SMALL_SCALE);
-    result.large.x = dot_lanes(u * LARGE_SCALE, u * LARGE_SCALE);
-    result.small.y = dot_lanes(theta * SMALL_SCALE, theta * SMALL_SCALE);
-    result.large.y = dot_lanes(theta * LARGE_SCALE, theta * LARGE_SCALE);
+    result.small.x = dot_lanes(scaled_up(u), scaled_up(u));
+    result.large.x = dot_lanes(scaled_down(u), scaled_down(u));
+    result.small.y = dot_lanes(scaled_up(theta), scaled_up(theta));
+    result.large.y = dot_lanes(scaled_down(theta), scaled_down(theta));
     return result;
 }
 

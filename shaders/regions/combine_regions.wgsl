@@ -1,5 +1,5 @@
 // combine_regions: makes the record of the step from the outcomes of all regions, by one workgroup: whether
-// every region is finite, and the C, F and angle of the softest one, or with STIFFEST of the stiffest.
+// every region is finite, and the C, F and angle of the softest one, or of the stiffest where that is sought.
 //
 // in:  regions[].records
 // out: the record

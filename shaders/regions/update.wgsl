@@ -4,7 +4,7 @@
 // in:  g1, N, params, moments, regions[].applied and the record of combine_regions, and with a rotation also g2
 // out: params, moments, and with a rotation also N
 // Bytes per element: those of ../step/translate.wgsl with DIMER, or of ../step/rotate_translate.wgsl.
-// builds on: region_pass, vector_bindings, regions, gradients, translation, turn, update, switches
+// builds on: region_pass, vector_bindings, regions, gradients, scaled, translation, turn, update, switches
 
 fn element(i: u32, place: Place, applied: Applied) {
     let g1 = load_gradient(i, place);
@@ -17,6 +17,6 @@ fn element(i: u32, place: Place, applied: Applied) {
     if TRANSLATION == SADDLE_FREE {
         theta = shifted(theta, n, applied.shift, place.group);
     }
-    let g = correct(applied.clip * g1, n, applied.correction);
+    let g = correct(rounded(applied.clip * g1), n, applied.correction);
     update(i, theta, g, place.group, applied.factors);
 }

@@ -1,11 +1,11 @@
 // The products of one vec4.
-// builds on: arithmetic, partial, types, gradients, switches
+// builds on: scaled, arithmetic, partial, types, gradients, switches
 
 fn products(i: u32, place: Place) -> Partial {
     var terms = Partial();
     let g = load_gradient(i, place);
-    let small = g * SMALL_SCALE;
-    let large = g * LARGE_SCALE;
+    let small = scaled_up(g);
+    let large = scaled_down(g);
     terms.small.x = dot_lanes(small, small);
     terms.large.x = dot_lanes(large, large);
     if DIMER {
@@ -16,8 +16,8 @@ fn products(i: u32, place: Place) -> Partial {
         }
         if ROTATION == BY_GRADIENT {
             let d = load_difference(i, place, g);
-            let d_small = d * SMALL_SCALE;
-            let d_large = d * LARGE_SCALE;
+            let d_small = scaled_up(d);
+            let d_large = scaled_down(d);
             terms.plain.x = dot_lanes(n, n);
             terms.plain.y = dot_lanes(n, d);
             terms.small.y = dot_lanes(d_small, d_small);

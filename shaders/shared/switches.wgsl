@@ -22,8 +22,6 @@ const NO_ROTATION: u32 = 0u;
 const BY_GRADIENT: u32 = 1u;
 const BY_RAYLEIGH_RITZ: u32 = 2u;
 
-// Whether events seek the stiffest direction: the softest of -H.
-override STIFFEST: bool = false;
 
 // What the step does along N.
 override TRANSLATION: u32 = 0u;

@@ -84,6 +84,8 @@ struct Step {
     first: u32,
     // Most that a rate may be: with it, decoupled weight decay takes a parameter to 0.
     rate_bound: f32,
+    // 1, or -1 where events seek the stiffest direction: the softest of -H.
+    mode_sign: f32,
 }
 
 // The part of the vectors that one dispatch covers.
@@ -97,8 +99,9 @@ struct Shard {
     // Its pieces, where the scope is not global.
     first_piece: u32,
     end_piece: u32,
-    padding: u32,
-    padding2: vec2u,
+    // Always 0, which no compiler knows: see scaled.wgsl.
+    zero: u32,
+    padding: vec2u,
 }
 
 // What the layout says about groups and tiles.

@@ -1,6 +1,6 @@
 // The update u of the base optimizer: what a step with a learning rate of 1 would add to the parameters, without
 // decoupled weight decay and without a correction along N.
-// builds on: types, base, guard, reduction, scalars, step_bindings, switches, threads, update_bindings
+// builds on: types, base, guard, reduction, scalars, scaled, step_bindings, switches, threads, update_bindings
 
 // What a workgroup knows of the step: its clip, and the factors of the base optimizer, now and in the step before.
 struct UpdateStep {
@@ -35,7 +35,7 @@ fn find_factors(thread: Thread) {
 fn update_at(i: u32, place: Place) -> Update {
     let known = shared_update;
     let g = select(vec4f(), step.gradient_scale * gradient[i], place.valid);
-    let decayed = decayed_gradient(params[i], known.clip * g, place.group);
+    let decayed = decayed_gradient(params[i], rounded(known.clip * g), place.group);
     let mean = first_moment_at(i);
     let square = second_moment_at(i);
     let u = known.factors.first * base_direction(decayed, mean, square, known.factors).direction;

@@ -8,7 +8,7 @@
 // in:  g1, g2, N, params, moments and the partials of gram
 // out: N, params, moments, the record
 // Bytes per element: 24 (SGD), 32 (momentum), 40 (Adam).
-// builds on: vector_bindings, element_pass, gradients, translation, turn, update, switches
+// builds on: vector_bindings, element_pass, gradients, scaled, translation, turn, update, switches
 
 fn element(i: u32, place: Place, applied: Applied) {
     let g1 = load_gradient(i, place);
@@ -19,5 +19,5 @@ fn element(i: u32, place: Place, applied: Applied) {
     if TRANSLATION == SADDLE_FREE {
         theta = shifted(theta, n, applied.shift, place.group);
     }
-    update(i, theta, correct(applied.clip * g1, n, applied.correction), place.group, applied.factors);
+    update(i, theta, correct(rounded(applied.clip * g1), n, applied.correction), place.group, applied.factors);
 }

@@ -8,11 +8,11 @@
 // in:  g1, params, moments and the partials of gram, and with DIMER also N
 // out: params, moments, the record
 // Bytes per element: 12 (SGD), 20 (momentum), 28 (Adam); 4 more with DIMER.
-// builds on: vector_bindings, element_pass, gradients, translation, update, switches
+// builds on: vector_bindings, element_pass, gradients, scaled, translation, update, switches
 
 fn element(i: u32, place: Place, applied: Applied) {
     var theta = params[i];
-    var g = applied.clip * load_gradient(i, place);
+    var g = rounded(applied.clip * load_gradient(i, place));
     if DIMER {
         let n = orientation_at(i);
         g = correct(g, n, applied.correction);

@@ -142,6 +142,7 @@ shared! {
     "rotation",
     "run",
     "scalars",
+    "scaled",
     "second_moment",
     "step_bindings",
     "stored_bf16",

@@ -131,6 +131,8 @@ pub(crate) struct Step {
     pub rate_burn_in: u32,
     pub first: u32,
     pub rate_bound: f32,
+    /// 1, or −1 where events seek the stiffest direction.
+    pub mode_sign: f32,
 }
 
 /// `Shard`: the part of the vectors that one dispatch covers.
@@ -142,7 +144,9 @@ pub(crate) struct Shard {
     pub vectors: u32,
     pub first_piece: u32,
     pub end_piece: u32,
-    pub padding: [u32; 3],
+    /// Always 0, which no compiler knows.
+    pub zero: u32,
+    pub padding: [u32; 2],
 }
 
 /// `Group`.

@@ -88,8 +88,6 @@ pub(crate) const DIFFERENCES: &[&str] = &["FORWARD", "CENTRAL", "EXACT"];
 pub(crate) struct Switches {
     pub base: BaseRule,
     pub rotation: RotationRule,
-    /// Whether events seek the stiffest direction.
-    pub stiffest: bool,
     pub translation: TranslationRule,
     pub difference: Difference,
     pub displacement: DisplacementRule,
@@ -144,7 +142,6 @@ macro_rules! switches {
 switches! {
     Base "BASE" base,
     Rotation "ROTATION" rotation,
-    Stiffest "STIFFEST" stiffest,
     Translation "TRANSLATION" translation,
     Difference "DIFFERENCE" difference,
     Displacement "DISPLACEMENT" displacement,

@@ -16,6 +16,7 @@ pub(super) fn step(config: &Config, layout: &Layout, regions: Option<&Regions>) 
         tiles: layout.tiles() as u32,
         loss_scale: 1.0,
         gradient_scale: 1.0,
+        mode_sign: 1.0,
         ..Step::zeroed()
     };
     match config.learning_rate {
@@ -80,6 +81,7 @@ fn set_moments(step: &mut Step, Adam { beta1, beta2, epsilon }: Adam) {
 
 fn set_dimer(step: &mut Step, dimer: &Dimer, layout: &Layout) {
     step.seed = dimer.seed as u32;
+    step.mode_sign = dimer.seeks.sign() as f32;
     step.rotation_rate = match dimer.rotation {
         Rotation::Gradient { rate: RotationRate::Fixed(rate) } => rate as f32,
         _ => 0.0,

@@ -4,8 +4,8 @@
 use super::program::{Asks, Cursor, Dispatch, Evaluate, Grid, Place, Program, Section, Stage};
 use super::{RateMeasurement, StepForm, StepKind, base_rule, displacement_rule};
 use crate::config::{
-    Config, Difference, Dimer, Displacement, EarlyExit, FullBatch, Metric, Mode, RateProbe,
-    RayleighRitz, Regime, Scope, Translation,
+    Config, Difference, Dimer, Displacement, EarlyExit, FullBatch, Metric, RateProbe, RayleighRitz,
+    Regime, Scope, Translation,
 };
 use crate::kernels::bindings::Vector;
 use crate::kernels::catalogue::Kernel;
@@ -325,7 +325,6 @@ fn rayleigh_ritz(writer: &mut Writer, dimer: &Dimer, ritz: RayleighRitz) {
     let stop = ritz.stop();
     let switches = Switches {
         rotation: RotationRule::RayleighRitz,
-        stiffest: dimer.seeks == Mode::Stiffest,
         difference: difference_of(dimer),
         keeps_direction: ritz.keeps_direction(),
         stops: stop.is_some(),
@@ -415,7 +414,6 @@ fn update(writer: &mut Writer, config: &Config, dimer: &Dimer, form: StepForm) {
         dimer: true,
         moves,
         rotation,
-        stiffest: dimer.seeks == Mode::Stiffest,
         // A rotation by Rayleigh–Ritz has taken its product already, and the mean of a central pair is in
         // place.
         difference: if rotation == RotationRule::Gradient {

@@ -174,7 +174,8 @@ fn shard_uniform(
         vectors: (range.len() / 4) as u32,
         first_piece: pieces.start as u32,
         end_piece: pieces.end as u32,
-        padding: [0; 3],
+        zero: 0,
+        padding: [0; 2],
     };
     let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
         label: Some("shard"),

@@ -119,12 +119,13 @@ fn members_match_the_host() {
             rate_burn_in,
             first,
             rate_bound,
+            mode_sign,
         }
     );
     same_members!(
         module,
         "Shard",
-        Shard { first_tile, tile_vectors, vectors, first_piece, end_piece, padding }
+        Shard { first_tile, tile_vectors, vectors, first_piece, end_piece, zero, padding }
     );
     same_members!(
         module,

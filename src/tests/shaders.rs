@@ -41,7 +41,7 @@ pub(super) fn settings(source: &Source, choices: Choices) -> Vec<PipelineConstan
                 .collect(),
             (Switch::Vector, _) => vec![2],
             // One after the other, below.
-            (Switch::LearningRate | Switch::Stiffest | Switch::Summed, _) => vec![0],
+            (Switch::LearningRate | Switch::Summed, _) => vec![0],
             (Switch::Rotation | Switch::Translation | Switch::Dimer, _) if !choices.dimer => {
                 vec![0]
             }
@@ -57,11 +57,8 @@ pub(super) fn settings(source: &Source, choices: Choices) -> Vec<PipelineConstan
     }
     // These touch no other switch, so each of the others' settings has one of their values.
     let rates: Vec<u32> = (0..RateRule::ALL.len() as u32).collect();
-    let alone: [(Switch, &[u32]); 3] = [
-        (Switch::LearningRate, &rates),
-        (Switch::Stiffest, &[0, 1]),
-        (Switch::Summed, &[0, 0, 1, 1]),
-    ];
+    let alone: [(Switch, &[u32]); 2] =
+        [(Switch::LearningRate, &rates), (Switch::Summed, &[0, 0, 1, 1])];
     for (switch, values) in alone {
         if source.switches().contains(&switch) {
             for (constants, &value) in all.iter_mut().zip(values.iter().cycle()) {
@@ -233,6 +230,26 @@ fn shared_files_are_used() {
             assert_ne!(name, &other, "{name} builds on itself");
         }
     }
+}
+
+/// The scales of sums of squares multiply vectors only where the product is rounded: elsewhere a compiler may square it
+/// without its scale.
+#[test]
+fn scaled_products_are_rounded() {
+    let of_kernels = Kernel::ALL
+        .iter()
+        .map(|&kernel| (kernel.name(), Source::new(kernel, choices()[0]).entry_text()));
+    let mut rounded = 0;
+    for (name, text) in of_kernels.chain(SHARED.iter().copied()) {
+        for scale in ["SMALL_SCALE", "LARGE_SCALE"] {
+            let multiplied = [format!("{scale} *"), format!("* {scale}")];
+            if multiplied.iter().any(|product| text.contains(product)) {
+                assert_eq!(name, "scaled");
+                rounded += 1;
+            }
+        }
+    }
+    assert_eq!(rounded, 2);
 }
 
 fn names(folder: &str) -> BTreeSet<String> {

@@ -69,6 +69,9 @@ pub fn rng(seed: u64) -> StdRng {
     StdRng::seed_from_u64(seed)
 }
 
+/// The NaN that arithmetic leaves on some GPUs. Its bits, rounded up, would be those of −0.
+pub const GPU_NAN: f32 = f32::from_bits(0x7fff_ffff);
+
 /// Values of the kinds that kernels meet.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {

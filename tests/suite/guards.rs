@@ -125,7 +125,7 @@ fn poison(config: &Config, len: usize, steps: usize, rng: &mut StdRng) -> u32 {
     for step in 0..steps {
         let calls = take(&mut optimizer, smooth);
         let before = vectors(&mut optimizer);
-        let bad = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][step % 3];
+        let bad = [GPU_NAN, f32::NAN, f32::INFINITY, f32::NEG_INFINITY][step % 4];
         let index = [0, len - 1, rng.random_range(0..len)][rng.random_range(0..3)];
         // The next step may have more gradients than this one, or fewer.
         let call = rng.random_range(0..=calls);

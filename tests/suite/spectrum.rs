@@ -307,13 +307,14 @@ fn every_tuning_and_many_shards() {
     let small =
         gpu_with(|limits| wgpu::Limits { max_storage_buffer_binding_size: bytes, ..limits });
     for workgroup_size in [32, 256] {
-        let tuning = Tuning { workgroup_size, ..*gpu().tuning() };
+        let tuning = Tuning { workgroups: 32, ..*gpu().tuning() };
+        let tuning = tuning.with_workgroup_size(workgroup_size);
         let [whole, sharded] =
             [gpu(), small.clone()].map(|gpu| look(&gpu.with_tuning(tuning).unwrap()));
         assert_eq!(whole, sharded);
     }
     // A thread of one workgroup has too much to do for one.
-    let tuning = Tuning { workgroup_size: 32, workgroups: 1, ..*gpu().tuning() };
+    let tuning = Tuning { workgroups: 1, ..*gpu().tuning() }.with_workgroup_size(32);
     look(&gpu().with_tuning(tuning).unwrap());
 }
 
@@ -718,7 +719,8 @@ fn density_over_groups_and_shards() {
     let small =
         gpu_with(|limits| wgpu::Limits { max_storage_buffer_binding_size: 9 * 4 * 4096, ..limits });
     for workgroup_size in [32, 256] {
-        let tuning = Tuning { workgroup_size, ..*gpu().tuning() };
+        let tuning = Tuning { workgroups: 32, ..*gpu().tuning() };
+        let tuning = tuning.with_workgroup_size(workgroup_size);
         let [whole, sharded] =
             [gpu(), small.clone()].map(|gpu| look(&gpu.with_tuning(tuning).unwrap()));
         assert_eq!(whole, sharded);

@@ -344,7 +344,7 @@ fn a_probe_that_is_not_finite_changes_nothing() {
             let params = [&*watching, &*alone].map(|it| bits(&it.read_params().unwrap()));
             assert_eq!(params[0], params[1]);
         };
-        for bad in [None, Some(f32::NAN), Some(f32::INFINITY), None] {
+        for bad in [None, Some(f32::NAN), Some(GPU_NAN), Some(f32::INFINITY), None] {
             step(&mut watching, &mut alone, &mut objective);
             let before = watching.read_orientation().unwrap().unwrap();
             let known = watching.telemetry().unwrap().pop().unwrap();

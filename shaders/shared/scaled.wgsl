@@ -1,0 +1,16 @@
+// Products that are rounded before anything else is done with them.
+// builds on: partial, scalars
+
+// Compilers for GPUs take products apart: they compute (s x) (s x) as (s s) (x x), which overflows or vanishes where s x
+// does neither. They cannot when the bits of s x pass through an operation with a zero that only the host knows.
+fn rounded(x: vec4f) -> vec4f {
+    return bitcast<vec4f>(bitcast<vec4u>(x) | vec4u(shard.zero));
+}
+
+fn scaled_up(x: vec4f) -> vec4f {
+    return rounded(SMALL_SCALE * x);
+}
+
+fn scaled_down(x: vec4f) -> vec4f {
+    return rounded(LARGE_SCALE * x);
+}
