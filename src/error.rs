@@ -15,8 +15,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// No usable adapter was found.
     #[error(
-        "no usable GPU adapter ({found}); install a Vulkan driver (Debian/Ubuntu: `apt-get install \
-         mesa-vulkan-drivers` gives a software one), or check WGPU_BACKEND and WGPU_ADAPTER_NAME"
+        "no usable GPU adapter ({found}); {}",
+        if cfg!(target_family = "wasm") {
+            "use a browser with WebGPU, in a page that is served by https or from localhost"
+        } else {
+            "install a Vulkan driver (Debian/Ubuntu: `apt-get install mesa-vulkan-drivers` gives a software one), or \
+             check WGPU_BACKEND and WGPU_ADAPTER_NAME"
+        }
     )]
     #[non_exhaustive]
     NoAdapter {
@@ -263,11 +268,20 @@ impl Error {
     }
 
     /// The same error of a checkpoint in the file at `path`.
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn in_file(mut self, file: &Path) -> Self {
         if let Self::Checkpoint { path, .. } = &mut self {
             *path = Some(file.to_owned());
         }
         self
+    }
+
+    /// The error for work that wgpu refuses.
+    pub(crate) fn rejected(what: &'static str, source: wgpu::Error) -> Self {
+        // In a browser it belongs to one thread, and only its words can go with the error.
+        #[cfg(target_family = "wasm")]
+        let source = source.to_string();
+        Self::Rejected { what, source: source.into() }
     }
 
     /// The error for what must be there and is not.

@@ -13,8 +13,9 @@ pub(crate) const MIN_TILE: usize = 4096;
 /// all, and loops are nested.
 pub(crate) const MAX_ITERATIONS: usize = 1 << 15;
 
-/// Most elements of a layout.
-const MAX_LEN: usize = 1 << 34;
+/// Most elements of a layout: indices of vec4 are u32 in the kernels, and the bytes of an f32 for each are counted in
+/// usize.
+const MAX_LEN: usize = if usize::BITS > 34 { 1 << 34 } else { 1 << 28 };
 
 /// Settings shared by some of the tensors.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -128,9 +129,11 @@ impl LayoutBuilder {
                 Some(0) => {
                     return invalid(format!("\"{name}\" of shape {shape:?} has no elements"));
                 }
-                // Indices of vec4 are u32 in the kernels.
                 Some(n) if n <= MAX_LEN.saturating_sub(offset) => n,
-                _ => return invalid(format!("with \"{name}\" it has more than 2^34 elements")),
+                _ => {
+                    let most = MAX_LEN.ilog2();
+                    return invalid(format!("with \"{name}\" it has more than 2^{most} elements"));
+                }
             };
             tensors.push(Tensor {
                 name: name.clone(),

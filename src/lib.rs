@@ -123,9 +123,10 @@ pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuSlice, KernelTime, Tuning};
 pub use layout::{Group, GroupId, Layout, LayoutBuilder, Tensor};
 pub use objective::{
-    Accumulated, Evaluation, HessianProduct, HostObjective, Objective, Outcome, Part, Point,
-    Progress, StepInfo,
+    Accumulated, Evaluation, HessianProduct, Objective, Part, Point, Progress, StepInfo,
 };
+#[cfg(not(target_family = "wasm"))]
+pub use objective::{HostObjective, Outcome};
 pub use optimizer::{ManualStep, Optimizer, PointBuffers, RegionCurvature, StopReason, Telemetry};
 pub use plan::{Plan, RateMeasurement, StepCost, StepKind};
 pub use spectrum::{Density, Eigenpair, Estimate, Node, Spectrum};

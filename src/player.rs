@@ -1,7 +1,7 @@
 //! [`Player`]: plays the program of a step into a command encoder.
 
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuSlice, Timer};
+use crate::gpu::{Gpu, GpuSlice, Timer, Wait};
 use crate::kernels::bindings::Vector;
 use crate::kernels::gpu_types::{STEP_SLOTS, STEP_STRIDE};
 use crate::layout::Layout;
@@ -67,23 +67,30 @@ pub(crate) struct Player<'a> {
     pub evaluations: u32,
     /// Whether the objective is being checked.
     pub is_checked: bool,
+    /// How to wait for whether an event may stop early.
+    wait: Wait,
 }
 
 impl<'a> Player<'a> {
-    pub(crate) fn new(context: Context<'a>, program: &'a Program, compiled: &'a Compiled) -> Self {
+    pub(crate) fn new(
+        context: Context<'a>,
+        program: &'a Program,
+        compiled: &'a Compiled,
+        wait: Wait,
+    ) -> Self {
         let cursor = Cursor::default();
-        Self { context, program, compiled, cursor, evaluations: 0, is_checked: false }
+        Self { context, program, compiled, cursor, evaluations: 0, is_checked: false, wait }
     }
 
     /// Plays the whole program, with the evaluations of `objective`.
-    pub(crate) fn play(
+    pub(crate) async fn play(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
     ) -> Result<()> {
         let takes_loss = self.takes_loss(objective);
         loop {
-            match self.advance(encoder, takes_loss)? {
+            match self.advance(encoder, takes_loss).await? {
                 Pause::Evaluate(evaluate) => self.call(evaluate, encoder, objective)?,
                 Pause::Stopped => {}
                 Pause::End => return Ok(()),
@@ -97,7 +104,7 @@ impl<'a> Player<'a> {
     }
 
     /// Plays up to the last evaluation of `objective`, and says whether one was at the centre.
-    pub(crate) fn play_evaluations(
+    pub(crate) async fn play_evaluations(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
@@ -105,7 +112,8 @@ impl<'a> Player<'a> {
         let mut has_centre = false;
         let takes_loss = self.takes_loss(objective);
         while self.evaluations < self.program.evaluations(None) {
-            let Pause::Evaluate(evaluate) = self.advance(encoder, takes_loss)? else { break };
+            let pause = self.advance(encoder, takes_loss).await?;
+            let Pause::Evaluate(evaluate) = pause else { break };
             has_centre |= evaluate.point == Point::Centre;
             self.call(evaluate, encoder, objective)?;
         }
@@ -113,7 +121,7 @@ impl<'a> Player<'a> {
     }
 
     /// Plays up to the next pause and moves past it.
-    pub(crate) fn advance(
+    pub(crate) async fn advance(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         takes_loss: bool,
@@ -139,7 +147,7 @@ impl<'a> Player<'a> {
                     encoder.copy_buffer_to_buffer(unwritten, 0, loss, 0, loss.size());
                 }
                 Stage::Stop => {
-                    if self.has_stopped(encoder)? {
+                    if self.has_stopped(encoder).await? {
                         self.cursor = self.program.after_stop;
                         return Ok(Pause::Stopped);
                     }
@@ -309,9 +317,10 @@ impl<'a> Player<'a> {
     }
 
     /// Whether the event needs no rotation after the latest one; waits for the GPU to find out.
-    fn has_stopped(&self, encoder: &mut wgpu::CommandEncoder) -> Result<bool> {
+    async fn has_stopped(&self, encoder: &mut wgpu::CommandEncoder) -> Result<bool> {
         let Context { gpu, state, .. } = self.context;
         let pending = gpu.start_read_after("a rotation", encoder, &[state.stopped()])?;
-        Ok(bytemuck::pod_read_unaligned::<u32>(&gpu.finish_read(&pending)?) != 0)
+        let bytes = gpu.finish_read(&pending, self.wait).await?;
+        Ok(bytemuck::pod_read_unaligned::<u32>(&bytes) != 0)
     }
 }

@@ -1,13 +1,12 @@
 //! Which adapter is opened.
 
-use std::sync::OnceLock;
-
 use crate::error::{Error, Result};
 
 /// One instance for all devices of the process: wgpu recognises a buffer of another device only within one
 /// instance.
+#[cfg(not(target_family = "wasm"))]
 fn instance() -> &'static wgpu::Instance {
-    static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
+    static INSTANCE: std::sync::OnceLock<wgpu::Instance> = std::sync::OnceLock::new();
     INSTANCE.get_or_init(|| {
         wgpu::Instance::new(wgpu::InstanceDescriptor {
             backends: wgpu::Backends::PRIMARY,
@@ -16,7 +15,23 @@ fn instance() -> &'static wgpu::Instance {
     })
 }
 
+/// The adapter that a browser gives: it does not list them.
+#[cfg(target_family = "wasm")]
+pub(super) async fn best_adapter() -> Result<wgpu::Adapter> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::BROWSER_WEBGPU,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    let options = wgpu::RequestAdapterOptions {
+        power_preference: wgpu::PowerPreference::HighPerformance,
+        ..Default::default()
+    };
+    let adapter = instance.request_adapter(&options).await;
+    adapter.map_err(|error| Error::NoAdapter { found: error.to_string() })
+}
+
 /// The adapter that `Gpu::new` opens.
+#[cfg(not(target_family = "wasm"))]
 pub(super) async fn best_adapter() -> Result<wgpu::Adapter> {
     let backends = wgpu::Backends::from_env().unwrap_or(wgpu::Backends::PRIMARY);
     if !wgpu::Backends::PRIMARY.intersects(backends) {

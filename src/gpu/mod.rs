@@ -1,15 +1,15 @@
 //! [`Gpu`]: one device and its queue, ours or the user's.
 
 mod adapter;
+#[cfg(target_family = "wasm")]
+mod late;
 mod limits;
 mod pipelines;
 mod read;
 mod timer;
 mod tuning;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use adapter::best_adapter;
@@ -18,14 +18,17 @@ use pipelines::Pipelines;
 #[cfg(test)]
 pub(crate) use pipelines::overrides;
 pub(crate) use pipelines::{group_layout, vectors_layout};
-pub(crate) use read::PendingRead;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use read::block_on;
+pub(crate) use read::{PendingRead, Wait};
 pub use timer::KernelTime;
 pub(crate) use timer::Timer;
 pub use tuning::Tuning;
 pub(crate) use tuning::{WORKGROUP_SIZE, WORKGROUPS};
 
 /// How long a queue may take to tell its device that it has finished nothing.
-const ANSWER: Duration = Duration::from_secs(1);
+#[cfg(not(target_family = "wasm"))]
+const ANSWER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A device, its queue, and what the kernels need to know about them.
 ///
@@ -47,20 +50,24 @@ pub struct Gpu {
     pipeline_cache: Option<wgpu::PipelineCache>,
     pipelines: Arc<Pipelines>,
     lost: Arc<OnceLock<String>>,
+    /// What a browser has yet to say about earlier work.
+    #[cfg(target_family = "wasm")]
+    late: late::Reports,
 }
 
 impl Gpu {
     /// Opens the best adapter: discrete before integrated before virtual before software.
     ///
-    /// The environment variables `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`) and `WGPU_ADAPTER_NAME` (part of
+    /// In a browser, the high-performance adapter. Elsewhere the environment variables `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`) and `WGPU_ADAPTER_NAME` (part of
     /// the adapter's name, case ignored) narrow the choice. The device gets all of the adapter's limits, and
     /// those of its features that the kernels can use: subgroups, timestamps and the pipeline cache.
     ///
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::LimitTooSmall`] or [`Error::NoDevice`]; [`Error::InvalidConfig`] for a value of
     /// `WGPU_BACKEND` that names no backend.
+    #[cfg(not(target_family = "wasm"))]
     pub fn new() -> Result<Self> {
-        pollster::block_on(Self::new_async())
+        block_on(Self::new_async())
     }
 
     /// The asynchronous twin of [`Gpu::new`].
@@ -71,10 +78,12 @@ impl Gpu {
         let adapter = best_adapter().await?;
         let info = adapter.get_info();
         DeviceLimits::of(&adapter.limits()).check(WORKGROUP_SIZE)?;
-        let wanted = wgpu::Features::SUBGROUP
-            | wgpu::Features::TIMESTAMP_QUERY
+        let wanted = wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
             | wgpu::Features::PIPELINE_CACHE;
+        // A browser wants a word at the head of such a shader that naga does not know.
+        #[cfg(not(target_family = "wasm"))]
+        let wanted = wanted | wgpu::Features::SUBGROUP;
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("dimer"),
@@ -105,31 +114,53 @@ impl Gpu {
     pub fn wrap(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         DeviceLimits::of(&device.limits()).check(WORKGROUP_SIZE)?;
         let info = device.adapter_info();
-        let name = format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend);
+        // Browsers seldom name it.
+        let name = if info.name.is_empty() { "an unnamed adapter" } else { &info.name };
+        let name = format!("{name} ({:?}, {:?})", info.device_type, info.backend);
         let pipeline_cache = pipeline_cache(&device);
         let tuning = Tuning::of(info.device_type);
         let pipelines = Arc::default();
         let lost = Arc::default();
-        let gpu = Self { device, queue, name, tuning, pipeline_cache, pipelines, lost };
+        let gpu = Self {
+            device,
+            queue,
+            name,
+            tuning,
+            pipeline_cache,
+            pipelines,
+            lost,
+            #[cfg(target_family = "wasm")]
+            late: Default::default(),
+        };
         gpu.check_alive()?;
-        // What a queue refuses, its own device reports; but that also tells its own device when it has finished.
+        // In a browser a device has but one queue.
+        #[cfg(not(target_family = "wasm"))]
+        gpu.check_queue()?;
+        Ok(gpu)
+    }
+
+    /// Checks that the queue is that of the device: what a queue refuses, its own device reports; but that also tells its own
+    /// device when it has finished.
+    #[cfg(not(target_family = "wasm"))]
+    fn check_queue(&self) -> Result<()> {
+        use std::sync::atomic::{AtomicBool, Ordering};
         let finished = Arc::new(AtomicBool::new(false));
-        gpu.queue.submit([]);
-        gpu.queue.on_submitted_work_done({
+        self.queue.submit([]);
+        self.queue.on_submitted_work_done({
             let finished = Arc::clone(&finished);
             move || finished.store(true, Ordering::Release)
         });
-        let began = Instant::now();
+        let began = std::time::Instant::now();
         loop {
-            gpu.wait()?;
+            self.wait()?;
             if finished.load(Ordering::Acquire) {
-                return Ok(gpu);
+                return Ok(());
             }
             if began.elapsed() > ANSWER {
                 return Err(Error::Foreign { what: "the queue".into(), owner: "device" });
             }
             // Another thread that polls may not have reached the callback yet.
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(std::time::Duration::from_millis(1));
         }
     }
 
@@ -161,7 +192,7 @@ impl Gpu {
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer> {
         self.limits().check_buffer(bytes)?;
-        let refused = || Error::OutOfMemory { what: what.to_owned(), bytes };
+        let refused = Error::OutOfMemory { what: what.to_owned(), bytes };
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(what),
@@ -169,24 +200,44 @@ impl Gpu {
             usage,
             mapped_at_creation: false,
         });
-        match pollster::block_on(scope.pop()) {
-            Some(_) => Err(refused()),
-            // A lost device gives an invalid buffer, and wgpu panics on a write into that.
-            None => self.check_alive().map(|()| buffer),
-        }
+        self.close(scope, move |_| refused)?;
+        // A lost device gives an invalid buffer, and wgpu panics on a write into that.
+        self.check_alive().map(|()| buffer)
     }
 
     /// Runs `work` and turns a validation error of wgpu into [`Error::Rejected`].
     pub(crate) fn validated<T>(&self, what: &'static str, work: impl FnOnce() -> T) -> Result<T> {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let value = work();
-        match pollster::block_on(scope.pop()) {
-            Some(error) => {
+        self.close(scope, move |error| Error::rejected(what, error))?;
+        self.check_lost().map(|()| value)
+    }
+
+    /// Ends an error scope: `error` says what one of wgpu means.
+    #[cfg(not(target_family = "wasm"))]
+    fn close(
+        &self,
+        scope: wgpu::ErrorScopeGuard,
+        error: impl FnOnce(wgpu::Error) -> Error,
+    ) -> Result<()> {
+        match block_on(scope.pop()) {
+            Some(found) => {
                 self.check_alive()?;
-                Err(Error::Rejected { what, source: error.into() })
+                Err(error(found))
             }
-            None => self.check_lost().map(|()| value),
+            None => Ok(()),
         }
+    }
+
+    /// The same in a browser, which tells later: the error is that of a later call.
+    #[cfg(target_family = "wasm")]
+    fn close(
+        &self,
+        scope: wgpu::ErrorScopeGuard,
+        error: impl FnOnce(wgpu::Error) -> Error + 'static,
+    ) -> Result<()> {
+        self.late.add(scope, error);
+        Ok(())
     }
 
     /// Checks that the device is still there; never waits.
@@ -194,6 +245,7 @@ impl Gpu {
     /// wgpu reports a lost device to its one callback only. That callback is the user's if the device is, and
     /// after a `destroy` it does not run before a wait. But whatever is made on a lost device is invalid, and
     /// an invalid buffer cannot be mapped.
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn check_alive(&self) -> Result<()> {
         self.check_lost()?;
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -205,11 +257,17 @@ impl Gpu {
             mapped_at_creation: true,
         });
         let invalid = buffer.get_mapped_range_mut(..).is_err();
-        let exhausted = pollster::block_on(scope.pop()).is_some();
+        let exhausted = block_on(scope.pop()).is_some();
         if invalid && !exhausted {
             return Err(self.lost_error("it refuses all work"));
         }
         Ok(())
+    }
+
+    /// Checks that nothing is known of a loss of the device: a browser tells what it has lost.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn check_alive(&self) -> Result<()> {
+        self.check_lost()
     }
 
     /// Finishes and submits `encoder`.
@@ -237,6 +295,7 @@ impl Gpu {
     }
 
     /// Blocks until everything submitted so far has finished.
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn wait(&self) -> Result<()> {
         self.device
             .poll(wgpu::PollType::wait_indefinitely())
@@ -244,11 +303,12 @@ impl Gpu {
         self.check_lost()
     }
 
-    /// Blocks until this submission has finished.
-    pub(crate) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        let submission_index = Some(submission);
+    /// Blocks until this submission has finished, so that the host is not far ahead; a browser itself holds back who is.
+    #[cfg_attr(target_family = "wasm", expect(unused_variables, reason = "nothing is waited for"))]
+    pub(crate) fn keep_pace(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        #[cfg(not(target_family = "wasm"))]
         self.device
-            .poll(wgpu::PollType::Wait { submission_index, timeout: None })
+            .poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })
             .map_err(|error| self.lost_error(&error.to_string()))?;
         self.check_lost()
     }
@@ -262,6 +322,8 @@ impl Gpu {
     }
 
     fn check_lost(&self) -> Result<()> {
+        #[cfg(target_family = "wasm")]
+        self.late.check()?;
         match self.lost.get() {
             Some(reason) => Err(Error::DeviceLost { reason: reason.clone() }),
             None => Ok(()),

@@ -1,6 +1,6 @@
-//! Reading buffers back to the host, waiting or not.
+//! Reading buffers back to the host, and how a call waits for that.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -12,6 +12,22 @@ use crate::error::{Error, Result};
 /// What wgpu says when a buffer is mapped.
 type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
 
+/// How a call waits for the GPU. Whatever may wait is written once, as an `async fn` that is told how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// The thread does nothing else meanwhile, and nothing is ever pending: see [`block_on`].
+    #[cfg(not(target_family = "wasm"))]
+    Block,
+    /// Other tasks of the executor run meanwhile.
+    Yield,
+}
+
+/// Runs what waits by [`Wait::Block`].
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
+    pollster::block_on(work)
+}
+
 /// A copy to the host that is under way.
 #[derive(Debug)]
 pub(crate) struct PendingRead {
@@ -20,9 +36,10 @@ pub(crate) struct PendingRead {
 }
 
 /// Lets the other tasks of the executor run once.
+#[cfg(not(target_family = "wasm"))]
 async fn yield_now() {
     let mut yielded = false;
-    poll_fn(|context| {
+    std::future::poll_fn(|context| {
         if yielded {
             return Poll::Ready(());
         }
@@ -74,10 +91,29 @@ impl Gpu {
     }
 
     /// The bytes of `pending`, waiting for them.
-    pub(crate) fn finish_read(&self, pending: &PendingRead) -> Result<Vec<u8>> {
-        self.wait()?;
-        // Another thread that polls may not have reached the callback yet.
-        self.take(pending, pollster::block_on(pending.receiver.receive()))
+    pub(crate) async fn finish_read(&self, pending: &PendingRead, wait: Wait) -> Result<Vec<u8>> {
+        match wait {
+            #[cfg(not(target_family = "wasm"))]
+            Wait::Block => {
+                self.wait()?;
+                // Another thread that polls may not have reached the callback yet.
+                self.take(pending, pollster::block_on(pending.receiver.receive()))
+            }
+            #[cfg(not(target_family = "wasm"))]
+            Wait::Yield => loop {
+                if let Some(bytes) = self.try_read(pending)? {
+                    return Ok(bytes);
+                }
+                yield_now().await;
+            },
+            // A browser answers once no task of ours runs: to ask again and again would keep it from that.
+            #[cfg(target_family = "wasm")]
+            Wait::Yield => {
+                let mapped = pending.receiver.receive().await;
+                self.late.settle().await?;
+                self.take(pending, mapped)
+            }
+        }
     }
 
     fn take(&self, pending: &PendingRead, mapped: Option<Mapped>) -> Result<Vec<u8>> {
@@ -92,23 +128,7 @@ impl Gpu {
     }
 
     /// Copies `slice` to the host, waiting for it.
-    pub(crate) fn read(&self, slice: &GpuSlice) -> Result<Vec<u8>> {
-        self.finish_read(&self.start_read(std::slice::from_ref(slice))?)
-    }
-
-    /// Copies `slice` to the host, yielding to other tasks until it arrives.
-    pub(crate) async fn read_async(&self, slice: &GpuSlice) -> Result<Vec<u8>> {
-        let pending = self.start_read(std::slice::from_ref(slice))?;
-        self.finish_read_async(&pending).await
-    }
-
-    /// The bytes of `pending`, yielding to other tasks until they arrive.
-    pub(crate) async fn finish_read_async(&self, pending: &PendingRead) -> Result<Vec<u8>> {
-        loop {
-            if let Some(bytes) = self.try_read(pending)? {
-                return Ok(bytes);
-            }
-            yield_now().await;
-        }
+    pub(crate) async fn read(&self, slice: &GpuSlice, wait: Wait) -> Result<Vec<u8>> {
+        self.finish_read(&self.start_read(std::slice::from_ref(slice))?, wait).await
     }
 }

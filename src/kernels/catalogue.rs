@@ -17,6 +17,7 @@ macro_rules! kernels {
         pub(crate) enum Kernel { $($kernel),* }
 
         impl Kernel {
+            #[cfg(not(target_family = "wasm"))]
             pub(crate) const ALL: &[Self] = &[$(Self::$kernel),*];
 
             /// Its file in `shaders/`, without the ending.
@@ -228,6 +229,7 @@ impl Source {
 }
 
 /// A checksum of all WGSL: what was measured with these kernels does not hold for others.
+#[cfg(not(target_family = "wasm"))]
 pub(crate) fn fingerprint() -> u32 {
     let mut sum = crc32fast::Hasher::new();
     let texts = Kernel::ALL.iter().map(|kernel| kernel.text());

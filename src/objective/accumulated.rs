@@ -164,7 +164,7 @@ impl<'a, O: Objective> Accumulated<'a, O> {
             // What the host writes for the next minibatch must not reach what is recorded for this one.
             let submitted = gpu.flush("a minibatch", encoder)?;
             if let Some(before) = part.submitted.replace(submitted) {
-                gpu.wait_for(before)?;
+                gpu.keep_pace(before)?;
             }
             if index > 0 {
                 report(self.evaluations, index)?;

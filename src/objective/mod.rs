@@ -1,15 +1,19 @@
 //! [`Objective`] and [`Evaluation`]: how a user hands gradients over.
 
 mod accumulated;
+#[cfg(not(target_family = "wasm"))]
 mod host;
 
 use std::ops::Range;
 
 pub use accumulated::{Accumulated, Progress};
+#[cfg(not(target_family = "wasm"))]
 pub use host::{HostObjective, Outcome};
 
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuSlice, PendingRead};
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::block_on;
+use crate::gpu::{Gpu, GpuSlice, PendingRead, Wait};
 pub(crate) use crate::kernels::gpu_types::UNWRITTEN;
 use crate::layout::Layout;
 
@@ -263,9 +267,9 @@ impl Evaluation<'_> {
     ///
     /// # Errors
     /// [`Error::Rejected`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn read_params(&mut self) -> Result<Vec<f32>> {
-        let pending = self.start_read()?;
-        Ok(unpacked(self.layout, &self.gpu.finish_read(&pending)?))
+        block_on(self.read_params_with(Wait::Block))
     }
 
     /// The asynchronous twin of [`Evaluation::read_params`].
@@ -273,8 +277,12 @@ impl Evaluation<'_> {
     /// # Errors
     /// The same as for [`Evaluation::read_params`].
     pub async fn read_params_async(&mut self) -> Result<Vec<f32>> {
+        self.read_params_with(Wait::Yield).await
+    }
+
+    async fn read_params_with(&mut self, wait: Wait) -> Result<Vec<f32>> {
         let pending = self.start_read()?;
-        Ok(unpacked(self.layout, &self.gpu.finish_read_async(&pending).await?))
+        Ok(unpacked(self.layout, &self.gpu.finish_read(&pending, wait).await?))
     }
 
     fn start_read(&mut self) -> Result<PendingRead> {
@@ -320,9 +328,9 @@ impl HessianProduct<'_> {
     ///
     /// # Errors
     /// [`Error::Rejected`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn read(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
-        let pending = self.start_read()?;
-        Ok(self.both(&self.gpu.finish_read(&pending)?))
+        block_on(self.read_with(Wait::Block))
     }
 
     /// The asynchronous twin of [`HessianProduct::read`].
@@ -330,8 +338,12 @@ impl HessianProduct<'_> {
     /// # Errors
     /// The same as for [`HessianProduct::read`].
     pub async fn read_async(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
+        self.read_with(Wait::Yield).await
+    }
+
+    async fn read_with(&mut self, wait: Wait) -> Result<(Vec<f32>, Vec<f32>)> {
         let pending = self.start_read()?;
-        Ok(self.both(&self.gpu.finish_read_async(&pending).await?))
+        Ok(self.both(&self.gpu.finish_read(&pending, wait).await?))
     }
 
     fn start_read(&mut self) -> Result<PendingRead> {

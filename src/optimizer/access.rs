@@ -8,7 +8,9 @@ use super::telemetry::{RegionCurvature, Telemetry, is_resolved};
 use super::{Optimizer, orientation};
 use crate::config::{Config, Storage, not_negative};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuSlice, KernelTime, Timer};
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::block_on;
+use crate::gpu::{Gpu, GpuSlice, KernelTime, Timer, Wait};
 use crate::kernels::gpu_types::{Record, Region};
 use crate::layout::Layout;
 use crate::plan::Regions;
@@ -208,8 +210,9 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn read_params(&self) -> Result<Vec<f32>> {
-        Ok(self.unpad(Storage::F32, &self.gpu.read(&self.state.params)?))
+        block_on(self.read_params_with(Wait::Block))
     }
 
     /// The asynchronous twin of [`Optimizer::read_params`].
@@ -217,16 +220,20 @@ impl Optimizer {
     /// # Errors
     /// The same as for [`Optimizer::read_params`].
     pub async fn read_params_async(&self) -> Result<Vec<f32>> {
-        Ok(self.unpad(Storage::F32, &self.gpu.read_async(&self.state.params).await?))
+        self.read_params_with(Wait::Yield).await
+    }
+
+    pub(super) async fn read_params_with(&self, wait: Wait) -> Result<Vec<f32>> {
+        Ok(self.unpad(Storage::F32, &self.gpu.read(&self.state.params, wait).await?))
     }
 
     /// N, in the order of the layout and without padding; `None` without a dimer.
     ///
     /// # Errors
     /// The same as for [`Optimizer::read_params`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn read_orientation(&self) -> Result<Option<Vec<f32>>> {
-        let Some(slice) = &self.state.orientation else { return Ok(None) };
-        Ok(Some(self.unpad(self.plan.storage, &self.gpu.read(slice)?)))
+        block_on(self.read_orientation_with(Wait::Block))
     }
 
     /// The asynchronous twin of [`Optimizer::read_orientation`].
@@ -234,8 +241,12 @@ impl Optimizer {
     /// # Errors
     /// The same as for [`Optimizer::read_orientation`].
     pub async fn read_orientation_async(&self) -> Result<Option<Vec<f32>>> {
+        self.read_orientation_with(Wait::Yield).await
+    }
+
+    async fn read_orientation_with(&self, wait: Wait) -> Result<Option<Vec<f32>>> {
         let Some(slice) = &self.state.orientation else { return Ok(None) };
-        Ok(Some(self.unpad(self.plan.storage, &self.gpu.read_async(slice).await?)))
+        Ok(Some(self.unpad(self.plan.storage, &self.gpu.read(slice, wait).await?)))
     }
 
     /// C = N·HN as the last event measured it, in loss per parameter², or in 1 / learning rate with
@@ -243,8 +254,9 @@ impl Optimizer {
     ///
     /// # Errors
     /// The same as for [`Optimizer::read_params`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn read_curvature(&self) -> Result<f32> {
-        Ok(record(&self.gpu.read(&self.state.latest())?).curvature)
+        block_on(self.read_curvature_with(Wait::Block))
     }
 
     /// The asynchronous twin of [`Optimizer::read_curvature`].
@@ -252,7 +264,11 @@ impl Optimizer {
     /// # Errors
     /// The same as for [`Optimizer::read_curvature`].
     pub async fn read_curvature_async(&self) -> Result<f32> {
-        Ok(record(&self.gpu.read_async(&self.state.latest()).await?).curvature)
+        self.read_curvature_with(Wait::Yield).await
+    }
+
+    async fn read_curvature_with(&self, wait: Wait) -> Result<f32> {
+        Ok(record(&self.gpu.read(&self.state.latest(), wait).await?).curvature)
     }
 
     /// What each dimer found in the last event, if [`Dimer::scope`](crate::Dimer::scope) asks for more than
@@ -260,10 +276,9 @@ impl Optimizer {
     ///
     /// # Errors
     /// The same as for [`Optimizer::read_params`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn read_regions(&self) -> Result<Vec<RegionCurvature>> {
-        let Some((regions, entries)) = self.regions() else { return Ok(Vec::new()) };
-        let latest = self.gpu.read(&self.state.latest())?;
-        Ok(self.region_curvatures(regions, &latest, &self.gpu.read(&entries)?))
+        block_on(self.read_regions_with(Wait::Block))
     }
 
     /// The asynchronous twin of [`Optimizer::read_regions`].
@@ -271,9 +286,13 @@ impl Optimizer {
     /// # Errors
     /// The same as for [`Optimizer::read_regions`].
     pub async fn read_regions_async(&self) -> Result<Vec<RegionCurvature>> {
+        self.read_regions_with(Wait::Yield).await
+    }
+
+    async fn read_regions_with(&self, wait: Wait) -> Result<Vec<RegionCurvature>> {
         let Some((regions, entries)) = self.regions() else { return Ok(Vec::new()) };
-        let latest = self.gpu.read_async(&self.state.latest()).await?;
-        Ok(self.region_curvatures(regions, &latest, &self.gpu.read_async(&entries).await?))
+        let latest = self.gpu.read(&self.state.latest(), wait).await?;
+        Ok(self.region_curvatures(regions, &latest, &self.gpu.read(&entries, wait).await?))
     }
 
     /// The regions of the scope, and where their entries lie.
@@ -329,10 +348,9 @@ impl Optimizer {
     ///
     /// # Errors
     /// The same as for [`Optimizer::poll_telemetry`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn telemetry(&mut self) -> Result<Vec<Telemetry>> {
-        self.pending.settle(&self.gpu, &self.state)?;
-        let (end, seeks) = (self.settled(), self.plan.events.seeks);
-        self.telemetry.finish(&self.gpu, &self.state, end, seeks)
+        block_on(self.telemetry_with(Wait::Block))
     }
 
     /// The asynchronous twin of [`Optimizer::telemetry`].
@@ -340,9 +358,13 @@ impl Optimizer {
     /// # Errors
     /// The same as for [`Optimizer::telemetry`].
     pub async fn telemetry_async(&mut self) -> Result<Vec<Telemetry>> {
-        self.pending.settle_async(&self.gpu, &self.state).await?;
+        self.telemetry_with(Wait::Yield).await
+    }
+
+    async fn telemetry_with(&mut self, wait: Wait) -> Result<Vec<Telemetry>> {
+        self.pending.settle(&self.gpu, &self.state, wait).await?;
         let (end, seeks) = (self.settled(), self.plan.events.seeks);
-        self.telemetry.finish_async(&self.gpu, &self.state, end, seeks).await
+        self.telemetry.finish(&self.gpu, &self.state, end, seeks, wait).await
     }
 
     /// All steps before this one are submitted, or never will be.
@@ -390,12 +412,9 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn kernel_times(&mut self) -> Result<Vec<KernelTime>> {
-        self.pending.settle(&self.gpu, &self.state)?;
-        let Some(timer) = &mut self.timer else { return Ok(Vec::new()) };
-        let pending = timer.steps(|step| self.pending.contains(step));
-        let bytes = self.gpu.read(&timer.times())?;
-        Ok(timer.take(&bytes, &pending))
+        block_on(self.kernel_times_with(Wait::Block))
     }
 
     /// The asynchronous twin of [`Optimizer::kernel_times`].
@@ -403,10 +422,14 @@ impl Optimizer {
     /// # Errors
     /// The same as for [`Optimizer::kernel_times`].
     pub async fn kernel_times_async(&mut self) -> Result<Vec<KernelTime>> {
-        self.pending.settle_async(&self.gpu, &self.state).await?;
+        self.kernel_times_with(Wait::Yield).await
+    }
+
+    async fn kernel_times_with(&mut self, wait: Wait) -> Result<Vec<KernelTime>> {
+        self.pending.settle(&self.gpu, &self.state, wait).await?;
         let Some(timer) = &mut self.timer else { return Ok(Vec::new()) };
         let pending = timer.steps(|step| self.pending.contains(step));
-        let bytes = self.gpu.read_async(&timer.times()).await?;
+        let bytes = self.gpu.read(&timer.times(), wait).await?;
         Ok(timer.take(&bytes, &pending))
     }
 

@@ -4,6 +4,9 @@
 use super::{Optimizer, ROTATION, Recorded};
 use crate::config::Dimer;
 use crate::error::{Error, Result};
+use crate::gpu::Wait;
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::block_on;
 use crate::objective::{Evaluation, HessianProduct, Objective, Point};
 use crate::state::Buffers;
 
@@ -68,10 +71,32 @@ impl Optimizer {
     /// # Errors
     /// [`Error::Foreign`] if `second` belongs to another optimizer; otherwise the same as for
     /// [`Optimizer::rotate`]. Neither dimer has turned then.
+    #[cfg(not(target_family = "wasm"))]
     pub fn rotate_both(
         &mut self,
         second: &mut Self,
         objective: &mut (impl Objective + ?Sized),
+    ) -> Result<()> {
+        block_on(self.rotate_both_with(second, objective, Wait::Block))
+    }
+
+    /// The asynchronous twin of [`Optimizer::rotate_both`].
+    ///
+    /// # Errors
+    /// The same as for [`Optimizer::rotate_both`].
+    pub async fn rotate_both_async(
+        &mut self,
+        second: &mut Self,
+        objective: &mut (impl Objective + ?Sized),
+    ) -> Result<()> {
+        self.rotate_both_with(second, objective, Wait::Yield).await
+    }
+
+    async fn rotate_both_with(
+        &mut self,
+        second: &mut Self,
+        objective: &mut (impl Objective + ?Sized),
+        wait: Wait,
     ) -> Result<()> {
         let share_gradient = self.plan.events_have_centre() && second.plan.events_have_centre();
         let is_ours = self.state.params == second.state.params
@@ -83,24 +108,24 @@ impl Optimizer {
         let mut encoder = self.gpu.encoder("two rotations");
         second.set_loss_scale(self.hyperparameters.loss_scale.into())?;
         second.compile(ROTATION)?;
-        second.prepare()?;
+        second.prepare(wait).await?;
         let gradients = [&*self, &*second].map(|it| it.plan.gradients_of_a_part(ROTATION));
         let gradients = gradients[0].zip(gradients[1]);
         let gradients = gradients.map(|(one, other)| one + other - u32::from(share_gradient));
-        let part = self.begin(objective, ROTATION, gradients)?;
-        let mut first = self.player(ROTATION)?;
-        let mut other = second.player(ROTATION)?;
+        let part = self.begin(objective, ROTATION, gradients, wait).await?;
+        let mut first = self.player(ROTATION, wait)?;
+        let mut other = second.player(ROTATION, wait)?;
         // What objectives submit in between must not turn one dimer before the other has its gradients.
-        let mut play = || {
-            let has_centre = first.play_evaluations(&mut encoder, objective)?;
+        let play = async {
+            let has_centre = first.play_evaluations(&mut encoder, objective).await?;
             let loss = has_centre.then_some(&self.state.loss);
             let mut same = SameMinibatch { objective, loss, skipped: 0 };
-            other.play(&mut encoder, &mut same)?;
+            other.play(&mut encoder, &mut same).await?;
             let skipped = same.skipped;
-            first.play(&mut encoder, &mut same)?;
+            first.play(&mut encoder, &mut same).await?;
             Ok([first.evaluations, other.evaluations - skipped])
         };
-        let played = play();
+        let played: Result<_> = play.await;
         if played.is_err() {
             self.pending.set_loss_is_stale();
             second.pending.set_loss_is_stale();

@@ -5,7 +5,7 @@ use super::Optimizer;
 use super::access::check_finite;
 use crate::config::{RateProbe, Storage};
 use crate::error::{Error, Result};
-use crate::gpu::GpuSlice;
+use crate::gpu::{GpuSlice, Wait};
 use crate::objective::{Objective, Part, StepInfo, UNWRITTEN};
 use crate::player::{Compiled, Pause, Player};
 
@@ -14,14 +14,15 @@ use crate::player::{Compiled, Pause, Player};
 const CONSISTENT: f64 = 1e-4;
 
 /// [`Optimizer::check_objective`].
-pub(super) fn check(
+pub(super) async fn check(
     optimizer: &mut Optimizer,
     objective: &mut (impl Objective + ?Sized),
+    wait: Wait,
 ) -> Result<()> {
-    let params = optimizer.read_params()?;
-    let checked = check_gradients(optimizer, objective, &params);
+    let params = optimizer.read_params_with(wait).await?;
+    let checked = check_gradients(optimizer, objective, &params, wait).await;
     optimizer.state.forget_loss(optimizer.gpu.queue());
-    let after = optimizer.read_params()?;
+    let after = optimizer.read_params_with(wait).await?;
     if after.iter().zip(&params).any(|(a, b)| a.to_bits() != b.to_bits()) {
         optimizer.write_params(&params)?;
         return Err(inconsistent("it changed the parameters; it may only write the gradient"));
@@ -31,13 +32,14 @@ pub(super) fn check(
 
 /// Plays the program of a check: two gradients at θ, and with a dimer one at a probe that is θ, and one at a
 /// real probe, or on both sides.
-fn check_gradients(
+async fn check_gradients(
     optimizer: &mut Optimizer,
     objective: &mut (impl Objective + ?Sized),
     params: &[f32],
+    wait: Wait,
 ) -> Result<()> {
     let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, &optimizer.plan.check)?;
-    optimizer.prepare()?;
+    optimizer.prepare(wait).await?;
     let in_pair = optimizer.repeats_minibatch();
     let first_step =
         StepInfo { index: optimizer.index, repeats_minibatch: in_pair, part: Part::WHOLE };
@@ -46,11 +48,11 @@ fn check_gradients(
     let repeated_step = StepInfo { index: repeated_index, repeats_minibatch: true, ..first_step };
     objective.begin_step(first_step)?;
     let optimizer = &*optimizer;
-    let mut player = Player::new(optimizer.context(), &optimizer.plan.check, &compiled);
+    let mut player = Player::new(optimizer.context(), &optimizer.plan.check, &compiled, wait);
     player.is_checked = true;
-    let mut gradient = |objective: &mut _| -> Result<Option<Vec<f32>>> {
+    let mut gradient = async |objective: &mut _| -> Result<Option<Vec<f32>>> {
         let mut encoder = optimizer.gpu.encoder("check");
-        let Pause::Evaluate(evaluate) = player.advance(&mut encoder, false)? else {
+        let Pause::Evaluate(evaluate) = player.advance(&mut encoder, false).await? else {
             return Ok(None);
         };
         let (_, slice) = player.vectors(evaluate)?;
@@ -58,31 +60,31 @@ fn check_gradients(
         optimizer.write(slice, &unwritten);
         player.call(evaluate, &mut encoder, objective)?;
         optimizer.gpu.submit("a check of the objective", encoder)?;
-        written(optimizer, slice).map(Some)
+        written(optimizer, slice, wait).await.map(Some)
     };
     optimizer.state.forget_loss(optimizer.gpu.queue());
-    let Some(first) = gradient(objective)? else { return Ok(()) };
-    if objective.supplies_loss() && read_loss(optimizer)?.to_bits() == UNWRITTEN {
+    let Some(first) = gradient(objective).await? else { return Ok(()) };
+    if objective.supplies_loss() && read_loss(optimizer, wait).await?.to_bits() == UNWRITTEN {
         return Err(inconsistent(
             "it did not write its loss at θ, although `supplies_loss` is true; write `Evaluation::loss`, or \
              return false",
         ));
     }
-    let second = gradient(objective)?.unwrap_or_default();
+    let second = gradient(objective).await?.unwrap_or_default();
     check_consistent("two gradients at θ", &first, &second, ONE_FUNCTION)?;
     if optimizer.plan.rate_probe == Some(RateProbe::RepeatedMinibatch) {
         objective.begin_step(repeated_step)?;
-        let repeated = gradient(objective)?.unwrap_or_default();
+        let repeated = gradient(objective).await?.unwrap_or_default();
         let what = "the gradients at θ of two steps on one minibatch";
         check_consistent(what, &first, &repeated, ONE_MINIBATCH)?;
     }
-    let Some(at_centre) = gradient(objective)? else { return Ok(()) };
+    let Some(at_centre) = gradient(objective).await? else { return Ok(()) };
     let what = "the gradients at θ as centre and as probe";
     check_consistent(what, &first, &at_centre, ONE_FUNCTION)?;
-    let displaced = gradient(objective)?.unwrap_or_default();
-    let opposite = gradient(objective)?;
+    let displaced = gradient(objective).await?.unwrap_or_default();
+    let opposite = gradient(objective).await?;
     if let Some(probe) = optimizer.probe()
-        && read(optimizer, probe)? == params
+        && read(optimizer, probe, wait).await? == params
     {
         // Without a dimer there is no update to look along, as where all is frozen.
         let Some(dimer) = optimizer.plan.dimer else { return Ok(()) };
@@ -102,19 +104,20 @@ fn check_gradients(
     Ok(())
 }
 
-fn read(optimizer: &Optimizer, slice: &GpuSlice) -> Result<Vec<f32>> {
-    let bytes = optimizer.gpu.read(slice)?;
+async fn read(optimizer: &Optimizer, slice: &GpuSlice, wait: Wait) -> Result<Vec<f32>> {
+    let bytes = optimizer.gpu.read(slice, wait).await?;
     Ok(optimizer.layout.unpad(&Storage::F32.unpack(&bytes)))
 }
 
-fn read_loss(optimizer: &Optimizer) -> Result<f32> {
-    let bytes = optimizer.gpu.read(&GpuSlice::whole(optimizer.state.loss.clone()))?;
+async fn read_loss(optimizer: &Optimizer, wait: Wait) -> Result<f32> {
+    let loss = GpuSlice::whole(optimizer.state.loss.clone());
+    let bytes = optimizer.gpu.read(&loss, wait).await?;
     Ok(bytemuck::pod_read_unaligned(&bytes))
 }
 
 /// A gradient, if every element of it was written and is finite.
-fn written(optimizer: &Optimizer, slice: &GpuSlice) -> Result<Vec<f32>> {
-    let found = read(optimizer, slice)?;
+async fn written(optimizer: &Optimizer, slice: &GpuSlice, wait: Wait) -> Result<Vec<f32>> {
+    let found = read(optimizer, slice, wait).await?;
     if let Some(index) = found.iter().position(|g| g.to_bits() == UNWRITTEN) {
         return Err(inconsistent(format!(
             "it did not write element {index} of the gradient, or added to what lay there"

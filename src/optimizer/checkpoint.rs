@@ -1,12 +1,19 @@
 //! Saving an [`Optimizer`] and going on from what was saved, in files and in memory.
 
+#[cfg(not(target_family = "wasm"))]
 use std::path::Path;
 
 use super::Optimizer;
 use super::checkpoint_file::Checkpoint;
+#[cfg(not(target_family = "wasm"))]
 use super::file;
 use super::snapshot::{Changes, Snapshot};
-use crate::error::{Error, Result};
+#[cfg(not(target_family = "wasm"))]
+use crate::error::Error;
+use crate::error::Result;
+use crate::gpu::Wait;
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::block_on;
 
 impl Optimizer {
     /// Writes everything that the next steps depend on to `path`: parameters, moments, N, search
@@ -40,6 +47,7 @@ impl Optimizer {
     /// number to save is not finite, or while steps are recorded in an encoder that has not been submitted;
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory)
     /// or [`Error::DeviceLost`](crate::Error::DeviceLost).
+    #[cfg(not(target_family = "wasm"))]
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         in_file(path, || {
@@ -65,8 +73,21 @@ impl Optimizer {
     ///
     /// # Errors
     /// Those of [`Optimizer::save`] that have nothing to do with files.
+    #[cfg(not(target_family = "wasm"))]
     pub fn save_bytes(&mut self) -> Result<Vec<u8>> {
-        self.snapshot()?.into_checkpoint(&self.layout)?.into_bytes()
+        block_on(self.save_bytes_with(Wait::Block))
+    }
+
+    /// The asynchronous twin of [`Optimizer::save_bytes`].
+    ///
+    /// # Errors
+    /// The same as for [`Optimizer::save_bytes`].
+    pub async fn save_bytes_async(&mut self) -> Result<Vec<u8>> {
+        self.save_bytes_with(Wait::Yield).await
+    }
+
+    async fn save_bytes_with(&mut self, wait: Wait) -> Result<Vec<u8>> {
+        self.snapshot(wait).await?.into_checkpoint(&self.layout)?.into_bytes()
     }
 
     /// Goes on from a checkpoint that an optimizer of the same layout and settings has saved: the next steps
@@ -85,6 +106,7 @@ impl Optimizer {
     /// while steps are recorded in an encoder that has not been submitted;
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory) or [`Error::DeviceLost`](crate::Error::DeviceLost). Nothing has
     /// changed then.
+    #[cfg(not(target_family = "wasm"))]
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         in_file(path, || self.load_bytes(&read(path)?))
@@ -94,8 +116,17 @@ impl Optimizer {
     ///
     /// # Errors
     /// The same as for [`Optimizer::load`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn load_bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        self.go_on_from(bytes, Changes::Refused).map(drop)
+        block_on(self.go_on_from(bytes, Changes::Refused, Wait::Block)).map(drop)
+    }
+
+    /// The asynchronous twin of [`Optimizer::load_bytes`].
+    ///
+    /// # Errors
+    /// The same as for [`Optimizer::load_bytes`].
+    pub async fn load_bytes_async(&mut self, bytes: &[u8]) -> Result<()> {
+        self.go_on_from(bytes, Changes::Refused, Wait::Yield).await.map(drop)
     }
 
     /// Goes on from a checkpoint that was saved with other settings: the next steps are those of this optimizer's
@@ -126,6 +157,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// The same as for [`Optimizer::load`], except for settings that may change.
+    #[cfg(not(target_family = "wasm"))]
     pub fn load_with_changes(&mut self, path: impl AsRef<Path>) -> Result<Vec<String>> {
         let path = path.as_ref();
         in_file(path, || self.load_bytes_with_changes(&read(path)?))
@@ -135,23 +167,39 @@ impl Optimizer {
     ///
     /// # Errors
     /// The same as for [`Optimizer::load_with_changes`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn load_bytes_with_changes(&mut self, bytes: &[u8]) -> Result<Vec<String>> {
-        self.go_on_from(bytes, Changes::Allowed)
+        block_on(self.go_on_from(bytes, Changes::Allowed, Wait::Block))
     }
 
-    fn go_on_from(&mut self, bytes: &[u8], allowed: Changes) -> Result<Vec<String>> {
+    /// The asynchronous twin of [`Optimizer::load_bytes_with_changes`].
+    ///
+    /// # Errors
+    /// The same as for [`Optimizer::load_bytes_with_changes`].
+    pub async fn load_bytes_with_changes_async(&mut self, bytes: &[u8]) -> Result<Vec<String>> {
+        self.go_on_from(bytes, Changes::Allowed, Wait::Yield).await
+    }
+
+    async fn go_on_from(
+        &mut self,
+        bytes: &[u8],
+        allowed: Changes,
+        wait: Wait,
+    ) -> Result<Vec<String>> {
         let saved = Snapshot::parse(Checkpoint::parse(bytes)?, &self.layout)?;
         let (snapshot, changes) = self.fit(saved, allowed)?;
-        self.apply(snapshot)?;
+        self.apply(snapshot, wait).await?;
         Ok(changes)
     }
 }
 
+#[cfg(not(target_family = "wasm"))]
 fn read(path: &Path) -> Result<Vec<u8>> {
     file::read(path).map_err(|error| Error::checkpoint_from("it cannot be read", error))
 }
 
 /// Names the file in an error of `action`.
+#[cfg(not(target_family = "wasm"))]
 fn in_file<T>(path: &Path, action: impl FnOnce() -> Result<T>) -> Result<T> {
     action().map_err(|error| error.in_file(path))
 }

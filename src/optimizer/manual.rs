@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Optimizer, Recorded};
 use crate::config::Storage;
 use crate::error::{Error, Result};
-use crate::gpu::GpuSlice;
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::block_on;
+use crate::gpu::{GpuSlice, Wait};
 use crate::objective::{Part, Point};
 use crate::plan::StepForm;
 use crate::plan::program::Cursor;
@@ -97,17 +99,30 @@ impl<'a> ManualStep<'a> {
     ///
     /// # Errors
     /// [`Error::Rejected`] for invalid work of the user's, [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn next_probe(&mut self) -> Result<Option<PointBuffers<'_>>> {
+        block_on(self.next_probe_with(Wait::Block))
+    }
+
+    /// The asynchronous twin of [`ManualStep::next_probe`].
+    ///
+    /// # Errors
+    /// The same as for [`ManualStep::next_probe`].
+    pub async fn next_probe_async(&mut self) -> Result<Option<PointBuffers<'_>>> {
+        self.next_probe_with(Wait::Yield).await
+    }
+
+    async fn next_probe_with(&mut self, wait: Wait) -> Result<Option<PointBuffers<'_>>> {
         if self.placed == self.probes {
             return Ok(None);
         }
         let optimizer = &*self.optimizer;
         let mut encoder = optimizer.gpu.encoder("probe");
-        let mut player = optimizer.player(self.form)?;
+        let mut player = optimizer.player(self.form, wait)?;
         (player.cursor, player.evaluations) = (self.cursor, self.evaluations);
         // The user may write the gradient at the centre at any time.
         let pause = loop {
-            match player.advance(&mut encoder, false)? {
+            match player.advance(&mut encoder, false).await? {
                 Pause::Evaluate(evaluate) if evaluate.point == Point::Centre => {}
                 pause => break pause,
             }
@@ -131,9 +146,9 @@ impl<'a> ManualStep<'a> {
     /// # Errors
     /// [`Error::InvalidArgument`] for a probe that [`ManualStep::next_probe`] has not placed yet;
     /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn read_params(&self, point: Point) -> Result<Vec<f32>> {
-        let slice = self.params(point)?;
-        Ok(self.optimizer.unpad(Storage::F32, &self.optimizer.gpu.read(slice)?))
+        block_on(self.read_params_with(point, Wait::Block))
     }
 
     /// The asynchronous twin of [`ManualStep::read_params`].
@@ -141,8 +156,12 @@ impl<'a> ManualStep<'a> {
     /// # Errors
     /// The same as for [`ManualStep::read_params`].
     pub async fn read_params_async(&self, point: Point) -> Result<Vec<f32>> {
+        self.read_params_with(point, Wait::Yield).await
+    }
+
+    async fn read_params_with(&self, point: Point, wait: Wait) -> Result<Vec<f32>> {
         let slice = self.params(point)?;
-        Ok(self.optimizer.unpad(Storage::F32, &self.optimizer.gpu.read_async(slice).await?))
+        Ok(self.optimizer.unpad(Storage::F32, &self.optimizer.gpu.read(slice, wait).await?))
     }
 
     fn params(&self, point: Point) -> Result<&GpuSlice> {
@@ -201,7 +220,20 @@ impl<'a> ManualStep<'a> {
     /// was neither given to [`write_gradient`](Self::write_gradient), nor was its memory asked for by
     /// [`centre`](Self::centre) or [`Optimizer::gradient`], nor is it the user's own ([`Buffers`](crate::Buffers));
     /// [`Error::Rejected`] or [`Error::DeviceLost`]. The optimizer has taken no step then.
+    #[cfg(not(target_family = "wasm"))]
     pub fn finish(self) -> Result<()> {
+        block_on(self.finish_with(Wait::Block))
+    }
+
+    /// The asynchronous twin of [`ManualStep::finish`].
+    ///
+    /// # Errors
+    /// The same as for [`ManualStep::finish`].
+    pub async fn finish_async(self) -> Result<()> {
+        self.finish_with(Wait::Yield).await
+    }
+
+    async fn finish_with(self, wait: Wait) -> Result<()> {
         let Self { form, cursor, evaluations, placed, probes, .. } = self;
         let lacks_centre = self.lacks_centre.load(Ordering::Relaxed);
         let gives_loss = self.gives_loss.load(Ordering::Relaxed);
@@ -210,10 +242,10 @@ impl<'a> ManualStep<'a> {
         }
         let optimizer = self.optimizer;
         let mut encoder = optimizer.gpu.encoder("step");
-        let mut player = optimizer.player(form)?;
+        let mut player = optimizer.player(form, wait)?;
         (player.cursor, player.evaluations) = (cursor, evaluations);
         // Every program takes the loss after its last evaluation.
-        while !matches!(player.advance(&mut encoder, gives_loss)?, Pause::End) {}
+        while !matches!(player.advance(&mut encoder, gives_loss).await?, Pause::End) {}
         let evaluations = player.evaluations;
         optimizer.finish(&mut encoder);
         optimizer.gpu.submit("a step", encoder)?;

@@ -5,6 +5,7 @@ mod both_ends;
 mod check;
 mod checkpoint;
 mod checkpoint_file;
+#[cfg(not(target_family = "wasm"))]
 mod file;
 mod manual;
 mod pending;
@@ -13,6 +14,7 @@ mod saved_settings;
 mod skips;
 mod snapshot;
 mod telemetry;
+#[cfg(not(target_family = "wasm"))]
 mod tune;
 
 pub use manual::{ManualStep, PointBuffers};
@@ -22,7 +24,9 @@ use std::sync::atomic::AtomicBool;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Timer};
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::block_on;
+use crate::gpu::{Gpu, Timer, Wait};
 use crate::kernels::gpu_types::{STEP_SLOTS, STEP_STRIDE, Step};
 use crate::layout::Layout;
 use crate::objective::{Objective, Part, StepInfo};
@@ -171,10 +175,27 @@ impl Optimizer {
     /// [`Error::TooManySkips`], [`Error::TooManyPendingSteps`] while a step that was recorded 256 steps before has
     /// not been submitted, [`Error::Unsupported`] if a plateau schedule has to look at steps that have not been,
     /// [`Error::OutOfMemory`] or [`Error::DeviceLost`]. Nothing has changed then, and the step can be taken again.
+    #[cfg(not(target_family = "wasm"))]
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
+        block_on(self.step_with(objective, Wait::Block))
+    }
+
+    /// The asynchronous twin of [`Optimizer::step`].
+    ///
+    /// # Errors
+    /// The same as for [`Optimizer::step`].
+    pub async fn step_async(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
+        self.step_with(objective, Wait::Yield).await
+    }
+
+    async fn step_with(
+        &mut self,
+        objective: &mut (impl Objective + ?Sized),
+        wait: Wait,
+    ) -> Result<()> {
         let mut encoder = self.gpu.encoder("step");
-        let form = self.next_form()?;
-        let recorded = self.record(&mut encoder, objective, form)?;
+        let form = self.next_form(wait).await?;
+        let recorded = self.record(&mut encoder, objective, form, wait).await?;
         self.gpu.submit("a step", encoder)?;
         self.advance_submitted(recorded);
         Ok(())
@@ -190,22 +211,37 @@ impl Optimizer {
     /// What the objective returns, [`Error::TooManySkips`] or [`Error::TooManyPendingSteps`];
     /// [`Error::Unsupported`] if a plateau schedule has to look at steps that have not been submitted;
     /// [`Error::Rejected`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn record_step(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
     ) -> Result<()> {
-        let form = self.next_form()?;
-        self.record_for_user(encoder, objective, form)
+        let form = block_on(self.next_form(Wait::Block))?;
+        block_on(self.record_for_user(encoder, objective, form, Wait::Block))
     }
 
-    fn record_for_user(
+    /// The asynchronous twin of [`Optimizer::record_step`].
+    ///
+    /// # Errors
+    /// The same as for [`Optimizer::record_step`].
+    pub async fn record_step_async(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        objective: &mut (impl Objective + ?Sized),
+    ) -> Result<()> {
+        let form = self.next_form(Wait::Yield).await?;
+        self.record_for_user(encoder, objective, form, Wait::Yield).await
+    }
+
+    async fn record_for_user(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
         form: StepForm,
+        wait: Wait,
     ) -> Result<()> {
-        let recorded = self.record(encoder, objective, form)?;
+        let recorded = self.record(encoder, objective, form, wait).await?;
         let step = self.pending.add(self.index, form.kind.turns());
         encoder.on_submitted_work_done(move || step.finish());
         self.advance(recorded);
@@ -217,9 +253,26 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`Error::Unsupported`] without a dimer; otherwise the same as for [`Optimizer::step`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
+        block_on(self.rotate_with(objective, Wait::Block))
+    }
+
+    /// The asynchronous twin of [`Optimizer::rotate`].
+    ///
+    /// # Errors
+    /// The same as for [`Optimizer::rotate`].
+    pub async fn rotate_async(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
+        self.rotate_with(objective, Wait::Yield).await
+    }
+
+    async fn rotate_with(
+        &mut self,
+        objective: &mut (impl Objective + ?Sized),
+        wait: Wait,
+    ) -> Result<()> {
         let mut encoder = self.gpu.encoder("rotation");
-        let recorded = self.record(&mut encoder, objective, ROTATION)?;
+        let recorded = self.record(&mut encoder, objective, ROTATION, wait).await?;
         self.gpu.submit("a rotation", encoder)?;
         self.advance_submitted(recorded);
         Ok(())
@@ -230,12 +283,25 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`Error::Unsupported`] without a dimer; otherwise the same as for [`Optimizer::record_step`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn record_rotation(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
     ) -> Result<()> {
-        self.record_for_user(encoder, objective, ROTATION)
+        block_on(self.record_for_user(encoder, objective, ROTATION, Wait::Block))
+    }
+
+    /// The asynchronous twin of [`Optimizer::record_rotation`].
+    ///
+    /// # Errors
+    /// The same as for [`Optimizer::record_rotation`].
+    pub async fn record_rotation_async(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        objective: &mut (impl Objective + ?Sized),
+    ) -> Result<()> {
+        self.record_for_user(encoder, objective, ROTATION, Wait::Yield).await
     }
 
     /// Begins a step without callbacks.
@@ -246,7 +312,20 @@ impl Optimizer {
     /// # Errors
     /// [`Error::Unsupported`] with [`Difference::Exact`](crate::Difference::Exact), which needs an objective; otherwise the
     /// same as for [`Optimizer::step`], but for those of an objective.
+    #[cfg(not(target_family = "wasm"))]
     pub fn begin_step(&mut self) -> Result<ManualStep<'_>> {
+        block_on(self.begin_step_with(Wait::Block))
+    }
+
+    /// The asynchronous twin of [`Optimizer::begin_step`].
+    ///
+    /// # Errors
+    /// The same as for [`Optimizer::begin_step`].
+    pub async fn begin_step_async(&mut self) -> Result<ManualStep<'_>> {
+        self.begin_step_with(Wait::Yield).await
+    }
+
+    async fn begin_step_with(&mut self, wait: Wait) -> Result<ManualStep<'_>> {
         if self.plan.dimer.is_some_and(|dimer| dimer.needs_products) {
             return Err(Error::Unsupported {
                 what: "a step without an objective",
@@ -254,9 +333,9 @@ impl Optimizer {
                 instead: "set `dimer.difference` to Forward or Central",
             });
         }
-        let form = self.next_form()?;
+        let form = self.next_form(wait).await?;
         self.compile(form)?;
-        self.prepare()?;
+        self.prepare(wait).await?;
         Ok(ManualStep::new(self, form))
     }
 
@@ -287,8 +366,20 @@ impl Optimizer {
     /// not finite; [`Error::InvalidConfig`] for a displacement too small to make the probe another point
     /// in f32; what the objective returns; [`Error::Rejected`], [`Error::TooManySkips`],
     /// [`Error::TooManyPendingSteps`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn check_objective(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        check::check(self, objective)
+        block_on(check::check(self, objective, Wait::Block))
+    }
+
+    /// The asynchronous twin of [`Optimizer::check_objective`].
+    ///
+    /// # Errors
+    /// The same as for [`Optimizer::check_objective`].
+    pub async fn check_objective_async(
+        &mut self,
+        objective: &mut (impl Objective + ?Sized),
+    ) -> Result<()> {
+        check::check(self, objective, Wait::Yield).await
     }
 
     /// What each kind of step does, stage by stage, and what it costs; the same for every step of a kind.
@@ -330,26 +421,27 @@ impl Optimizer {
     }
 
     /// Plays a step of `form` from its beginning.
-    fn player(&self, form: StepForm) -> Result<Player<'_>> {
+    fn player(&self, form: StepForm, wait: Wait) -> Result<Player<'_>> {
         let program = self.plan.program(form);
         match program.zip(self.compiled[form.index()].as_ref()) {
-            Some((program, compiled)) => Ok(Player::new(self.context(), program, compiled)),
+            Some((program, compiled)) => Ok(Player::new(self.context(), program, compiled, wait)),
             None => Err(Error::no_dimer("a rotation")),
         }
     }
 
     /// Records a whole step and counts its evaluations; nothing in `self` that a later step sees changes
     /// until [`Self::advance`].
-    fn record(
+    async fn record(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
         form: StepForm,
+        wait: Wait,
     ) -> Result<Recorded> {
         let gradients = self.plan.gradients_of_a_part(form);
-        let part = self.begin(objective, form, gradients)?;
-        let mut player = self.player(form)?;
-        if let Err(error) = player.play(encoder, objective) {
+        let part = self.begin(objective, form, gradients, wait).await?;
+        let mut player = self.player(form, wait)?;
+        if let Err(error) = player.play(encoder, objective).await {
             // The loss that the objective may have written is not that of the next try.
             self.pending.set_loss_is_stale();
             return Err(error);
@@ -360,14 +452,15 @@ impl Optimizer {
     }
 
     /// Prepares a step of `form`, and has the objective fix its minibatch, or a part of it for so many gradients.
-    fn begin(
+    async fn begin(
         &mut self,
         objective: &mut (impl Objective + ?Sized),
         form: StepForm,
         gradients: Option<u32>,
+        wait: Wait,
     ) -> Result<Part> {
         self.compile(form)?;
-        self.prepare()?;
+        self.prepare(wait).await?;
         let repeats_minibatch = self.repeats_minibatch();
         let part = gradients.map_or(Part::WHOLE, |gradients| {
             part_of_event(self.index, gradients, objective.parts())
@@ -377,27 +470,27 @@ impl Optimizer {
     }
 
     /// What the next step does.
-    fn next_form(&mut self) -> Result<StepForm> {
+    async fn next_form(&mut self, wait: Wait) -> Result<StepForm> {
         let event = match (self.plan.events.is_event(self.index), &mut self.plateau) {
             (None, Some(plateau)) => {
                 let steps = StepsBefore { index: self.index, pending: &self.pending };
-                plateau.is_event(&self.gpu, &self.state, steps)?
+                plateau.is_event(&self.gpu, &self.state, steps, wait).await?
             }
             (event, _) => event.unwrap_or(false),
         };
         Ok(StepForm {
             kind: self.plan.events.kind(event, self.pending.turned()),
-            rate: self.next_measurement()?,
+            rate: self.next_measurement(wait).await?,
         })
     }
 
     /// What the next step does for the learning rate.
-    fn next_measurement(&mut self) -> Result<RateMeasurement> {
+    async fn next_measurement(&mut self, wait: Wait) -> Result<RateMeasurement> {
         let Some(clock) = &mut self.rate_clock else { return Ok(RateMeasurement::None) };
         if clock.asks() {
-            self.pending.settle(&self.gpu, &self.state)?;
+            self.pending.settle(&self.gpu, &self.state, wait).await?;
             if self.pending.first().is_none() {
-                let bytes = self.gpu.read(&self.state.measurements())?;
+                let bytes = self.gpu.read(&self.state.measurements(), wait).await?;
                 let [valid, lost]: [u32; 2] = bytemuck::pod_read_unaligned(&bytes);
                 clock.take_in(valid + lost);
             }
@@ -406,7 +499,7 @@ impl Optimizer {
     }
 
     /// Hands over the hyperparameters of the next step.
-    pub(crate) fn prepare(&mut self) -> Result<()> {
+    pub(crate) async fn prepare(&mut self, wait: Wait) -> Result<()> {
         if let Some(skips) = &self.skips {
             skips.check(&self.gpu, self.index)?;
         }
@@ -415,7 +508,7 @@ impl Optimizer {
         }
         if self.pending.hold_slot(self.index) {
             // A step that was submitted finishes now; any other keeps its slot.
-            self.pending.settle(&self.gpu, &self.state)?;
+            self.pending.settle(&self.gpu, &self.state, wait).await?;
             if self.pending.hold_slot(self.index) {
                 return Err(Error::TooManyPendingSteps { pending: self.pending.len() });
             }

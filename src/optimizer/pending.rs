@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
-use crate::gpu::{Gpu, PendingRead};
+use crate::gpu::{Gpu, PendingRead, Wait};
 use crate::kernels::gpu_types::{Record, STEP_SLOTS};
 use crate::state::State;
 
@@ -79,17 +79,9 @@ impl PendingSteps {
     }
 
     /// Waits for those that have been submitted, so that only others are left.
-    pub(super) fn settle(&self, gpu: &Gpu, state: &State) -> Result<()> {
+    pub(super) async fn settle(&self, gpu: &Gpu, state: &State, wait: Wait) -> Result<()> {
         if let Some((first, read)) = self.read_records(gpu, state)? {
-            self.finish_written(first, &gpu.finish_read(&read)?);
-        }
-        Ok(())
-    }
-
-    /// [`Self::settle`], yielding to other tasks meanwhile.
-    pub(super) async fn settle_async(&self, gpu: &Gpu, state: &State) -> Result<()> {
-        if let Some((first, read)) = self.read_records(gpu, state)? {
-            self.finish_written(first, &gpu.finish_read_async(&read).await?);
+            self.finish_written(first, &gpu.finish_read(&read, wait).await?);
         }
         Ok(())
     }

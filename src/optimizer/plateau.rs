@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Mode, OnPlateau};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, PendingRead};
+use crate::gpu::{Gpu, PendingRead, Wait};
 use crate::kernels::gpu_types::Record;
 use crate::plan::Events;
 use crate::plan::schedule::PlateauDetector;
@@ -37,8 +37,8 @@ pub(super) struct StepsBefore<'a> {
 
 impl StepsBefore<'_> {
     /// Makes sure that all of them are submitted, so that their records are there to be read.
-    fn settle(self, gpu: &Gpu, state: &State) -> Result<()> {
-        self.pending.settle(gpu, state)?;
+    async fn settle(self, gpu: &Gpu, state: &State, wait: Wait) -> Result<()> {
+        self.pending.settle(gpu, state, wait).await?;
         match self.pending.first() {
             Some(_) => Err(Error::Unsupported {
                 what: "a look of Schedule::OnPlateau",
@@ -106,11 +106,12 @@ impl Plateau {
     }
 
     /// Whether step `index` is an event.
-    pub(crate) fn is_event(
+    pub(crate) async fn is_event(
         &mut self,
         gpu: &Gpu,
         state: &State,
         steps: StepsBefore<'_>,
+        wait: Wait,
     ) -> Result<bool> {
         let index = steps.index;
         if let Some((step, event)) = self.decided
@@ -118,8 +119,8 @@ impl Plateau {
         {
             return Ok(event);
         }
-        let event =
-            index > 0 && index.is_multiple_of(self.shortest) && self.look(gpu, state, steps)?;
+        let looks = index > 0 && index.is_multiple_of(self.shortest);
+        let event = looks && self.look(gpu, state, steps, wait).await?;
         if event {
             self.last_event = index;
         }
@@ -128,10 +129,16 @@ impl Plateau {
     }
 
     /// Takes in the records of the last look, asks for the next ones, and decides.
-    fn look(&mut self, gpu: &Gpu, state: &State, steps: StepsBefore<'_>) -> Result<bool> {
+    async fn look(
+        &mut self,
+        gpu: &Gpu,
+        state: &State,
+        steps: StepsBefore<'_>,
+        wait: Wait,
+    ) -> Result<bool> {
         let index = steps.index;
-        steps.settle(gpu, state)?;
-        self.arrive(gpu)?;
+        steps.settle(gpu, state, wait).await?;
+        self.arrive(gpu, wait).await?;
         let next = gpu.start_read(&state.records(index - self.shortest, index))?;
         if let Some(Window::Arrived(bytes)) = &self.pending {
             let mut records: Vec<Record> = bytemuck::pod_collect_to_vec(bytes);
@@ -148,9 +155,9 @@ impl Plateau {
 
     /// Waits for the records that were asked for, which stay until the next look has begun: a look that fails
     /// is repeated.
-    fn arrive(&mut self, gpu: &Gpu) -> Result<()> {
+    async fn arrive(&mut self, gpu: &Gpu, wait: Wait) -> Result<()> {
         if let Some(Window::Asked(read)) = &self.pending {
-            self.pending = Some(Window::Arrived(gpu.finish_read(read)?));
+            self.pending = Some(Window::Arrived(gpu.finish_read(read, wait).await?));
         }
         Ok(())
     }
@@ -160,8 +167,8 @@ impl Plateau {
         self.shortest
     }
 
-    pub(crate) fn save(&mut self, gpu: &Gpu) -> Result<Saved> {
-        self.arrive(gpu)?;
+    pub(crate) async fn save(&mut self, gpu: &Gpu, wait: Wait) -> Result<Saved> {
+        self.arrive(gpu, wait).await?;
         let window = match &self.pending {
             Some(Window::Arrived(bytes)) => Some(bytes.clone()),
             _ => None,

@@ -16,7 +16,7 @@ use super::skips::Skips;
 use super::telemetry::Reader;
 use crate::config::{Config, Storage};
 use crate::error::{Error, Result};
-use crate::gpu::GpuSlice;
+use crate::gpu::{GpuSlice, Wait};
 use crate::kernels::gpu_types::{self, Record, Region};
 use crate::layout::Layout;
 use crate::plan::rate_clock::{self, RateClock};
@@ -313,26 +313,37 @@ impl Same {
 
 impl Optimizer {
     /// Waits for the steps so far, and reads what the next ones depend on.
-    pub(super) fn snapshot(&mut self) -> Result<Snapshot> {
-        self.settle()?;
+    pub(super) async fn snapshot(&mut self, wait: Wait) -> Result<Snapshot> {
+        self.settle(wait).await?;
         let mut vectors = BTreeMap::new();
         for Place { name, storage, parts } in self.places(self.repeats_minibatch()) {
             let mut padded = vec![0_f32; self.layout.padded_len()];
             for (slice, range) in parts {
-                padded[range].copy_from_slice(&storage.unpack(&self.gpu.read(&slice)?));
+                padded[range].copy_from_slice(&storage.unpack(&self.gpu.read(&slice, wait).await?));
             }
             vectors.insert(name, padded);
         }
-        let records = |slices: Vec<GpuSlice>| -> Result<Vec<Record>> {
-            let mut records = Vec::new();
-            for slice in &slices {
-                records.extend(bytemuck::pod_collect_to_vec::<u8, Record>(&self.gpu.read(slice)?));
-            }
-            Ok(records)
-        };
-        let regions = self.read_region_entries()?;
+        let regions = self.read_region_entries(wait).await?;
         let regions = regions.map(|regions| regions.iter().flat_map(|r| r.records).collect());
-        let recent = self.recent_records(self.index).map(records).transpose()?;
+        let recent = match self.recent_records(self.index) {
+            Some(slices) => {
+                let mut records: Vec<Record> = Vec::new();
+                for slice in &slices {
+                    let bytes = self.gpu.read(slice, wait).await?;
+                    records.extend(bytemuck::pod_collect_to_vec::<u8, Record>(&bytes));
+                }
+                Some(records)
+            }
+            None => None,
+        };
+        let plateau = match &mut self.plateau {
+            Some(plateau) => Some(plateau.save(&self.gpu, wait).await?),
+            None => None,
+        };
+        let rate = match self.plan.rate_probe {
+            Some(_) => Some(self.gpu.read(&self.state.rate(), wait).await?),
+            None => None,
+        };
         let progress = Progress {
             index: self.index,
             gradient_evaluations: self.gradient_evaluations,
@@ -342,15 +353,15 @@ impl Optimizer {
             rate_factor: self.rate_factor.to_bits(),
             rate_clock: self.rate_clock.map(|clock| clock.save()),
             loss_scale: self.hyperparameters.loss_scale.into(),
-            plateau: self.plateau.as_mut().map(|plateau| plateau.save(&self.gpu)).transpose()?,
+            plateau,
         };
-        let rate = self.plan.rate_probe.map(|_| self.gpu.read(&self.state.rate())).transpose()?;
+        let latest = self.gpu.read(&self.state.latest(), wait).await?;
         Ok(Snapshot {
             settings: self.settings(),
             progress,
             vectors,
-            record: bytemuck::pod_read_unaligned(&self.gpu.read(&self.state.latest())?),
-            calibration: self.gpu.read(&self.state.calibration())?,
+            record: bytemuck::pod_read_unaligned(&latest),
+            calibration: self.gpu.read(&self.state.calibration(), wait).await?,
             rate,
             regions,
             recent,
@@ -432,9 +443,9 @@ impl Optimizer {
     }
 
     /// Goes on from a snapshot that fits.
-    pub(super) fn apply(&mut self, snapshot: Snapshot) -> Result<()> {
+    pub(super) async fn apply(&mut self, snapshot: Snapshot, wait: Wait) -> Result<()> {
         let Snapshot { progress, mut vectors, record, calibration, rate, .. } = snapshot;
-        self.settle()?;
+        self.settle(wait).await?;
         // A look under way arrives in the old buffer.
         let skips = self.plan.max_consecutive_skips.map(|limit| Skips::new(&self.gpu, limit));
         let skips = skips.transpose()?;
@@ -510,9 +521,9 @@ impl Optimizer {
 
     /// Waits for the steps so far. Steps that the user has yet to submit would come later, so they are
     /// refused.
-    fn settle(&self) -> Result<()> {
-        self.gpu.wait()?;
-        self.pending.settle(&self.gpu, &self.state)?;
+    async fn settle(&self, wait: Wait) -> Result<()> {
+        self.gpu.read(&self.state.latest(), wait).await?;
+        self.pending.settle(&self.gpu, &self.state, wait).await?;
         match self.pending.first() {
             Some(_) => {
                 Err(Error::checkpoint("steps are recorded but not submitted; submit them first"))
@@ -582,9 +593,9 @@ impl Optimizer {
         Some(self.state.records(index - window, index))
     }
 
-    fn read_region_entries(&self) -> Result<Option<Vec<Region>>> {
+    async fn read_region_entries(&self, wait: Wait) -> Result<Option<Vec<Region>>> {
         let Some(buffers) = &self.state.regions else { return Ok(None) };
-        let bytes = self.gpu.read(&GpuSlice::whole(buffers.regions.clone()))?;
+        let bytes = self.gpu.read(&GpuSlice::whole(buffers.regions.clone()), wait).await?;
         Ok(Some(bytemuck::pod_collect_to_vec(&bytes)))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::Mode;
 use crate::error::Result;
-use crate::gpu::{Gpu, PendingRead};
+use crate::gpu::{Gpu, PendingRead, Wait};
 use crate::kernels::gpu_types::{
     BY_ANGLE, BY_RESIDUAL, EVENT, RATE_LOST, RATE_MEASURED, RING, Record, SKIPPED, STOP_SHIFT,
     UNMEASURED,
@@ -243,31 +243,18 @@ impl Reader {
     }
 
     /// Everything before `end`, waiting for it.
-    pub(crate) fn finish(
+    pub(crate) async fn finish(
         &mut self,
         gpu: &Gpu,
         state: &State,
         end: u64,
         seeks: Mode,
+        wait: Wait,
     ) -> Result<Vec<Telemetry>> {
         let mut all = Vec::new();
         while let Some(snapshot) = self.take_snapshot(gpu, state, end)? {
-            all.extend(snapshot.telemetry(&gpu.finish_read(&snapshot.read)?, seeks));
-        }
-        Ok(all)
-    }
-
-    /// [`Self::finish`], yielding to other tasks meanwhile.
-    pub(crate) async fn finish_async(
-        &mut self,
-        gpu: &Gpu,
-        state: &State,
-        end: u64,
-        seeks: Mode,
-    ) -> Result<Vec<Telemetry>> {
-        let mut all = Vec::new();
-        while let Some(snapshot) = self.take_snapshot(gpu, state, end)? {
-            all.extend(snapshot.telemetry(&gpu.finish_read_async(&snapshot.read).await?, seeks));
+            let bytes = gpu.finish_read(&snapshot.read, wait).await?;
+            all.extend(snapshot.telemetry(&bytes, seeks));
         }
         Ok(all)
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytemuck::Zeroable;
 
 use crate::error::Result;
-use crate::gpu::{Gpu, GpuSlice};
+use crate::gpu::{Gpu, GpuSlice, Wait};
 use crate::kernels::bindings::Bindings;
 use crate::kernels::gpu_types::{Arguments, PARTIAL, Results, STEP_STRIDE};
 use crate::layout::Layout;
@@ -67,27 +67,29 @@ impl Basis {
     }
 
     /// Records and submits `program`. With `begins`, the objective begins a step before it.
-    pub(super) fn play(
+    pub(super) async fn play(
         &self,
         optimizer: &mut Optimizer,
         objective: &mut (impl Objective + ?Sized),
         program: &Program,
         begins: bool,
+        wait: Wait,
     ) -> Result<()> {
         let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, program)?;
-        optimizer.prepare()?;
-        let result = self.submit(optimizer, objective, program, &compiled, begins);
+        optimizer.prepare(wait).await?;
+        let played = (program, &compiled);
+        let result = self.submit(optimizer, objective, played, begins, wait).await;
         optimizer.state.forget_loss(optimizer.gpu.queue());
         result
     }
 
-    fn submit(
+    async fn submit(
         &self,
         optimizer: &mut Optimizer,
         objective: &mut (impl Objective + ?Sized),
-        program: &Program,
-        compiled: &Compiled,
+        (program, compiled): (&Program, &Compiled),
         begins: bool,
+        wait: Wait,
     ) -> Result<()> {
         // Every gradient has been finite so far; what was not is no longer in the basis.
         let valid = std::mem::offset_of!(Results, valid) as u64;
@@ -110,8 +112,8 @@ impl Basis {
             index: optimizer.index,
             arguments_of_parts: self.arguments_of_parts,
         };
-        let mut player = Player::new(context, program, compiled);
-        player.play(&mut encoder, objective)?;
+        let mut player = Player::new(context, program, compiled, wait);
+        player.play(&mut encoder, objective).await?;
         let evaluations = player.evaluations;
         if let Some(timer) = &mut optimizer.timer {
             timer.end(optimizer.gpu.queue(), &mut encoder, optimizer.index);

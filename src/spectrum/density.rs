@@ -4,6 +4,9 @@ use super::Spectrum;
 use super::basis::Basis;
 use crate::config::validate_sampling;
 use crate::error::{Error, Result};
+use crate::gpu::Wait;
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::block_on;
 use crate::kernels::gpu_types::Results;
 use crate::objective::Objective;
 use crate::plan::program::Program;
@@ -75,6 +78,7 @@ impl Spectrum<'_> {
     ///
     /// # Errors
     /// The same as for [`Spectrum::density`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn trace(
         &mut self,
         objective: &mut (impl Objective + ?Sized),
@@ -131,20 +135,14 @@ impl Spectrum<'_> {
     /// [`Error::InvalidConfig`] for numbers out of range; what the objective returns; [`Error::NonFinite`] if a gradient
     /// was not; [`Error::LimitTooSmall`], [`Error::OutOfMemory`], [`Error::Rejected`], [`Error::TooManySkips`],
     /// [`Error::TooManyPendingSteps`], [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn density(
         &mut self,
         objective: &mut (impl Objective + ?Sized),
         vectors: u32,
         steps: u32,
     ) -> Result<Density> {
-        let lanczos = self.begin_vectors(objective, vectors, steps)?;
-        let mut found = Vec::new();
-        for _ in 0..vectors {
-            self.next_vector(&lanczos, objective)?;
-            let bytes = self.optimizer.gpu.read(&lanczos.basis.found())?;
-            found.push(self.matrix(&lanczos, &bytes)?);
-        }
-        Ok(self.density_of(found))
+        block_on(self.density_with(objective, vectors, steps, Wait::Block))
     }
 
     /// The asynchronous twin of [`Spectrum::density`].
@@ -157,22 +155,33 @@ impl Spectrum<'_> {
         vectors: u32,
         steps: u32,
     ) -> Result<Density> {
-        let lanczos = self.begin_vectors(objective, vectors, steps)?;
+        self.density_with(objective, vectors, steps, Wait::Yield).await
+    }
+
+    async fn density_with(
+        &mut self,
+        objective: &mut (impl Objective + ?Sized),
+        vectors: u32,
+        steps: u32,
+        wait: Wait,
+    ) -> Result<Density> {
+        let lanczos = self.begin_vectors(objective, vectors, steps, wait).await?;
         let mut found = Vec::new();
         for _ in 0..vectors {
-            self.next_vector(&lanczos, objective)?;
-            let bytes = self.optimizer.gpu.read_async(&lanczos.basis.found()).await?;
+            self.next_vector(&lanczos, objective, wait).await?;
+            let bytes = self.optimizer.gpu.read(&lanczos.basis.found(), wait).await?;
             found.push(self.matrix(&lanczos, &bytes)?);
         }
         Ok(self.density_of(found))
     }
 
     /// What does not depend on the random vector: memory, the gradient at θ, the distance of the probes.
-    fn begin_vectors(
+    async fn begin_vectors(
         &mut self,
         objective: &mut (impl Objective + ?Sized),
         vectors: u32,
         steps: u32,
+        wait: Wait,
     ) -> Result<Lanczos> {
         validate_sampling(vectors, steps)?;
         let steps = (steps as usize).min(self.optimizer.layout.dimer_len());
@@ -182,24 +191,25 @@ impl Spectrum<'_> {
         let before = self.plan.before_vectors(!self.has_distance());
         // The rotations before a search move the modes.
         self.has_modes &= self.has_distance();
-        self.basis.play(self.optimizer, objective, &before, true)?;
+        self.basis.play(self.optimizer, objective, &before, true, wait).await?;
         self.found_distance(self.plan.has_probes());
         basis.copy_distance(&self.optimizer.gpu, &self.basis)?;
         Ok(Lanczos { steps, program: plan.program(), basis })
     }
 
     /// The Lanczos method from the next random vector.
-    fn next_vector(
+    async fn next_vector(
         &mut self,
         lanczos: &Lanczos,
         objective: &mut (impl Objective + ?Sized),
+        wait: Wait,
     ) -> Result<()> {
         // Behind the streams that the modes begin with.
         let seed = self.stream(self.plan.modes as u64 + self.drawn);
         self.drawn += 1;
         let vector = orientation::signs(&self.optimizer.layout, seed);
         lanczos.basis.write(&self.optimizer.gpu, 0, &vector);
-        lanczos.basis.play(self.optimizer, objective, &lanczos.program, false)
+        lanczos.basis.play(self.optimizer, objective, &lanczos.program, false, wait).await
     }
 
     /// The tridiagonal matrix that the kernels have found, up to where nothing was left of the next vector.

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::SpectrumConfig;
 use crate::error::{Error, Result};
+use crate::gpu::Wait;
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::block_on;
 use crate::kernels::gpu_types::Results;
 use crate::objective::Objective;
 use crate::optimizer::Optimizer;
@@ -129,15 +132,37 @@ impl<'a> Spectrum<'a> {
     /// [`Error::DeviceLost`]. A gradient that is not finite
     /// is found by [`Spectrum::read`]; the modes are then as they were, except for the turns before it. After an error there
     /// is nothing to read before the next rotation, which goes on from what is left.
+    #[cfg(not(target_family = "wasm"))]
     pub fn rotate(
         &mut self,
         objective: &mut (impl Objective + ?Sized),
         rotations: u32,
     ) -> Result<()> {
+        block_on(self.rotate_with(objective, rotations, Wait::Block))
+    }
+
+    /// The asynchronous twin of [`Spectrum::rotate`].
+    ///
+    /// # Errors
+    /// The same as for [`Spectrum::rotate`].
+    pub async fn rotate_async(
+        &mut self,
+        objective: &mut (impl Objective + ?Sized),
+        rotations: u32,
+    ) -> Result<()> {
+        self.rotate_with(objective, rotations, Wait::Yield).await
+    }
+
+    async fn rotate_with(
+        &mut self,
+        objective: &mut (impl Objective + ?Sized),
+        rotations: u32,
+        wait: Wait,
+    ) -> Result<()> {
         let program = self.plan.program(rotations, !self.has_distance());
         // What is broken off may have moved some of the modes.
         self.has_modes = false;
-        self.basis.play(self.optimizer, objective, &program, true)?;
+        self.basis.play(self.optimizer, objective, &program, true, wait).await?;
         self.found_distance(self.plan.has_probes());
         self.has_modes = true;
         Ok(())
@@ -153,16 +178,9 @@ impl<'a> Spectrum<'a> {
     /// # Errors
     /// [`Error::Unsupported`] before the first rotation, and after one that was broken off; [`Error::NonFinite`] if a
     /// gradient was not; [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn read(&self) -> Result<Vec<Eigenpair>> {
-        let Optimizer { gpu, layout, .. } = &*self.optimizer;
-        let results = self.measured(&gpu.read(&self.basis.found())?)?;
-        let modes = self.ascending(&results).into_iter().map(|(mode, pair)| {
-            let places = self.basis.places(mode);
-            let parts = places.map(|(slice, range)| Ok((gpu.read(&slice)?, range)));
-            let orientation = unpadded(layout, parts.collect::<Result<_>>()?);
-            Ok(Eigenpair { orientation, ..pair })
-        });
-        modes.collect()
+        block_on(self.read_with(Wait::Block))
     }
 
     /// The asynchronous twin of [`Spectrum::read`].
@@ -170,13 +188,17 @@ impl<'a> Spectrum<'a> {
     /// # Errors
     /// The same as for [`Spectrum::read`].
     pub async fn read_async(&self) -> Result<Vec<Eigenpair>> {
+        self.read_with(Wait::Yield).await
+    }
+
+    async fn read_with(&self, wait: Wait) -> Result<Vec<Eigenpair>> {
         let Optimizer { gpu, layout, .. } = &*self.optimizer;
-        let results = self.measured(&gpu.read_async(&self.basis.found()).await?)?;
+        let results = self.measured(&gpu.read(&self.basis.found(), wait).await?)?;
         let mut modes = Vec::new();
         for (mode, pair) in self.ascending(&results) {
             let mut parts = Vec::new();
             for (slice, range) in self.basis.places(mode) {
-                parts.push((gpu.read_async(&slice).await?, range));
+                parts.push((gpu.read(&slice, wait).await?, range));
             }
             modes.push(Eigenpair { orientation: unpadded(layout, parts), ..pair });
         }
@@ -187,9 +209,9 @@ impl<'a> Spectrum<'a> {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn displacement(&self) -> Result<Option<f32>> {
-        let bytes = self.optimizer.gpu.read(&self.basis.found())?;
-        Ok(self.has_distance().then(|| bytemuck::pod_read_unaligned::<Results>(&bytes).distance))
+        block_on(self.displacement_with(Wait::Block))
     }
 
     /// The asynchronous twin of [`Spectrum::displacement`].
@@ -197,7 +219,11 @@ impl<'a> Spectrum<'a> {
     /// # Errors
     /// The same as for [`Spectrum::displacement`].
     pub async fn displacement_async(&self) -> Result<Option<f32>> {
-        let bytes = self.optimizer.gpu.read_async(&self.basis.found()).await?;
+        self.displacement_with(Wait::Yield).await
+    }
+
+    async fn displacement_with(&self, wait: Wait) -> Result<Option<f32>> {
+        let bytes = self.optimizer.gpu.read(&self.basis.found(), wait).await?;
         Ok(self.has_distance().then(|| bytemuck::pod_read_unaligned::<Results>(&bytes).distance))
     }
 

@@ -2,7 +2,7 @@
 
 use super::gpu;
 use crate::error::Error;
-use crate::gpu::{Gpu, GpuSlice, Tuning};
+use crate::gpu::{Gpu, GpuSlice, Tuning, Wait, block_on};
 use crate::kernels::bindings::Vector;
 use crate::kernels::catalogue::Kernel;
 use crate::kernels::gpu_types::{MAX_WORKGROUPS, PARTIALS_OFFSET, PIECE_WIDTH};
@@ -81,7 +81,8 @@ impl Bench {
         let program = Program { sections, ..Program::default() };
         let compiled = Compiled::new(&self.gpu, &self.plan, &program).unwrap();
         let mut encoder = self.gpu.encoder("test");
-        Player::new(self.context(), &program, &compiled).advance(&mut encoder, false).unwrap();
+        let mut player = Player::new(self.context(), &program, &compiled, Wait::Block);
+        block_on(player.advance(&mut encoder, false)).unwrap();
         self.gpu.submit("test", encoder).unwrap();
     }
 
@@ -90,7 +91,8 @@ impl Bench {
         let scalars = &self.state.scalars;
         let size = self.layout.tiles() as u64 * 48;
         let slice = GpuSlice { buffer: scalars.clone(), offset: PARTIALS_OFFSET, size };
-        let partials: Vec<f32> = bytemuck::pod_collect_to_vec(&self.gpu.read(&slice).unwrap());
+        let bytes = block_on(self.gpu.read(&slice, Wait::Block)).unwrap();
+        let partials: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
         let mut sums = [0.0; 12];
         for partial in partials.chunks_exact(12) {
             sums.iter_mut().zip(partial).for_each(|(sum, &x)| *sum += f64::from(x));
@@ -217,7 +219,8 @@ fn displace_matches_f64() {
                 // The norm is good to 1e-6 and four roundings of its root and scale.
                 let rounding = if factor > 0.0 { 1e-6 + 4.0 * unit } else { 0.0 };
                 let distance = (factor * dot(&theta, &theta).0.sqrt()).max(least);
-                let bytes = gpu.read(bench.state.probe.as_ref().unwrap()).unwrap();
+                let probe = bench.state.probe.as_ref().unwrap();
+                let bytes = block_on(gpu.read(probe, Wait::Block)).unwrap();
                 let probe: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
                 assert!(probe[len..].iter().all(|&x| x == 0.0), "the padding stays zero");
                 for i in 0..len {
@@ -252,7 +255,8 @@ fn what_is_missing_is_told() {
     ];
     let play = |program: &Program, compiled: &Compiled| {
         let mut encoder = bench.gpu.encoder("test");
-        let played = Player::new(bench.context(), program, compiled).advance(&mut encoder, false);
+        let mut player = Player::new(bench.context(), program, compiled, Wait::Block);
+        let played = block_on(player.advance(&mut encoder, false));
         played.map(drop)
     };
     let told = |played: crate::Result<()>, missing: &str| {

@@ -18,7 +18,9 @@ use crate::config::{
     rate_scale,
 };
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuSlice};
+#[cfg(not(target_family = "wasm"))]
+use crate::gpu::block_on;
+use crate::gpu::{Gpu, GpuSlice, Wait};
 use crate::layout::{Group, Layout};
 use crate::objective::{Evaluation, Objective, Part, Point, StepInfo};
 use crate::plan::rate_clock::RateClock;
@@ -219,9 +221,26 @@ impl UnfusedOptimizer {
     ///
     /// # Errors
     /// What the objective returns, [`Error::Rejected`], [`Error::OutOfMemory`] or [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
+        block_on(self.step_with(objective, Wait::Block))
+    }
+
+    /// The asynchronous twin of [`UnfusedOptimizer::step`].
+    ///
+    /// # Errors
+    /// The same as for [`UnfusedOptimizer::step`].
+    pub async fn step_async(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
+        self.step_with(objective, Wait::Yield).await
+    }
+
+    async fn step_with(
+        &mut self,
+        objective: &mut (impl Objective + ?Sized),
+        wait: Wait,
+    ) -> Result<()> {
         let mut encoder = self.gpu.encoder("unfused step");
-        let next = self.encode_step(&mut encoder, objective)?;
+        let next = self.encode_step(&mut encoder, objective, wait).await?;
         self.gpu.submit("an unfused step", encoder)?;
         self.progress = next;
         Ok(())
@@ -232,26 +251,41 @@ impl UnfusedOptimizer {
     ///
     /// # Errors
     /// The same as for [`UnfusedOptimizer::step`].
+    #[cfg(not(target_family = "wasm"))]
     pub fn record_step(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
     ) -> Result<()> {
-        self.progress = self.encode_step(encoder, objective)?;
+        self.progress = block_on(self.encode_step(encoder, objective, Wait::Block))?;
         Ok(())
     }
 
-    fn encode_step(
+    /// The asynchronous twin of [`UnfusedOptimizer::record_step`].
+    ///
+    /// # Errors
+    /// The same as for [`UnfusedOptimizer::step`].
+    pub async fn record_step_async(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        objective: &mut (impl Objective + ?Sized),
+    ) -> Result<()> {
+        self.progress = self.encode_step(encoder, objective, Wait::Yield).await?;
+        Ok(())
+    }
+
+    async fn encode_step(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
+        wait: Wait,
     ) -> Result<Progress> {
         let Progress { index, mut rate_clock, turned, .. } = self.progress;
         let kind = self.events.kind(self.events.is_event(index).unwrap_or(false), turned);
         let mut measurement = RateMeasurement::None;
         if let Some(clock) = &mut rate_clock {
             if clock.asks() {
-                clock.take_in(self.read_measurements()?);
+                clock.take_in(self.read_measurements(wait).await?);
             }
             measurement = clock.measurement();
             clock.advance(measurement, index);
@@ -271,10 +305,11 @@ impl UnfusedOptimizer {
     }
 
     /// How many measurements of the learning rate there were.
-    fn read_measurements(&self) -> Result<u32> {
+    async fn read_measurements(&self, wait: Wait) -> Result<u32> {
         let offset = 4 * Scalar::Measurements as u64;
         let slice = GpuSlice { buffer: self.table.clone(), offset, size: 4 };
-        Ok(bytemuck::pod_read_unaligned::<f32>(&self.gpu.read(&slice)?) as u32)
+        let bytes = self.gpu.read(&slice, wait).await?;
+        Ok(bytemuck::pod_read_unaligned::<f32>(&bytes) as u32)
     }
 
     /// Like [`Optimizer::set_rate_factor`](crate::Optimizer::set_rate_factor), with no check.
@@ -336,17 +371,9 @@ impl UnfusedOptimizer {
     ///
     /// # Errors
     /// The same as for [`Optimizer::read_params`](crate::Optimizer::read_params).
+    #[cfg(not(target_family = "wasm"))]
     pub fn read_params(&self) -> Result<Vec<f32>> {
-        Ok(self.unpadded(&self.gpu.read(&self.buffers.params)?))
-    }
-
-    /// N without padding.
-    ///
-    /// # Errors
-    /// The same as for [`Optimizer::read_params`](crate::Optimizer::read_params).
-    pub fn read_orientation(&self) -> Result<Vec<f32>> {
-        let orientation = GpuSlice::whole(self.buffers.orientation.clone());
-        Ok(self.unpadded(&self.gpu.read(&orientation)?))
+        block_on(self.read(&self.buffers.params, Wait::Block))
     }
 
     /// The asynchronous twin of [`UnfusedOptimizer::read_params`].
@@ -354,7 +381,16 @@ impl UnfusedOptimizer {
     /// # Errors
     /// The same as for [`Optimizer::read_params`](crate::Optimizer::read_params).
     pub async fn read_params_async(&self) -> Result<Vec<f32>> {
-        Ok(self.unpadded(&self.gpu.read_async(&self.buffers.params).await?))
+        self.read(&self.buffers.params, Wait::Yield).await
+    }
+
+    /// N without padding.
+    ///
+    /// # Errors
+    /// The same as for [`Optimizer::read_params`](crate::Optimizer::read_params).
+    #[cfg(not(target_family = "wasm"))]
+    pub fn read_orientation(&self) -> Result<Vec<f32>> {
+        block_on(self.read(&self.orientation(), Wait::Block))
     }
 
     /// The asynchronous twin of [`UnfusedOptimizer::read_orientation`].
@@ -362,12 +398,16 @@ impl UnfusedOptimizer {
     /// # Errors
     /// The same as for [`Optimizer::read_params`](crate::Optimizer::read_params).
     pub async fn read_orientation_async(&self) -> Result<Vec<f32>> {
-        let orientation = GpuSlice::whole(self.buffers.orientation.clone());
-        Ok(self.unpadded(&self.gpu.read_async(&orientation).await?))
+        self.read(&self.orientation(), Wait::Yield).await
     }
 
-    fn unpadded(&self, bytes: &[u8]) -> Vec<f32> {
-        self.layout.unpad(&bytemuck::pod_collect_to_vec(bytes))
+    fn orientation(&self) -> GpuSlice {
+        GpuSlice::whole(self.buffers.orientation.clone())
+    }
+
+    async fn read(&self, slice: &GpuSlice, wait: Wait) -> Result<Vec<f32>> {
+        let bytes = self.gpu.read(slice, wait).await?;
+        Ok(self.layout.unpad(&bytemuck::pod_collect_to_vec(&bytes)))
     }
 
     /// The evaluations that the step needs, and the learning rate.

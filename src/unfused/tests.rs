@@ -1,7 +1,7 @@
 //! Each textbook operation against f64, with outputs poisoned where the operation only writes.
 
 use super::operations::{Operands, Operation, Operations};
-use crate::gpu::{Gpu, GpuSlice};
+use crate::gpu::{Gpu, GpuSlice, Wait, block_on};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -125,13 +125,13 @@ impl Bench {
         self.gpu.queue().write_buffer(&self.buffers[2], 0, bytemuck::cast_slice(before));
         self.encode(&[operation]);
         let out = GpuSlice::whole(self.buffers[2].clone());
-        bytemuck::pod_collect_to_vec(&self.gpu.read(&out).unwrap())
+        bytemuck::pod_collect_to_vec(&block_on(self.gpu.read(&out, Wait::Block)).unwrap())
     }
 
     fn dot(&self) -> f32 {
         self.encode(&[Operation::Dot, Operation::Sum]);
         let table = GpuSlice::whole(self.table.clone());
-        let bytes = self.gpu.read(&table).unwrap();
+        let bytes = block_on(self.gpu.read(&table, Wait::Block)).unwrap();
         bytemuck::pod_collect_to_vec::<u8, f32>(&bytes)[1]
     }
 }

@@ -1,11 +1,11 @@
 //! The element-wise kernels against f64: rotate, translate and rotate_translate, for every base,
-//! at every length and magnitude, with NaN in the padding of both gradients.
+//! at every length and magnitude, with NaN in the padding of both gradients. They run on any device, in a browser too.
 
 use crate::common::*;
 use dimer::reference::{self, Reference, bias_correction};
 use dimer::{
-    Base, Config, Correction, Dimer, Evaluation, Layout, LearningRate, Objective, Optimizer, Point,
-    Schedule, Sgd, Sophia,
+    Base, Config, Correction, Dimer, Evaluation, Gpu, Layout, LearningRate, Objective, Optimizer,
+    Point, Schedule, Sgd, Sophia,
 };
 
 /// Hands out prepared gradients, with NaN in the padding.
@@ -36,14 +36,18 @@ fn orientation_bound(reference: &Reference, rate: f64, terms: &[f64], i: usize) 
     (4.0 * DOT * stretch * stretch + 8.0 * UNIT) * terms[i]
 }
 
-/// rotate alone: N against f64, θ untouched.
 #[test]
 fn rotate() {
-    for (seed, len) in (10..).zip(LENGTHS) {
+    pollster::block_on(check_rotate(&gpu(), &LENGTHS));
+}
+
+/// rotate alone: N against f64, θ untouched.
+pub async fn check_rotate(gpu: &Gpu, lengths: &[usize]) {
+    for (seed, &len) in (10..).zip(lengths) {
         for kind in [Kind::Plain, Kind::Tiny, Kind::Huge] {
             let mut rng = rng(seed);
             println!("length {len}, {kind:?}");
-            let gradients = Prepared {
+            let mut gradients = Prepared {
                 centre: vector(&mut rng, len, kind),
                 probe: vector(&mut rng, len, kind),
             };
@@ -57,13 +61,14 @@ fn rotate() {
             let params = vector(&mut rng, len, Kind::Plain);
             let dimer = fixed_dimer(rate, distance, 1.0);
             let config = Config { dimer: Some(dimer.clone()), ..fixed_rate() };
-            let (mut optimizer, mut gradients) = (flat(config.clone(), &params), gradients);
-            let before = optimizer.read_orientation().unwrap().unwrap_or_default();
-            optimizer.rotate(&mut gradients).unwrap();
-            let after = optimizer.read_orientation().unwrap().unwrap_or_default();
-            assert_eq!(bits(&optimizer.read_params().unwrap()), bits(&params));
-
             let layout = Layout::flat(len).unwrap();
+            let mut optimizer =
+                Optimizer::new(gpu, layout.clone(), config.clone(), &params).unwrap();
+            let before = optimizer.read_orientation_async().await.unwrap().unwrap_or_default();
+            optimizer.rotate_async(&mut gradients).await.unwrap();
+            let after = optimizer.read_orientation_async().await.unwrap().unwrap_or_default();
+            assert_eq!(bits(&optimizer.read_params_async().await.unwrap()), bits(&params));
+
             let mut reference = Reference::new(&layout, config, &wide(&params), &wide(&before));
             let (g1, g2) = (wide(&gradients.centre), wide(&gradients.probe));
             reference.rotate(&dimer, &g1, &mut |_| g2.clone());
@@ -77,7 +82,7 @@ fn rotate() {
             assert_all_within("N", &after, &reference.orientation, |i| {
                 orientation_bound(&reference, rate, &terms, i)
             });
-            let record = *optimizer.telemetry().unwrap().last().unwrap();
+            let record = *optimizer.telemetry_async().await.unwrap().last().unwrap();
             let size = reference.residual + reference.curvature.abs();
             assert_within("C", record.curvature.into(), reference.curvature, 4.0 * DOT * size);
             // √(a·a − C²) loses digits where C dominates: the error of the square is 4 DOT size².
@@ -103,32 +108,43 @@ fn theta_bound(base: Base, rate: f64, theta: f64, moved: f64, delta: f64, root: 
     2.0 * UNIT * theta.abs() + 32.0 * UNIT * moved + rate * sensitivity * delta
 }
 
-/// Three steps of each base, where the later ones find moments that are not zero: translate without
-/// and with correction, and rotate_translate.
 #[test]
 fn translate() {
+    pollster::block_on(check_translate(&gpu(), &LENGTHS));
+}
+
+/// Three steps of each base, where the later ones find moments that are not zero: translate without
+/// and with correction, and rotate_translate.
+pub async fn check_translate(gpu: &Gpu, lengths: &[usize]) {
     for base in BASES {
-        for (seed, len) in (30..).zip(LENGTHS) {
+        for (seed, &len) in (30..).zip(lengths) {
             for kind in KINDS {
-                three_steps(base, None, seed, len, kind);
+                three_steps(gpu, base, None, seed, len, kind).await;
             }
         }
         for correction in [Correction::EventsOnly, Correction::EveryStep] {
             // Every step an event; then one step without, an event, and a correction after it.
             let interval = if correction == Correction::EventsOnly { 1 } else { 2 };
-            for (seed, len) in (50..).zip(LENGTHS) {
+            for (seed, &len) in (50..).zip(lengths) {
                 let dimer = Dimer {
                     correction,
                     schedule: Schedule::Every(interval),
                     ..fixed_dimer(0.25, 0.5, 1.0)
                 };
-                three_steps(base, Some(dimer), seed, len, Kind::Plain);
+                three_steps(gpu, base, Some(dimer), seed, len, Kind::Plain).await;
             }
         }
     }
 }
 
-fn three_steps(base: Base, dimer: Option<Dimer>, seed: u64, len: usize, kind: Kind) {
+async fn three_steps(
+    gpu: &Gpu,
+    base: Base,
+    dimer: Option<Dimer>,
+    seed: u64,
+    len: usize,
+    kind: Kind,
+) {
     let mut rng = rng(seed);
     println!("{base:?}, length {len}, {kind:?}, dimer {}", dimer.is_some());
     let adam = matches!(base, Base::Adam(_) | Base::AdamW(_));
@@ -143,9 +159,10 @@ fn three_steps(base: Base, dimer: Option<Dimer>, seed: u64, len: usize, kind: Ki
         dimer: dimer.clone(),
         ..fixed_rate()
     };
-    let mut optimizer = flat(config.clone(), &params);
-    let orientation = wide(&optimizer.read_orientation().unwrap().unwrap_or_default());
     let layout = Layout::flat(len).unwrap();
+    let mut optimizer = Optimizer::new(gpu, layout.clone(), config.clone(), &params).unwrap();
+    let orientation = optimizer.read_orientation_async().await.unwrap().unwrap_or_default();
+    let orientation = wide(&orientation);
     let mut reference = Reference::new(&layout, config, &wide(&params), &orientation);
     // The largest error of a gradient so far, since moments remember it.
     let mut delta = vec![0.0_f64; len];
@@ -162,7 +179,7 @@ fn three_steps(base: Base, dimer: Option<Dimer>, seed: u64, len: usize, kind: Ki
                 .zip(&prepared.centre)
                 .for_each(|(g2, g1)| *g2 = *g2 / 8.0 + g1);
         }
-        optimizer.step(&mut prepared).unwrap();
+        optimizer.step_async(&mut prepared).await.unwrap();
         let (g1, g2) = (wide(&prepared.centre), wide(&prepared.probe));
         let mut calls = 0;
         let before = reference.params.clone();
@@ -195,7 +212,7 @@ fn three_steps(base: Base, dimer: Option<Dimer>, seed: u64, len: usize, kind: Ki
             }
         }
     }
-    let found = optimizer.read_params().unwrap();
+    let found = optimizer.read_params_async().await.unwrap();
     assert_all_within("θ", &found, &reference.params, |i| bound[i]);
 }
 

@@ -593,3 +593,52 @@ fn readers_agree_with_their_asynchronous_twins() {
     let displacement = pollster::block_on(spectrum.displacement_async()).unwrap();
     assert!(displacement.is_some() && displacement == spectrum.displacement().unwrap());
 }
+
+/// What takes steps or turns dimers gives the same when it yields to other tasks, and can move to other threads meanwhile.
+#[test]
+fn asynchronous_twins_do_the_same() {
+    fn sent<T>(work: impl Future<Output = dimer::Result<T>> + Send) -> T {
+        pollster::block_on(work).unwrap()
+    }
+    let state = |optimizer: &Optimizer, second: &Optimizer| {
+        let n = |it: &Optimizer| bits(&it.read_orientation().unwrap().unwrap());
+        (bits(&optimizer.read_params().unwrap()), n(optimizer), n(second))
+    };
+    let run = |is_async: bool| {
+        let mut objective = quadratic(self::spectrum());
+        let mut optimizer = flat(config(), &start());
+        let mut second = optimizer.second_dimer(Dimer::default()).unwrap();
+        if is_async {
+            sent(optimizer.check_objective_async(&mut objective));
+            sent(optimizer.step_async(&mut objective));
+            sent(optimizer.rotate_async(&mut objective));
+            sent(optimizer.rotate_both_async(&mut second, &mut objective));
+        } else {
+            optimizer.check_objective(&mut objective).unwrap();
+            optimizer.step(&mut objective).unwrap();
+            optimizer.rotate(&mut objective).unwrap();
+            optimizer.rotate_both(&mut second, &mut objective).unwrap();
+        }
+        let mut copy = flat(config(), &start());
+        let changes = if is_async {
+            let bytes = sent(optimizer.save_bytes_async());
+            sent(copy.load_bytes_async(&bytes));
+            sent(copy.load_bytes_with_changes_async(&bytes))
+        } else {
+            let bytes = optimizer.save_bytes().unwrap();
+            copy.load_bytes(&bytes).unwrap();
+            copy.load_bytes_with_changes(&bytes).unwrap()
+        };
+        assert!(changes.is_empty());
+        assert_eq!(state(&copy, &second), state(&optimizer, &second));
+        let mut spectrum = Spectrum::new(&mut optimizer, 2, 0).unwrap();
+        if is_async {
+            sent(spectrum.rotate_async(&mut objective, 2));
+        } else {
+            spectrum.rotate(&mut objective, 2).unwrap();
+        }
+        let modes = spectrum.read().unwrap();
+        (state(&optimizer, &second), optimizer.steps(), modes)
+    };
+    assert_eq!(run(true), run(false));
+}

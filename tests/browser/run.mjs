@@ -1,0 +1,70 @@
+// Runs the page in headless Chromium: node run.mjs FOLDER LOSSES, where LOSSES has those of the same program outside a
+// browser, on the same driver.
+import { createServer } from "node:http";
+import { readFileSync } from "node:fs";
+import { extname, join } from "node:path";
+import { chromium } from "playwright-core";
+
+// Largest relative difference between the losses in the browser and outside.
+const AGREE = 1e-6;
+
+const [folder, losses] = process.argv.slice(2);
+const types = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
+const server = createServer((request, response) => {
+    const path = new URL(request.url, "http://localhost").pathname;
+    try {
+        const body = readFileSync(join(folder, path === "/" ? "index.html" : path));
+        response.writeHead(200, { "content-type": types[extname(path)] ?? "text/html" }).end(body);
+    } catch {
+        response.writeHead(path === "/favicon.ico" ? 204 : 404).end();
+    }
+});
+await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
+
+const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"],
+});
+let failures = 0;
+function fail(...words) {
+    failures += 1;
+    console.error("FAILED:", ...words);
+}
+try {
+    const page = await browser.newPage();
+    page.setDefaultTimeout(0);
+    const said = [];
+    page.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));
+    page.on("pageerror", (error) => said.push(String(error)));
+    await page.goto(`http://127.0.0.1:${server.address().port}/`);
+    const call = async (name) => {
+        const began = Date.now();
+        const result = await page
+            .evaluate(async (name) => {
+                await window.ready;
+                return { found: await window.dimer[name]() };
+            }, name)
+            .catch((error) => ({ error: String(error) }));
+        console.log(`${name}: ${((Date.now() - began) / 1000).toFixed(1)} s`);
+        if (result.error) fail(name, result.error);
+        return result.found;
+    };
+    console.log(`Chromium ${browser.version()}, ${await call("adapter")}`);
+    const outside = JSON.parse(readFileSync(losses, "utf8"));
+    const inside = Object.values((await call("training")) ?? {});
+    if (inside.length !== outside.length) fail(`${inside.length} losses of ${outside.length}`);
+    const difference = (loss, step) => Math.abs(loss - outside[step]) / outside[step];
+    const worst = Math.max(...inside.map(difference));
+    console.log(`loss ${inside[0]} to ${inside.at(-1)}, at most ${worst.toExponential(1)} from that outside`);
+    if (!(worst <= AGREE) || !(inside.at(-1) < 0.5 * inside[0])) fail("the losses", inside, outside);
+    if (!(await call("checkpoint"))) fail("a step after a checkpoint differs");
+    await call("kernels");
+    if (said.length > 0) fail("the console said", said);
+    const refused = await call("refused");
+    console.log(`refused: ${refused}`);
+    if (!/refused the work/.test(refused)) fail("an error was lost");
+} finally {
+    await browser.close();
+    server.close();
+}
+process.exit(failures > 0 ? 1 : 0);

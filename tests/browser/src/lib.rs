@@ -1,0 +1,132 @@
+//! What runs in a browser: the digits network in training, and the kernels against the f64 reference. The first runs outside
+//! a browser too, so that its losses can be compared.
+
+#[path = "../../common/values.rs"]
+mod common;
+#[path = "../../../examples/digits/data.rs"]
+mod data;
+#[cfg(target_family = "wasm")]
+#[path = "../../suite/kernels_match_reference.rs"]
+mod kernels_match_reference;
+#[allow(dead_code, reason = "the example uses all of it")]
+#[path = "../../../examples/digits/network.rs"]
+mod network;
+
+use dimer::{Config, Dimer, Gpu, Optimizer, Schedule, Tuning};
+
+/// Steps of the training.
+const STEPS: u64 = 100;
+
+/// The loss of each step: AdamW with its rate from curvature, and a dimer whose event comes every tenth step.
+pub async fn losses() -> dimer::Result<Vec<f32>> {
+    let gpu = Gpu::new_async().await?;
+    // One tuning, so that sums are rounded alike.
+    let gpu = gpu.with_tuning(Tuning { workgroups: 32, ..Tuning::default() })?;
+    let (train, _) = data::load();
+    let dimer = Dimer { schedule: Schedule::Every(10), ..Dimer::default() };
+    let config = Config { dimer: Some(dimer), ..Config::default() };
+    let start = network::initial_params(1);
+    let mut optimizer = Optimizer::new(&gpu, network::layout()?, config, &start)?;
+    let mut training = network::Training::new(&optimizer, &train, 128, 1);
+    for _ in 0..STEPS {
+        optimizer.step_async(&mut training).await?;
+    }
+    let records = optimizer.telemetry_async().await?;
+    Ok(records.iter().map(|record| record.loss.unwrap_or(f32::NAN)).collect())
+}
+
+#[cfg(target_family = "wasm")]
+mod page {
+    use wasm_bindgen::prelude::*;
+
+    use super::*;
+
+    #[wasm_bindgen]
+    extern "C" {
+        #[wasm_bindgen(js_namespace = console)]
+        fn error(message: &str);
+    }
+
+    /// Says where it panicked, which a browser does not.
+    #[wasm_bindgen(start)]
+    fn start() {
+        std::panic::set_hook(Box::new(|panic| error(&panic.to_string())));
+    }
+
+    fn told<T>(result: dimer::Result<T>) -> Result<T, String> {
+        result.map_err(|error| error.to_string())
+    }
+
+    /// Name of the adapter.
+    #[wasm_bindgen]
+    pub async fn adapter() -> Result<String, String> {
+        Ok(told(Gpu::new_async().await)?.name().to_owned())
+    }
+
+    #[wasm_bindgen]
+    pub async fn training() -> Result<Vec<f32>, String> {
+        told(losses().await)
+    }
+
+    /// Kernels against f64, at short lengths.
+    #[wasm_bindgen]
+    pub async fn kernels() -> Result<(), String> {
+        let gpu = told(Gpu::new_async().await)?;
+        kernels_match_reference::check_rotate(&gpu, &[1, 65, 1023, 4099]).await;
+        kernels_match_reference::check_translate(&gpu, &[1, 65]).await;
+        Ok(())
+    }
+
+    /// A checkpoint through bytes: the step after it gives the same bits.
+    #[wasm_bindgen]
+    pub async fn checkpoint() -> Result<bool, String> {
+        told(resumes().await)
+    }
+
+    /// What WebGPU refuses is an error of a call, if a later one: here a pipeline that does not fit its bind group.
+    #[wasm_bindgen]
+    pub async fn refused() -> Result<String, String> {
+        Ok(match told(Gpu::new_async().await) {
+            Ok(gpu) => match refusal(&gpu).await {
+                Ok(()) => "nothing".into(),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error,
+        })
+    }
+}
+
+/// Whether an optimizer that goes on from the bytes of another one takes the same step.
+pub async fn resumes() -> dimer::Result<bool> {
+    let gpu = Gpu::new_async().await?;
+    let (train, _) = data::load();
+    let start = network::initial_params(2);
+    let new = || Optimizer::new(&gpu, network::layout()?, Config::default(), &start);
+    let mut first = new()?;
+    let mut training = network::Training::on_all(&first, &train, network::Loss::CrossEntropy);
+    for _ in 0..3 {
+        first.step_async(&mut training).await?;
+    }
+    let mut second = new()?;
+    second.load_bytes_async(&first.save_bytes_async().await?).await?;
+    let mut again = network::Training::on_all(&second, &train, network::Loss::CrossEntropy);
+    first.step_async(&mut training).await?;
+    second.step_async(&mut again).await?;
+    let [first, second] = [first.read_params_async().await?, second.read_params_async().await?];
+    Ok(common::bits(&first) == common::bits(&second))
+}
+
+/// Copies more than there is to copy, as a step's objective might.
+pub async fn refusal(gpu: &Gpu) -> dimer::Result<()> {
+    struct Wrong;
+    impl dimer::Objective for Wrong {
+        fn gradient(&mut self, at: dimer::Evaluation<'_>) -> dimer::Result<()> {
+            let beyond = at.gradient.buffer.size() + 4;
+            at.encoder.clear_buffer(&at.gradient.buffer, beyond, Some(4));
+            Ok(())
+        }
+    }
+    let mut optimizer = Optimizer::new(gpu, dimer::Layout::flat(8)?, Config::default(), &[1.0; 8])?;
+    optimizer.step_async(&mut Wrong).await?;
+    optimizer.read_params_async().await.map(drop)
+}
