@@ -146,7 +146,8 @@ pub enum Error {
     /// The device is gone. To go on, make a new [`Gpu`](crate::Gpu) and optimizer and load a checkpoint.
     ///
     /// Calls that read or wait report it at once. Steps that only submit report it within 32 steps if the
-    /// device is the user's own or was destroyed on purpose; the work of those steps is lost with it.
+    /// device is the user's own or was destroyed on purpose; the work of those steps is lost with it. In a browser only calls
+    /// that read find the loss of a device of the user's own.
     #[error("the device was lost ({reason}); create a new Gpu and optimizer")]
     #[non_exhaustive]
     DeviceLost {

@@ -98,7 +98,8 @@ impl LayoutBuilder {
     ///
     /// # Errors
     /// [`Error::InvalidLayout`] if there is no tensor, if a tensor has no elements or the name of another
-    /// one, if there are more than 256 groups (the default one counts), or if the vector has more than 2³⁴ elements;
+    /// one, if there are more than 256 groups (the default one counts), or if the vector has more than 2³⁴ elements (2²⁸ in
+    /// a browser);
     /// [`Error::Foreign`] for a group of another builder; [`Error::InvalidConfig`] if a group's number is out
     /// of range.
     pub fn build(&self) -> Result<Layout> {

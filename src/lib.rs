@@ -8,7 +8,7 @@
 //! the step out of saddles (Hu, Cao, Liu, *Dimer-Enhanced Optimization*, arXiv 2507.19968).
 //!
 //! Parameters, gradients, orientation and moments stay on the GPU, in WGSL kernels on [`wgpu`]:
-//! one binary for Vulkan, Metal and DX12. The host schedules dispatches and asks for gradients.
+//! one binary for Vulkan, Metal and DX12, and WebGPU in browsers. The host schedules dispatches and asks for gradients.
 //!
 //! ```
 //! use dimer::{Config, Gpu, HostObjective, Layout, Optimizer};
@@ -40,6 +40,20 @@
 //!   stiffest, whose curvature is the sharpness; [`Dimer::watching`] only measures. [`Spectrum`]: both ends, trace and
 //!   density of the Hessian's spectrum at a point.
 //! - [`Accumulated`]: an objective over many minibatches.
+//!
+//! # In a browser
+//! For `wasm32-unknown-unknown`, turn the default features off and `webgpu` on. Calls that block do not exist there. Each has
+//! a twin whose name ends in `_async` ([`Optimizer::step_async`]), which outside a browser gives the same bits as the call.
+//! Files do not exist there either ([`Optimizer::save_bytes_async`] gives the bytes of one), nor do [`Tuning::measure`] and
+//! [`HostObjective`]: an objective records its work, or the step is taken by hand ([`Optimizer::begin_step_async`]).
+//!
+//! A step seldom waits, so a loop of `step_async` leaves the page little time. Await a read every few steps
+//! ([`Optimizer::telemetry_async`]): then the page runs, the GPU catches up, and errors arrive. They come late, as
+//! [`Gpu`] says, and the step that one belongs to counts as taken: go on from a checkpoint.
+//!
+//! Outside a browser, a twin polls the device each time it is asked, which keeps a core busy until the GPU is done.
+//! [`Gpu::new_async`], [`Accumulated`] and objectives that read to the host block there. A twin may be dropped before it has
+//! finished: a step is not taken then, and no telemetry is lost.
 //!
 //! # What it costs
 //! A step costs one gradient, or two if it measures the learning rate. An event ([`Schedule`] says which steps are

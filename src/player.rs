@@ -1,7 +1,7 @@
 //! [`Player`]: plays the program of a step into a command encoder.
 
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuSlice, Timer, Wait};
+use crate::gpu::{Gpu, GpuSlice, PendingRead, Timer, Wait};
 use crate::kernels::bindings::Vector;
 use crate::kernels::gpu_types::{STEP_SLOTS, STEP_STRIDE};
 use crate::layout::Layout;
@@ -48,12 +48,13 @@ pub(crate) struct Context<'a> {
 }
 
 /// Why a program paused.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Pause {
     /// An evaluation is wanted.
     Evaluate(Evaluate),
-    /// The rotation of an event is done before its last evaluation.
-    Stopped,
+    /// Whether the event needs no rotation after the latest one, the GPU will tell; see [`Player::answer`]. All work before
+    /// is submitted.
+    Question(PendingRead),
     End,
 }
 
@@ -67,19 +68,12 @@ pub(crate) struct Player<'a> {
     pub evaluations: u32,
     /// Whether the objective is being checked.
     pub is_checked: bool,
-    /// How to wait for whether an event may stop early.
-    wait: Wait,
 }
 
 impl<'a> Player<'a> {
-    pub(crate) fn new(
-        context: Context<'a>,
-        program: &'a Program,
-        compiled: &'a Compiled,
-        wait: Wait,
-    ) -> Self {
+    pub(crate) fn new(context: Context<'a>, program: &'a Program, compiled: &'a Compiled) -> Self {
         let cursor = Cursor::default();
-        Self { context, program, compiled, cursor, evaluations: 0, is_checked: false, wait }
+        Self { context, program, compiled, cursor, evaluations: 0, is_checked: false }
     }
 
     /// Plays the whole program, with the evaluations of `objective`.
@@ -87,12 +81,15 @@ impl<'a> Player<'a> {
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
+        wait: Wait,
     ) -> Result<()> {
         let takes_loss = self.takes_loss(objective);
         loop {
-            match self.advance(encoder, takes_loss).await? {
+            match self.advance(encoder, takes_loss)? {
                 Pause::Evaluate(evaluate) => self.call(evaluate, encoder, objective)?,
-                Pause::Stopped => {}
+                Pause::Question(read) => {
+                    self.answer(&self.context.gpu.finish_read(&read, wait).await?);
+                }
                 Pause::End => return Ok(()),
             }
         }
@@ -108,20 +105,29 @@ impl<'a> Player<'a> {
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
+        wait: Wait,
     ) -> Result<bool> {
         let mut has_centre = false;
         let takes_loss = self.takes_loss(objective);
         while self.evaluations < self.program.evaluations(None) {
-            let pause = self.advance(encoder, takes_loss).await?;
-            let Pause::Evaluate(evaluate) = pause else { break };
-            has_centre |= evaluate.point == Point::Centre;
-            self.call(evaluate, encoder, objective)?;
+            match self.advance(encoder, takes_loss)? {
+                Pause::Evaluate(evaluate) => {
+                    has_centre |= evaluate.point == Point::Centre;
+                    self.call(evaluate, encoder, objective)?;
+                }
+                Pause::Question(read) => {
+                    if self.answer(&self.context.gpu.finish_read(&read, wait).await?) {
+                        break;
+                    }
+                }
+                Pause::End => break,
+            }
         }
         Ok(has_centre)
     }
 
-    /// Plays up to the next pause and moves past it.
-    pub(crate) async fn advance(
+    /// Plays up to the next pause and moves past it, or up to a question.
+    pub(crate) fn advance(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         takes_loss: bool,
@@ -147,15 +153,25 @@ impl<'a> Player<'a> {
                     encoder.copy_buffer_to_buffer(unwritten, 0, loss, 0, loss.size());
                 }
                 Stage::Stop => {
-                    if self.has_stopped(encoder).await? {
-                        self.cursor = self.program.after_stop;
-                        return Ok(Pause::Stopped);
-                    }
+                    let Context { gpu, state, .. } = self.context;
+                    let read = gpu.start_read_after("a rotation", encoder, &[state.stopped()])?;
+                    return Ok(Pause::Question(read));
                 }
             }
             self.program.advance(&mut self.cursor);
         }
         Ok(Pause::End)
+    }
+
+    /// Goes on after a question, and says whether the event needs no further rotation.
+    pub(crate) fn answer(&mut self, bytes: &[u8]) -> bool {
+        let has_stopped = bytemuck::pod_read_unaligned::<u32>(bytes) != 0;
+        if has_stopped {
+            self.cursor = self.program.after_stop;
+        } else {
+            self.program.advance(&mut self.cursor);
+        }
+        has_stopped
     }
 
     /// Asks `objective` for an evaluation.
@@ -314,13 +330,5 @@ impl<'a> Player<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Whether the event needs no rotation after the latest one; waits for the GPU to find out.
-    async fn has_stopped(&self, encoder: &mut wgpu::CommandEncoder) -> Result<bool> {
-        let Context { gpu, state, .. } = self.context;
-        let pending = gpu.start_read_after("a rotation", encoder, &[state.stopped()])?;
-        let bytes = gpu.finish_read(&pending, self.wait).await?;
-        Ok(bytemuck::pod_read_unaligned::<u32>(&bytes) != 0)
     }
 }

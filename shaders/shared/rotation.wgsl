@@ -1,5 +1,5 @@
 // One rotation by the gradient of the curvature.
-// builds on: arithmetic, mode, partial, types, step_bindings
+// builds on: arithmetic, mode, partial, scaled, types, step_bindings
 
 // The automatic rate times the curvature scale, and what an event leaves of that scale.
 const AUTOMATIC_RATE: f32 = 0.5;
@@ -17,7 +17,7 @@ fn rotation(sums: Partial, distance: f32, result: ptr<function, Outcome>) -> f32
     // |d|^2 - (n.d)^2 at the scale at which |d|^2 was summed; rounding may take it below 0.
     let scale = chosen_scale(sums.small.y);
     let squares = chosen_sum(sums.small.y, sums.large.y);
-    let scaled = along * scale;
+    let scaled = rounded_scalar(along * scale);
     let across = sqrt(max(0.0, fma(-scaled, scaled, squares))) / scale;
     let residual = across / (norm * distance);
     let product_norm = norm_of(sums.small.y, sums.large.y) / (norm * distance);
@@ -28,7 +28,7 @@ fn rotation(sums: Partial, distance: f32, result: ptr<function, Outcome>) -> f32
     if rate == 0.0 && curvature_scale > 0.0 {
         rate = AUTOMATIC_RATE / curvature_scale;
     }
-    let turn = rate * residual;
+    let turn = rounded_scalar(rate * residual);
     let stretch = norm * sqrt(fma(turn, turn, 1.0));
     (*result).keep = fma(rate, sought(curvature), 1.0) / stretch;
     (*result).turn = sought(-rate / (distance * stretch));
@@ -52,7 +52,7 @@ fn rotation(sums: Partial, distance: f32, result: ptr<function, Outcome>) -> f32
 //   f.Hf = (C' (1 + t^2) - C + 2 t |F|) / t^2.
 // Returns f.Hf - C, or 0 where the turn was too small to tell; all of the matrix whose softest direction is sought.
 fn curvature_along_force(last: Record, curvature: f32) -> f32 {
-    let turn = last.rate * last.residual;
+    let turn = rounded_scalar(last.rate * last.residual);
     let squared = turn * turn;
     if !(squared > LEAST_TURN) {
         return 0.0;

@@ -7,6 +7,10 @@ fn rounded(x: vec4f) -> vec4f {
     return bitcast<vec4f>(bitcast<vec4u>(x) | vec4u(shard.zero));
 }
 
+fn rounded_scalar(x: f32) -> f32 {
+    return bitcast<f32>(bitcast<u32>(x) | shard.zero);
+}
+
 fn scaled_up(x: vec4f) -> vec4f {
     return rounded(SMALL_SCALE * x);
 }

@@ -3,25 +3,27 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 
 use crate::error::{Error, Result};
 
-/// What becomes of one error scope.
-type Report = Pin<Box<dyn Future<Output = Option<Error>>>>;
+/// Most scopes that are open when a step begins: a page that never waits would gather them, and see no error.
+const MOST: u64 = 64;
 
-/// Reports under way, in the order of the work. Each error is returned once, by the next call that looks; a read looks once
-/// all of them have come.
-#[derive(Clone, Default)]
-pub(super) struct Reports(Rc<RefCell<VecDeque<Report>>>);
+/// What has become of the error scopes of one device. Each error is returned once, by the next call that looks before its own
+/// work begins; a read waits for all scopes before it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reports(Rc<RefCell<Inner>>);
 
-impl std::fmt::Debug for Reports {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Reports").field(&self.0.borrow().len()).finish()
-    }
+#[derive(Debug, Default)]
+struct Inner {
+    errors: VecDeque<Error>,
+    /// Scopes so far, and how many of them have been answered, which they are in order.
+    begun: u64,
+    answered: u64,
+    waiting: Vec<Waker>,
 }
 
 impl Reports {
@@ -31,32 +33,49 @@ impl Reports {
         scope: wgpu::ErrorScopeGuard,
         error: impl FnOnce(wgpu::Error) -> Error + 'static,
     ) {
-        let popped = scope.pop();
-        self.0.borrow_mut().push_back(Box::pin(async move { popped.await.map(error) }));
+        self.0.borrow_mut().begun += 1;
+        let (inner, popped) = (Rc::clone(&self.0), scope.pop());
+        wasm_bindgen_futures::spawn_local(async move {
+            let found = popped.await.map(error);
+            let waiting = {
+                let mut inner = inner.borrow_mut();
+                inner.errors.extend(found);
+                inner.answered += 1;
+                std::mem::take(&mut inner.waiting)
+            };
+            waiting.into_iter().for_each(Waker::wake);
+        });
     }
 
     /// The first error that has come; never waits.
     pub(super) fn check(&self) -> Result<()> {
-        match self.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => result,
-            Poll::Pending => Ok(()),
-        }
+        self.0.borrow_mut().errors.pop_front().map_or(Ok(()), Err)
     }
 
     /// The first error of all work so far.
     pub(super) async fn settle(&self) -> Result<()> {
-        poll_fn(|context| self.poll(context)).await
+        let begun = self.0.borrow().begun;
+        self.answered(begun).await;
+        self.check()
     }
 
-    fn poll(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
-        let mut reports = self.0.borrow_mut();
-        while let Some(report) = reports.front_mut() {
-            let Poll::Ready(error) = report.as_mut().poll(context) else { return Poll::Pending };
-            reports.pop_front();
-            if let Some(error) = error {
-                return Poll::Ready(Err(error));
+    /// Lets the browser answer if it is far behind.
+    pub(super) async fn keep_pace(&self) -> Result<()> {
+        let begun = self.0.borrow().begun;
+        self.answered(begun.saturating_sub(MOST)).await;
+        self.check()
+    }
+
+    /// Waits until so many scopes are answered.
+    async fn answered(&self, count: u64) {
+        poll_fn(|context| {
+            let mut inner = self.0.borrow_mut();
+            if inner.answered >= count {
+                return Poll::Ready(());
             }
-        }
-        Poll::Ready(Ok(()))
+            inner.waiting.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 }

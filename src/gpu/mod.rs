@@ -35,6 +35,9 @@ const ANSWER: std::time::Duration = std::time::Duration::from_secs(1);
 /// Cloning is cheap and gives another handle to the same device. Kernels are compiled once per device and kept as
 /// long as a handle is: optimizers made with one `Gpu`, its clones and its tunings share them.
 ///
+/// In a browser the device answers late. If it refuses work or memory, a later call returns the error before it does
+/// anything, at the latest the next one that reads. It may be a call of another optimizer of this `Gpu`.
+///
 /// ```no_run
 /// let gpu = dimer::Gpu::new()?;
 /// println!("running on {}", gpu.name());
@@ -58,7 +61,7 @@ pub struct Gpu {
 impl Gpu {
     /// Opens the best adapter: discrete before integrated before virtual before software.
     ///
-    /// In a browser, the high-performance adapter. Elsewhere the environment variables `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`) and `WGPU_ADAPTER_NAME` (part of
+    /// The environment variables `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`) and `WGPU_ADAPTER_NAME` (part of
     /// the adapter's name, case ignored) narrow the choice. The device gets all of the adapter's limits, and
     /// those of its features that the kernels can use: subgroups, timestamps and the pipeline cache.
     ///
@@ -70,7 +73,7 @@ impl Gpu {
         block_on(Self::new_async())
     }
 
-    /// The asynchronous twin of [`Gpu::new`].
+    /// The asynchronous twin of [`Gpu::new`]. In a browser it opens the high-performance adapter.
     ///
     /// # Errors
     /// The same as for [`Gpu::new`].
@@ -81,7 +84,7 @@ impl Gpu {
         let wanted = wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
             | wgpu::Features::PIPELINE_CACHE;
-        // A browser wants a word at the head of such a shader that naga does not know.
+        // A browser wants `enable subgroups;` at the head of such a shader, which naga does not know.
         #[cfg(not(target_family = "wasm"))]
         let wanted = wanted | wgpu::Features::SUBGROUP;
         let (device, queue) = adapter
@@ -102,10 +105,11 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// Wraps the user's own device and the queue that came with it. Waits for what was submitted there.
+    /// Wraps the user's own device and the queue that came with it. Waits for what was submitted there, but not in a
+    /// browser.
     ///
     /// The callbacks of the device are the user's, and this leaves them alone. So the loss of the device is noticed only when
-    /// it refuses work; see [`Error::DeviceLost`].
+    /// it refuses work, or in a browser by the next call that reads; see [`Error::DeviceLost`].
     ///
     /// # Errors
     /// [`Error::LimitTooSmall`] if the device was requested with limits that every kernel exceeds (workgroups
@@ -192,6 +196,7 @@ impl Gpu {
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer> {
         self.limits().check_buffer(bytes)?;
+        self.check_late()?;
         let refused = Error::OutOfMemory { what: what.to_owned(), bytes };
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
@@ -207,6 +212,7 @@ impl Gpu {
 
     /// Runs `work` and turns a validation error of wgpu into [`Error::Rejected`].
     pub(crate) fn validated<T>(&self, what: &'static str, work: impl FnOnce() -> T) -> Result<T> {
+        self.check_late()?;
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let value = work();
         self.close(scope, move |error| Error::rejected(what, error))?;
@@ -303,7 +309,7 @@ impl Gpu {
         self.check_lost()
     }
 
-    /// Blocks until this submission has finished, so that the host is not far ahead; a browser itself holds back who is.
+    /// Blocks until this submission has finished, so that the host is not far ahead; in a browser nothing can.
     #[cfg_attr(target_family = "wasm", expect(unused_variables, reason = "nothing is waited for"))]
     pub(crate) fn keep_pace(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
         #[cfg(not(target_family = "wasm"))]
@@ -315,15 +321,29 @@ impl Gpu {
 
     /// Lets callbacks run for what has finished; never waits.
     pub(crate) fn poll(&self) -> Result<()> {
+        self.check_late()?;
         self.device
             .poll(wgpu::PollType::Poll)
             .map_err(|error| self.lost_error(&error.to_string()))?;
         self.check_lost()
     }
 
-    fn check_lost(&self) -> Result<()> {
+    /// Returns what a browser has said of earlier work, before there is more of it that could be in doubt.
+    fn check_late(&self) -> Result<()> {
         #[cfg(target_family = "wasm")]
         self.late.check()?;
+        Ok(())
+    }
+
+    /// Lets a browser answer now and then, and returns what it says.
+    #[cfg_attr(not(target_family = "wasm"), expect(clippy::unused_async, reason = "nothing waits"))]
+    pub(crate) async fn let_browser_answer(&self) -> Result<()> {
+        #[cfg(target_family = "wasm")]
+        self.late.keep_pace().await?;
+        Ok(())
+    }
+
+    fn check_lost(&self) -> Result<()> {
         match self.lost.get() {
             Some(reason) => Err(Error::DeviceLost { reason: reason.clone() }),
             None => Ok(()),

@@ -35,6 +35,14 @@ pub(crate) struct PendingRead {
     receiver: OneshotReceiver<Mapped>,
 }
 
+/// A browser would keep it until it collects garbage.
+#[cfg(target_family = "wasm")]
+impl Drop for PendingRead {
+    fn drop(&mut self) {
+        self.staging.destroy();
+    }
+}
+
 /// Lets the other tasks of the executor run once.
 #[cfg(not(target_family = "wasm"))]
 async fn yield_now() {
@@ -109,9 +117,8 @@ impl Gpu {
             // A browser answers once no task of ours runs: to ask again and again would keep it from that.
             #[cfg(target_family = "wasm")]
             Wait::Yield => {
-                let mapped = pending.receiver.receive().await;
                 self.late.settle().await?;
-                self.take(pending, mapped)
+                self.take(pending, pending.receiver.receive().await)
             }
         }
     }

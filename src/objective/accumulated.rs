@@ -25,7 +25,7 @@ const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
 /// the minibatch, and any randomness, by that number alone. [`Optimizer::check_objective`] finds one that does not.
 ///
 /// It submits once for each minibatch and waits for the one before, so that the device is never more than two minibatches
-/// behind; steps that are recorded without being submitted ([`Optimizer::record_step`](crate::Optimizer::record_step)) are
+/// behind (in a browser nothing can wait); steps that are recorded without being submitted ([`Optimizer::record_step`](crate::Optimizer::record_step)) are
 /// not for it. It adds a vector of memory. Each minibatch rounds the sum at most twice. It has no
 /// [parts](Objective::parts).
 ///

@@ -272,7 +272,8 @@ impl Evaluation<'_> {
         block_on(self.read_params_with(Wait::Block))
     }
 
-    /// The asynchronous twin of [`Evaluation::read_params`].
+    /// The asynchronous twin of [`Evaluation::read_params`], for objectives with an executor of their own. In a browser
+    /// nothing can be awaited in [`Objective::gradient`]: take the step by hand there.
     ///
     /// # Errors
     /// The same as for [`Evaluation::read_params`].
@@ -333,7 +334,7 @@ impl HessianProduct<'_> {
         block_on(self.read_with(Wait::Block))
     }
 
-    /// The asynchronous twin of [`HessianProduct::read`].
+    /// The asynchronous twin of [`HessianProduct::read`]; see [`Evaluation::read_params_async`].
     ///
     /// # Errors
     /// The same as for [`HessianProduct::read`].

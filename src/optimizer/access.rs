@@ -1,6 +1,6 @@
 //! What can be read from an [`Optimizer`], and set in it: vectors, curvature, telemetry, times, rates.
 //!
-//! A method with a plain name waits for the GPU; its twin with `_async` yields to other tasks instead.
+//! A method that waits for the GPU blocks; its twin with `_async` lets other tasks run.
 
 use std::sync::atomic::Ordering;
 
@@ -330,7 +330,7 @@ impl Optimizer {
     /// The telemetry that has arrived since the last call, in order; never waits.
     ///
     /// Steps are on the GPU for a while, so this is a few steps behind. Called more often than every 768
-    /// steps, it loses none: a step that is recorded but not submitted is waited for, and those after it with it.
+    /// steps, it loses none: records from a step on that is not submitted come with a later call.
     /// A call costs one small submission; if it is never called, there is no cost.
     ///
     /// # Errors

@@ -113,16 +113,16 @@ impl Optimizer {
         let gradients = gradients[0].zip(gradients[1]);
         let gradients = gradients.map(|(one, other)| one + other - u32::from(share_gradient));
         let part = self.begin(objective, ROTATION, gradients, wait).await?;
-        let mut first = self.player(ROTATION, wait)?;
-        let mut other = second.player(ROTATION, wait)?;
+        let mut first = self.player(ROTATION)?;
+        let mut other = second.player(ROTATION)?;
         // What objectives submit in between must not turn one dimer before the other has its gradients.
         let play = async {
-            let has_centre = first.play_evaluations(&mut encoder, objective).await?;
+            let has_centre = first.play_evaluations(&mut encoder, objective, wait).await?;
             let loss = has_centre.then_some(&self.state.loss);
             let mut same = SameMinibatch { objective, loss, skipped: 0 };
-            other.play(&mut encoder, &mut same).await?;
+            other.play(&mut encoder, &mut same, wait).await?;
             let skipped = same.skipped;
-            first.play(&mut encoder, &mut same).await?;
+            first.play(&mut encoder, &mut same, wait).await?;
             Ok([first.evaluations, other.evaluations - skipped])
         };
         let played: Result<_> = play.await;

@@ -40,6 +40,7 @@ async fn check_gradients(
 ) -> Result<()> {
     let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, &optimizer.plan.check)?;
     optimizer.prepare(wait).await?;
+    optimizer.set_loss_is_stale();
     let in_pair = optimizer.repeats_minibatch();
     let first_step =
         StepInfo { index: optimizer.index, repeats_minibatch: in_pair, part: Part::WHOLE };
@@ -48,11 +49,11 @@ async fn check_gradients(
     let repeated_step = StepInfo { index: repeated_index, repeats_minibatch: true, ..first_step };
     objective.begin_step(first_step)?;
     let optimizer = &*optimizer;
-    let mut player = Player::new(optimizer.context(), &optimizer.plan.check, &compiled, wait);
+    let mut player = Player::new(optimizer.context(), &optimizer.plan.check, &compiled);
     player.is_checked = true;
     let mut gradient = async |objective: &mut _| -> Result<Option<Vec<f32>>> {
         let mut encoder = optimizer.gpu.encoder("check");
-        let Pause::Evaluate(evaluate) = player.advance(&mut encoder, false).await? else {
+        let Pause::Evaluate(evaluate) = player.advance(&mut encoder, false)? else {
             return Ok(None);
         };
         let (_, slice) = player.vectors(evaluate)?;

@@ -7,7 +7,7 @@ use crate::config::Storage;
 use crate::error::{Error, Result};
 #[cfg(not(target_family = "wasm"))]
 use crate::gpu::block_on;
-use crate::gpu::{GpuSlice, Wait};
+use crate::gpu::{GpuSlice, PendingRead, Wait};
 use crate::objective::{Part, Point};
 use crate::plan::StepForm;
 use crate::plan::program::Cursor;
@@ -54,6 +54,8 @@ pub struct ManualStep<'a> {
     /// Where the step goes on.
     cursor: Cursor,
     evaluations: u32,
+    /// What it has asked the GPU, until the answer is there.
+    question: Option<PendingRead>,
     /// Where the gradient of the last probe belongs.
     probe_gradient: Option<GpuSlice>,
     /// Probes placed so far.
@@ -77,6 +79,7 @@ impl<'a> ManualStep<'a> {
             form,
             cursor: Cursor::default(),
             evaluations: 0,
+            question: None,
             probe_gradient: None,
             placed: 0,
             probes,
@@ -118,19 +121,34 @@ impl<'a> ManualStep<'a> {
         }
         let optimizer = &*self.optimizer;
         let mut encoder = optimizer.gpu.encoder("probe");
-        let mut player = optimizer.player(self.form, wait)?;
+        let mut player = optimizer.player(self.form)?;
         (player.cursor, player.evaluations) = (self.cursor, self.evaluations);
-        // The user may write the gradient at the centre at any time.
-        let pause = loop {
-            match player.advance(&mut encoder, false).await? {
-                Pause::Evaluate(evaluate) if evaluate.point == Point::Centre => {}
-                pause => break pause,
+        let evaluate = loop {
+            // One that was asked before, if nobody waited for the answer.
+            if let Some(read) = &self.question {
+                let bytes = optimizer.gpu.finish_read(read, wait).await?;
+                self.question = None;
+                let has_stopped = player.answer(&bytes);
+                self.cursor = player.cursor;
+                if has_stopped {
+                    self.probes = self.placed;
+                    return Ok(None);
+                }
             }
-        };
-        let Pause::Evaluate(evaluate) = pause else {
-            (self.cursor, self.evaluations) = (player.cursor, player.evaluations);
-            self.probes = self.placed;
-            return Ok(None);
+            match player.advance(&mut encoder, false)? {
+                // The user may write the gradient at the centre at any time.
+                Pause::Evaluate(evaluate) if evaluate.point == Point::Centre => {}
+                Pause::Evaluate(evaluate) => break evaluate,
+                Pause::Question(read) => {
+                    (self.cursor, self.evaluations) = (player.cursor, player.evaluations);
+                    self.question = Some(read);
+                }
+                Pause::End => {
+                    (self.cursor, self.evaluations) = (player.cursor, player.evaluations);
+                    self.probes = self.placed;
+                    return Ok(None);
+                }
+            }
         };
         let (params, gradient) = player.vectors(evaluate)?;
         let (cursor, evaluations) = (player.cursor, player.evaluations);
@@ -242,10 +260,18 @@ impl<'a> ManualStep<'a> {
         }
         let optimizer = self.optimizer;
         let mut encoder = optimizer.gpu.encoder("step");
-        let mut player = optimizer.player(form, wait)?;
+        let mut player = optimizer.player(form)?;
         (player.cursor, player.evaluations) = (cursor, evaluations);
         // Every program takes the loss after its last evaluation.
-        while !matches!(player.advance(&mut encoder, gives_loss).await?, Pause::End) {}
+        loop {
+            match player.advance(&mut encoder, gives_loss)? {
+                Pause::Evaluate(_) => {}
+                Pause::Question(read) => {
+                    player.answer(&optimizer.gpu.finish_read(&read, wait).await?);
+                }
+                Pause::End => break,
+            }
+        }
         let evaluations = player.evaluations;
         optimizer.finish(&mut encoder);
         optimizer.gpu.submit("a step", encoder)?;

@@ -183,7 +183,8 @@ impl Optimizer {
     /// The asynchronous twin of [`Optimizer::step`].
     ///
     /// # Errors
-    /// The same as for [`Optimizer::step`].
+    /// The same as for [`Optimizer::step`]. In a browser [`Error::Rejected`], [`Error::OutOfMemory`] and
+    /// [`Error::DeviceLost`] may come from a later call, and the step counts as taken then: go on from a checkpoint.
     pub async fn step_async(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
         self.step_with(objective, Wait::Yield).await
     }
@@ -371,7 +372,8 @@ impl Optimizer {
         block_on(check::check(self, objective, Wait::Block))
     }
 
-    /// The asynchronous twin of [`Optimizer::check_objective`].
+    /// The asynchronous twin of [`Optimizer::check_objective`]. If it is dropped before it has finished, parameters that the
+    /// objective has changed stay changed.
     ///
     /// # Errors
     /// The same as for [`Optimizer::check_objective`].
@@ -395,6 +397,11 @@ impl Optimizer {
     /// ```
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Says that the loss of what is now played is that of no step.
+    pub(crate) fn set_loss_is_stale(&self) {
+        self.pending.set_loss_is_stale();
     }
 
     fn context(&self) -> Context<'_> {
@@ -421,10 +428,10 @@ impl Optimizer {
     }
 
     /// Plays a step of `form` from its beginning.
-    fn player(&self, form: StepForm, wait: Wait) -> Result<Player<'_>> {
+    fn player(&self, form: StepForm) -> Result<Player<'_>> {
         let program = self.plan.program(form);
         match program.zip(self.compiled[form.index()].as_ref()) {
-            Some((program, compiled)) => Ok(Player::new(self.context(), program, compiled, wait)),
+            Some((program, compiled)) => Ok(Player::new(self.context(), program, compiled)),
             None => Err(Error::no_dimer("a rotation")),
         }
     }
@@ -440,13 +447,12 @@ impl Optimizer {
     ) -> Result<Recorded> {
         let gradients = self.plan.gradients_of_a_part(form);
         let part = self.begin(objective, form, gradients, wait).await?;
-        let mut player = self.player(form, wait)?;
-        if let Err(error) = player.play(encoder, objective).await {
-            // The loss that the objective may have written is not that of the next try.
-            self.pending.set_loss_is_stale();
-            return Err(error);
-        }
+        let mut player = self.player(form)?;
+        // Unless this is played to its end, the loss that the objective may write is not that of the next try.
+        self.pending.set_loss_is_stale();
+        player.play(encoder, objective, wait).await?;
         let evaluations = player.evaluations;
+        self.pending.take_loss_is_stale();
         self.finish(encoder);
         Ok(Recorded { form, evaluations, part })
     }
@@ -500,6 +506,7 @@ impl Optimizer {
 
     /// Hands over the hyperparameters of the next step.
     pub(crate) async fn prepare(&mut self, wait: Wait) -> Result<()> {
+        self.gpu.let_browser_answer().await?;
         if let Some(skips) = &self.skips {
             skips.check(&self.gpu, self.index)?;
         }

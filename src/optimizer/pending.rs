@@ -134,7 +134,6 @@ impl PendingSteps {
         inner.turned || inner.open.values().any(|open| open.turns)
     }
 
-    /// Says whether a step that is submitted has turned N.
     /// Says that the loss of a step that was not taken may lie where the next one writes its own.
     pub(super) fn set_loss_is_stale(&self) {
         self.lock().loss_is_stale = true;

@@ -209,6 +209,8 @@ pub(crate) struct Reader {
     /// First step that has not been asked for.
     next: u64,
     pending: Option<Snapshot>,
+    /// What has come and was not returned yet.
+    arrived: Vec<Telemetry>,
 }
 
 #[derive(Debug)]
@@ -220,7 +222,7 @@ struct Snapshot {
 impl Reader {
     /// A reader to which everything before `step` is known.
     pub(crate) fn from_step(step: u64) -> Self {
-        Self { next: step, pending: None }
+        Self { next: step, ..Self::default() }
     }
 
     /// What has arrived; asks for the steps before `end` if nothing is under way.
@@ -231,18 +233,17 @@ impl Reader {
         end: u64,
         seeks: Mode,
     ) -> Result<Vec<Telemetry>> {
-        let mut arrived = Vec::new();
         if let Some(snapshot) = &self.pending
             && let Some(bytes) = gpu.try_read(&snapshot.read)?
         {
-            arrived = snapshot.telemetry(&bytes, seeks);
+            self.arrived.extend(snapshot.telemetry(&bytes, seeks));
             self.pending = None;
         }
         self.request(gpu, state, end)?;
-        Ok(arrived)
+        Ok(std::mem::take(&mut self.arrived))
     }
 
-    /// Everything before `end`, waiting for it.
+    /// Everything before `end`, waiting for it. Nothing is lost if that fails or is given up.
     pub(crate) async fn finish(
         &mut self,
         gpu: &Gpu,
@@ -251,18 +252,14 @@ impl Reader {
         seeks: Mode,
         wait: Wait,
     ) -> Result<Vec<Telemetry>> {
-        let mut all = Vec::new();
-        while let Some(snapshot) = self.take_snapshot(gpu, state, end)? {
+        loop {
+            self.request(gpu, state, end)?;
+            let Some(snapshot) = &self.pending else { break };
             let bytes = gpu.finish_read(&snapshot.read, wait).await?;
-            all.extend(snapshot.telemetry(&bytes, seeks));
+            self.arrived.extend(snapshot.telemetry(&bytes, seeks));
+            self.pending = None;
         }
-        Ok(all)
-    }
-
-    /// The snapshot under way, or one of what is left before `end`; `None` once all was taken.
-    fn take_snapshot(&mut self, gpu: &Gpu, state: &State, end: u64) -> Result<Option<Snapshot>> {
-        self.request(gpu, state, end)?;
-        Ok(self.pending.take())
+        Ok(std::mem::take(&mut self.arrived))
     }
 
     /// Asks for the steps before `end`, unless a snapshot is under way.

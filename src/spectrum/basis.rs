@@ -78,9 +78,8 @@ impl Basis {
         let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, program)?;
         optimizer.prepare(wait).await?;
         let played = (program, &compiled);
-        let result = self.submit(optimizer, objective, played, begins, wait).await;
-        optimizer.state.forget_loss(optimizer.gpu.queue());
-        result
+        optimizer.set_loss_is_stale();
+        self.submit(optimizer, objective, played, begins, wait).await
     }
 
     async fn submit(
@@ -112,8 +111,8 @@ impl Basis {
             index: optimizer.index,
             arguments_of_parts: self.arguments_of_parts,
         };
-        let mut player = Player::new(context, program, compiled, wait);
-        player.play(&mut encoder, objective).await?;
+        let mut player = Player::new(context, program, compiled);
+        player.play(&mut encoder, objective, wait).await?;
         let evaluations = player.evaluations;
         if let Some(timer) = &mut optimizer.timer {
             timer.end(optimizer.gpu.queue(), &mut encoder, optimizer.index);

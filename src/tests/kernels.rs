@@ -81,8 +81,8 @@ impl Bench {
         let program = Program { sections, ..Program::default() };
         let compiled = Compiled::new(&self.gpu, &self.plan, &program).unwrap();
         let mut encoder = self.gpu.encoder("test");
-        let mut player = Player::new(self.context(), &program, &compiled, Wait::Block);
-        block_on(player.advance(&mut encoder, false)).unwrap();
+        let mut player = Player::new(self.context(), &program, &compiled);
+        player.advance(&mut encoder, false).unwrap();
         self.gpu.submit("test", encoder).unwrap();
     }
 
@@ -255,8 +255,8 @@ fn what_is_missing_is_told() {
     ];
     let play = |program: &Program, compiled: &Compiled| {
         let mut encoder = bench.gpu.encoder("test");
-        let mut player = Player::new(bench.context(), program, compiled, Wait::Block);
-        let played = block_on(player.advance(&mut encoder, false));
+        let mut player = Player::new(bench.context(), program, compiled);
+        let played = player.advance(&mut encoder, false);
         played.map(drop)
     };
     let told = |played: crate::Result<()>, missing: &str| {

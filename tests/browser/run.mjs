@@ -8,6 +8,9 @@ import { chromium } from "playwright-core";
 // Largest relative difference between the losses in the browser and outside.
 const AGREE = 1e-6;
 
+// Longest that a call may take.
+const SECONDS = 400;
+
 const [folder, losses] = process.argv.slice(2);
 const types = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
 const server = createServer((request, response) => {
@@ -35,16 +38,21 @@ try {
     page.setDefaultTimeout(0);
     const said = [];
     page.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));
-    page.on("pageerror", (error) => said.push(String(error)));
+    // After a panic no call ever answers.
+    const panic = new Promise((_, broken) => {
+        page.on("pageerror", (error) => broken(new Error(`${error}: ${said}`)));
+        page.on("crash", () => broken(new Error("the page crashed")));
+    });
+    panic.catch(() => {});
     await page.goto(`http://127.0.0.1:${server.address().port}/`);
     const call = async (name) => {
         const began = Date.now();
-        const result = await page
-            .evaluate(async (name) => {
-                await window.ready;
-                return { found: await window.dimer[name]() };
-            }, name)
-            .catch((error) => ({ error: String(error) }));
+        const deadline = new Promise((_, late) => setTimeout(late, SECONDS * 1000, new Error("no answer")));
+        const answer = page.evaluate(async (name) => {
+            await window.ready;
+            return { found: await window.dimer[name]() };
+        }, name);
+        const result = await Promise.race([answer, panic, deadline]).catch((error) => ({ error: String(error) }));
         console.log(`${name}: ${((Date.now() - began) / 1000).toFixed(1)} s`);
         if (result.error) fail(name, result.error);
         return result.found;
@@ -60,9 +68,12 @@ try {
     if (!(await call("checkpoint"))) fail("a step after a checkpoint differs");
     await call("kernels");
     if (said.length > 0) fail("the console said", said);
-    const refused = await call("refused");
-    console.log(`refused: ${refused}`);
-    if (!/refused the work/.test(refused)) fail("an error was lost");
+    const errors = { refused: /refused the work/, lost: /device was lost/ };
+    for (const [name, expected] of Object.entries(errors)) {
+        const error = await call(name);
+        console.log(error);
+        if (!expected.test(error)) fail("an error was lost:", name);
+    }
 } finally {
     await browser.close();
     server.close();

@@ -39,6 +39,7 @@ mod edge_of_stability;
 mod escapes_saddles;
 mod every_length;
 mod fresh_after_load;
+mod given_up;
 mod group_scales;
 mod guards;
 mod house;

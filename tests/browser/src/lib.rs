@@ -12,7 +12,7 @@ mod kernels_match_reference;
 #[path = "../../../examples/digits/network.rs"]
 mod network;
 
-use dimer::{Config, Dimer, Gpu, Optimizer, Schedule, Tuning};
+use dimer::{Config, Dimer, Gpu, Layout, Optimizer, Schedule, Tuning};
 
 /// Steps of the training.
 const STEPS: u64 = 100;
@@ -83,16 +83,20 @@ mod page {
         told(resumes().await)
     }
 
-    /// What WebGPU refuses is an error of a call, if a later one: here a pipeline that does not fit its bind group.
+    fn error_of(result: dimer::Result<()>) -> String {
+        result.err().map_or_else(|| "nothing".into(), |error| error.to_string())
+    }
+
+    /// What WebGPU refuses is an error of a call, if a later one.
     #[wasm_bindgen]
-    pub async fn refused() -> Result<String, String> {
-        Ok(match told(Gpu::new_async().await) {
-            Ok(gpu) => match refusal(&gpu).await {
-                Ok(()) => "nothing".into(),
-                Err(error) => error.to_string(),
-            },
-            Err(error) => error,
-        })
+    pub async fn refused() -> String {
+        error_of(refusal().await)
+    }
+
+    /// So is the loss of the device.
+    #[wasm_bindgen]
+    pub async fn lost() -> String {
+        error_of(loss_of_device().await)
     }
 }
 
@@ -116,8 +120,8 @@ pub async fn resumes() -> dimer::Result<bool> {
     Ok(common::bits(&first) == common::bits(&second))
 }
 
-/// Copies more than there is to copy, as a step's objective might.
-pub async fn refusal(gpu: &Gpu) -> dimer::Result<()> {
+/// A step of an objective that clears more than there is.
+pub async fn refusal() -> dimer::Result<()> {
     struct Wrong;
     impl dimer::Objective for Wrong {
         fn gradient(&mut self, at: dimer::Evaluation<'_>) -> dimer::Result<()> {
@@ -126,7 +130,34 @@ pub async fn refusal(gpu: &Gpu) -> dimer::Result<()> {
             Ok(())
         }
     }
-    let mut optimizer = Optimizer::new(gpu, dimer::Layout::flat(8)?, Config::default(), &[1.0; 8])?;
+    let mut optimizer = small(&Gpu::new_async().await?)?;
     optimizer.step_async(&mut Wrong).await?;
     optimizer.read_params_async().await.map(drop)
+}
+
+/// Steps on a device that is gone.
+pub async fn loss_of_device() -> dimer::Result<()> {
+    let mut optimizer = small(&Gpu::new_async().await?)?;
+    optimizer.gpu().device().destroy();
+    for _ in 0..100 {
+        optimizer.step_async(&mut Nothing).await?;
+    }
+    optimizer.read_params_async().await.map(drop)
+}
+
+fn small(gpu: &Gpu) -> dimer::Result<Optimizer> {
+    Optimizer::new(gpu, Layout::flat(8)?, alone(), &[1.0; 8])
+}
+
+/// Without a dimer, at a fixed rate.
+fn alone() -> Config {
+    Config { dimer: None, ..common::fixed_rate() }
+}
+
+struct Nothing;
+
+impl dimer::Objective for Nothing {
+    fn gradient(&mut self, _at: dimer::Evaluation<'_>) -> dimer::Result<()> {
+        Ok(())
+    }
 }

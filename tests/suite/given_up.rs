@@ -1,0 +1,120 @@
+//! Futures that are dropped before they have finished: nothing is lost, and nothing is done twice.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use crate::common::*;
+use dimer::{
+    Config, Dimer, EarlyExit, FullBatch, LearningRate, Optimizer, Point, Regime, Rotation,
+    RotationStop, Schedule,
+};
+
+const LEN: usize = 70;
+
+/// Asks once, and gives up; whether it was still under way.
+fn given_up<T>(work: impl Future<Output = T>) -> bool {
+    let mut work = pin!(work);
+    work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+}
+
+/// Events that ask the GPU whether to stop.
+fn config() -> Config {
+    let stop = RotationStop::new(1e-6, 1e-6).with_early_exit(EarlyExit::Gradients);
+    let regime = Regime::FullBatch(FullBatch { max_rotations: 3, stop: Some(stop) });
+    let dimer = Dimer {
+        rotation: Rotation::locally_optimal(regime),
+        schedule: Schedule::Every(2),
+        ..Dimer::default()
+    };
+    Config { dimer: Some(dimer), learning_rate: LearningRate::Fixed(0.01), ..fixed_rate() }
+}
+
+fn h() -> Vec<f32> {
+    (0..LEN).map(|i| i as f32 / 8.0 - 2.0).collect()
+}
+
+fn optimizer() -> Optimizer {
+    flat(config(), &vector(&mut rng(5), LEN, Kind::Plain))
+}
+
+#[test]
+fn a_step_is_taken_once() {
+    let (mut disturbed, mut undisturbed) = (optimizer(), optimizer());
+    let mut objective = quadratic(h());
+    let mut times = 0;
+    for _ in 0..8 {
+        times += u32::from(given_up(disturbed.step_async(&mut objective)));
+        while disturbed.steps() == undisturbed.steps() {
+            disturbed.step(&mut objective).unwrap();
+        }
+        undisturbed.step(&mut objective).unwrap();
+        assert_eq!(disturbed.steps(), undisturbed.steps());
+        assert_eq!(state(&disturbed), state(&undisturbed));
+    }
+    assert!(times > 0, "no step was given up");
+    let losses = |it: &mut Optimizer| {
+        it.telemetry().unwrap().iter().map(|record| record.loss).collect::<Vec<_>>()
+    };
+    assert_eq!(losses(&mut disturbed), losses(&mut undisturbed));
+}
+
+#[test]
+fn a_probe_is_placed_once() {
+    let gradient = |x: &[f32]| x.iter().zip(h()).map(|(x, h)| h * x).collect::<Vec<f32>>();
+    let run = |gives_up: bool| {
+        let mut optimizer = optimizer();
+        let mut times = 0;
+        for _ in 0..6 {
+            let mut step = optimizer.begin_step().unwrap();
+            let at = step.read_params(Point::Centre).unwrap();
+            step.write_gradient(Point::Centre, &gradient(&at)).unwrap();
+            let mut placed = 0;
+            loop {
+                // A probe that is placed at once, without a question before it, counts as placed.
+                let mut found = None;
+                if gives_up {
+                    let mut work = pin!(step.next_probe_async());
+                    match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                        Poll::Pending => times += 1,
+                        Poll::Ready(probe) => found = Some(probe.unwrap().is_some()),
+                    }
+                }
+                let is_placed = found.unwrap_or_else(|| step.next_probe().unwrap().is_some());
+                if !is_placed {
+                    break;
+                }
+                placed += 1;
+                let at = step.read_params(Point::Probe).unwrap();
+                step.write_gradient(Point::Probe, &gradient(&at)).unwrap();
+            }
+            println!("{placed} probes");
+            step.finish().unwrap();
+        }
+        (state(&optimizer), times)
+    };
+    let (undisturbed, _) = run(false);
+    let (disturbed, times) = run(true);
+    assert!(times > 0, "no probe was given up");
+    assert_eq!(disturbed, undisturbed);
+}
+
+#[test]
+fn telemetry_comes_later() {
+    let mut optimizer = optimizer();
+    let mut objective = quadratic(h());
+    let (mut times, mut records) = (0, Vec::new());
+    for _ in 0..20 {
+        for _ in 0..5 {
+            optimizer.step(&mut objective).unwrap();
+        }
+        let mut work = pin!(optimizer.telemetry_async());
+        match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => times += 1,
+            Poll::Ready(found) => records.extend(found.unwrap()),
+        }
+    }
+    records.extend(optimizer.telemetry().unwrap());
+    assert!(times > 0, "no read was given up");
+    let steps: Vec<u64> = records.iter().map(|record| record.step).collect();
+    assert_eq!(steps, (0..100).collect::<Vec<_>>());
+}
