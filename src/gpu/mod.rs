@@ -291,6 +291,8 @@ impl Gpu {
         what: &'static str,
         encoder: &mut wgpu::CommandEncoder,
     ) -> Result<wgpu::SubmissionIndex> {
+        // While nothing is taken from the encoder.
+        self.check_late()?;
         let recorded = std::mem::replace(encoder, self.encoder(what));
         self.submit(what, recorded)
     }

@@ -125,12 +125,10 @@ impl Optimizer {
             first.play(&mut encoder, &mut same, wait).await?;
             Ok([first.evaluations, other.evaluations - skipped])
         };
-        let played: Result<_> = play.await;
-        if played.is_err() {
-            self.pending.set_loss_is_stale();
-            second.pending.set_loss_is_stale();
+        for pending in [&self.pending, &second.pending] {
+            pending.set_loss_is_stale();
         }
-        let evaluations = played?;
+        let evaluations: [u32; 2] = play.await?;
         for optimizer in [&mut *self, &mut *second] {
             optimizer.finish(&mut encoder);
         }

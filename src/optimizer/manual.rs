@@ -275,7 +275,6 @@ impl<'a> ManualStep<'a> {
         let evaluations = player.evaluations;
         optimizer.finish(&mut encoder);
         optimizer.gpu.submit("a step", encoder)?;
-        optimizer.pending.take_loss_is_stale();
         optimizer.advance_submitted(Recorded { form, evaluations, part: Part::WHOLE });
         Ok(())
     }

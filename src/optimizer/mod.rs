@@ -243,6 +243,7 @@ impl Optimizer {
         wait: Wait,
     ) -> Result<()> {
         let recorded = self.record(encoder, objective, form, wait).await?;
+        self.pending.take_loss_is_stale();
         let step = self.pending.add(self.index, form.kind.turns());
         encoder.on_submitted_work_done(move || step.finish());
         self.advance(recorded);
@@ -448,11 +449,10 @@ impl Optimizer {
         let gradients = self.plan.gradients_of_a_part(form);
         let part = self.begin(objective, form, gradients, wait).await?;
         let mut player = self.player(form)?;
-        // Unless this is played to its end, the loss that the objective may write is not that of the next try.
+        // Until the step is submitted, the loss that the objective may write is not that of the next try.
         self.pending.set_loss_is_stale();
         player.play(encoder, objective, wait).await?;
         let evaluations = player.evaluations;
-        self.pending.take_loss_is_stale();
         self.finish(encoder);
         Ok(Recorded { form, evaluations, part })
     }
@@ -557,6 +557,7 @@ impl Optimizer {
     /// The same for a step that is submitted already.
     fn advance_submitted(&mut self, recorded: Recorded) {
         self.advance(recorded);
+        self.pending.take_loss_is_stale();
         if recorded.form.kind.turns() {
             self.pending.set_turned(true);
         }

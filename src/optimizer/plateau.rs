@@ -157,7 +157,12 @@ impl Plateau {
     /// is repeated.
     async fn arrive(&mut self, gpu: &Gpu, wait: Wait) -> Result<()> {
         if let Some(Window::Asked(read)) = &self.pending {
-            self.pending = Some(Window::Arrived(gpu.finish_read(read, wait).await?));
+            let read = gpu.finish_read(read, wait).await;
+            // What was abandoned never arrives, should the device be well after all.
+            if matches!(read, Err(Error::DeviceLost { .. })) {
+                self.pending = None;
+            }
+            self.pending = Some(Window::Arrived(read?));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! [`Telemetry`]: what each step found, read from a ring on the GPU without a wait.
 
 use crate::config::Mode;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Gpu, PendingRead, Wait};
 use crate::kernels::gpu_types::{
     BY_ANGLE, BY_RESIDUAL, EVENT, RATE_LOST, RATE_MEASURED, RING, Record, SKIPPED, STOP_SHIFT,
@@ -233,11 +233,15 @@ impl Reader {
         end: u64,
         seeks: Mode,
     ) -> Result<Vec<Telemetry>> {
-        if let Some(snapshot) = &self.pending
-            && let Some(bytes) = gpu.try_read(&snapshot.read)?
-        {
-            self.arrived.extend(snapshot.telemetry(&bytes, seeks));
-            self.pending = None;
+        if let Some(snapshot) = &self.pending {
+            match gpu.try_read(&snapshot.read) {
+                Ok(None) => {}
+                Ok(Some(bytes)) => {
+                    self.arrived.extend(snapshot.telemetry(&bytes, seeks));
+                    self.pending = None;
+                }
+                Err(error) => return Err(self.failed(error)),
+            }
         }
         self.request(gpu, state, end)?;
         Ok(std::mem::take(&mut self.arrived))
@@ -255,11 +259,25 @@ impl Reader {
         loop {
             self.request(gpu, state, end)?;
             let Some(snapshot) = &self.pending else { break };
-            let bytes = gpu.finish_read(&snapshot.read, wait).await?;
-            self.arrived.extend(snapshot.telemetry(&bytes, seeks));
-            self.pending = None;
+            match gpu.finish_read(&snapshot.read, wait).await {
+                Ok(bytes) => {
+                    self.arrived.extend(snapshot.telemetry(&bytes, seeks));
+                    self.pending = None;
+                }
+                Err(error) => return Err(self.failed(error)),
+            }
         }
         Ok(std::mem::take(&mut self.arrived))
+    }
+
+    /// A snapshot that was abandoned is asked for again by the next call, should the device be well after all.
+    fn failed(&mut self, error: Error) -> Error {
+        if matches!(error, Error::DeviceLost { .. })
+            && let Some(snapshot) = self.pending.take()
+        {
+            self.next = snapshot.first;
+        }
+        error
     }
 
     /// Asks for the steps before `end`, unless a snapshot is under way.

@@ -307,22 +307,26 @@ fn manual_steps_read_where_they_are_and_give_the_loss() {
     }
 }
 
-/// Whether an objective writes a loss, says that it does, and fails.
+/// Whether an objective writes a loss, says that it does, fails, and records what wgpu refuses.
 #[derive(Clone, Copy)]
 struct Loss {
     writes: bool,
     supplies: bool,
     fails: bool,
+    is_refused: bool,
 }
 
 /// Says that it writes its loss, and does not.
-const SILENT: Loss = Loss { writes: false, supplies: true, fails: false };
+const SILENT: Loss = Loss { writes: false, supplies: true, fails: false, is_refused: false };
 
 impl Objective for Loss {
     fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
         at.write_gradient(&spectrum())?;
         if self.writes {
             at.write_loss(7.0);
+        }
+        if self.is_refused {
+            at.encoder.clear_buffer(at.loss, at.loss.size() + 4, Some(4));
         }
         if self.fails { Err(Error::objective("failed")) } else { Ok(()) }
     }
@@ -372,7 +376,7 @@ fn losses_belong_to_their_steps() {
 }
 
 /// A loss that was written for a step that was not taken is nobody's: of a recorded step whose encoder was dropped, of a
-/// step or a rotation that failed, and of an objective that does not say that it writes one.
+/// step or a rotation that failed or was refused, and of an objective that does not say that it writes one.
 #[test]
 fn losses_of_steps_that_were_not_taken_are_forgotten() {
     let central = Dimer { difference: Difference::Central, ..config().dimer.unwrap() };
@@ -380,7 +384,7 @@ fn losses_of_steps_that_were_not_taken_are_forgotten() {
     for (config, steps_before) in
         configs.into_iter().flat_map(|config| [(config.clone(), 1), (config, 2)])
     {
-        for case in 0..4 {
+        for case in 0..5 {
             let mut silent = SILENT;
             let mut optimizer = flat(config.clone(), &start());
             let mut second = optimizer.second_dimer(
@@ -397,6 +401,7 @@ fn losses_of_steps_that_were_not_taken_are_forgotten() {
                 }
                 1 => drop(optimizer.step(&mut writes).unwrap_err()),
                 2 => optimizer.step(&mut Loss { supplies: false, ..writes }).unwrap(),
+                3 => drop(optimizer.step(&mut Loss { is_refused: true, ..writes }).unwrap_err()),
                 _ => {
                     let Ok(second) = &mut second else { continue };
                     let mut fails = Loss { fails: true, ..writes };
