@@ -30,10 +30,8 @@ fn products(i: u32, curvature: f32) -> PackedBasisSums {
     }
     if KEEPS_DIRECTION & !HAS_FORCE {
         let p = raw_direction(i);
-        let small = scaled_up(p);
-        let large = scaled_down(p);
-        sums.raw_direction_small = dot_lanes(small, small);
-        sums.raw_direction_large = dot_lanes(large, large);
+        sums.raw_direction_small = square_up(p);
+        sums.raw_direction_large = square_down(p);
     }
     if HAS_FORCE {
         let u = load_vector(U, i);

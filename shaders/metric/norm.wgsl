@@ -10,8 +10,8 @@
 fn terms(i: u32, place: Place) -> Partial {
     let scaled = scale_at(i, place, square_factor()) * probe[i];
     var result = Partial();
-    result.small.x = dot_lanes(scaled_up(scaled), scaled_up(scaled));
-    result.large.x = dot_lanes(scaled_down(scaled), scaled_down(scaled));
+    result.small.x = square_up(scaled);
+    result.large.x = square_down(scaled);
     return result;
 }
 

@@ -31,8 +31,8 @@ fn terms(i: u32, thread: Thread) -> Partial {
     found.plain = overlaps(s, first, i);
     found.small = overlaps(s, first + 4u, i);
     if first == 0u {
-        found.large.x = dot_lanes(scaled_up(s), scaled_up(s));
-        found.large.y = dot_lanes(scaled_down(s), scaled_down(s));
+        found.large.x = square_up(s);
+        found.large.y = square_down(s);
     }
     return found;
 }

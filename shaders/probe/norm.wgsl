@@ -9,8 +9,8 @@
 fn terms(i: u32, place: Place) -> Partial {
     let theta = select(vec4f(), params[i], acts(place));
     var result = Partial();
-    result.small.x = dot_lanes(scaled_up(theta), scaled_up(theta));
-    result.large.x = dot_lanes(scaled_down(theta), scaled_down(theta));
+    result.small.x = square_up(theta);
+    result.large.x = square_down(theta);
     return result;
 }
 

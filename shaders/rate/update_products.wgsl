@@ -14,10 +14,10 @@ fn terms(i: u32, place: Place) -> Partial {
     var result = Partial();
     result.plain.x = dot_lanes(update.g, u);
     result.plain.y = dot_lanes(update.g, update.previous);
-    result.small.x = dot_lanes(scaled_up(u), scaled_up(u));
-    result.large.x = dot_lanes(scaled_down(u), scaled_down(u));
-    result.small.y = dot_lanes(scaled_up(theta), scaled_up(theta));
-    result.large.y = dot_lanes(scaled_down(theta), scaled_down(theta));
+    result.small.x = square_up(u);
+    result.large.x = square_down(u);
+    result.small.y = square_up(theta);
+    result.large.y = square_down(theta);
     return result;
 }
 

@@ -5,7 +5,7 @@
 const CLIP_EPSILON: f32 = 1e-6;
 
 // The least f32 whose square is infinite: 2^64.
-const LARGEST_SQUARED: f32 = 18446744073709551616.0;
+const SQUARE_OVERFLOWS: f32 = 18446744073709551616.0;
 
 struct StepGuard {
     gradient_norm: f32,
@@ -29,7 +29,7 @@ fn guard_of(sums: Partial) -> StepGuard {
     let all_finite = is_finite(sums.large.x) && (watches() || is_finite(sums.large.y));
     guard.valid = all_finite && scalars.broken == 0u;
     if (BASE == ADAM) | (BASE == ADAMW) | (BASE == SOPHIA) {
-        guard.valid = guard.valid && guard.clip * gradient_norm < LARGEST_SQUARED;
+        guard.valid = guard.valid && guard.clip * gradient_norm < SQUARE_OVERFLOWS;
     }
     return guard;
 }

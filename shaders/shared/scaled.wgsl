@@ -1,5 +1,5 @@
 // Products that are rounded before anything else is done with them.
-// builds on: partial, scalars
+// builds on: arithmetic, partial, scalars
 
 // Compilers for GPUs take products apart: they compute (s x) (s x) as (s s) (x x), which overflows or vanishes where s x
 // does neither. They cannot when the bits of s x pass through an operation with a zero that only the host knows.
@@ -17,4 +17,15 @@ fn scaled_up(x: vec4f) -> vec4f {
 
 fn scaled_down(x: vec4f) -> vec4f {
     return rounded(LARGE_SCALE * x);
+}
+
+// The squared length of a vec4 at either scale.
+fn square_up(x: vec4f) -> f32 {
+    let scaled = scaled_up(x);
+    return dot_lanes(scaled, scaled);
+}
+
+fn square_down(x: vec4f) -> f32 {
+    let scaled = scaled_down(x);
+    return dot_lanes(scaled, scaled);
 }

@@ -125,9 +125,8 @@ impl Optimizer {
             first.play(&mut encoder, &mut same, wait).await?;
             Ok([first.evaluations, other.evaluations - skipped])
         };
-        for pending in [&self.pending, &second.pending] {
-            pending.set_loss_is_stale();
-        }
+        self.set_loss_is_stale();
+        second.set_loss_is_stale();
         let evaluations: [u32; 2] = play.await?;
         for optimizer in [&mut *self, &mut *second] {
             optimizer.finish(&mut encoder);

@@ -21,7 +21,6 @@ pub(super) async fn check(
 ) -> Result<()> {
     let params = optimizer.read_params_with(wait).await?;
     let checked = check_gradients(optimizer, objective, &params, wait).await;
-    optimizer.state.forget_loss(optimizer.gpu.queue());
     let after = optimizer.read_params_with(wait).await?;
     if after.iter().zip(&params).any(|(a, b)| a.to_bits() != b.to_bits()) {
         optimizer.write_params(&params)?;

@@ -450,7 +450,7 @@ impl Optimizer {
         let part = self.begin(objective, form, gradients, wait).await?;
         let mut player = self.player(form)?;
         // Until the step is submitted, the loss that the objective may write is not that of the next try.
-        self.pending.set_loss_is_stale();
+        self.set_loss_is_stale();
         player.play(encoder, objective, wait).await?;
         let evaluations = player.evaluations;
         self.finish(encoder);
