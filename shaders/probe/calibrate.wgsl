@@ -1,10 +1,10 @@
 // calibrate: the automatic displacement, by one thread.
 //
 //   FAR:  keeps C at 2 distance; the near probe is at half of that
-//   else: change   = |C(2 distance) - C(distance)|, to first order the error of C(distance)
-//         rounding = 2^-24 (|g1| + |HN| |params|) / distance
-//         error    = change + rounding
-//         factor   = factor / 2 where change > rounding, else 2 factor
+//   else: change      = |C(2 distance) - C(distance)|, to first order the error of C(distance)
+//         rounding    = 2^-24 (|g1| + |HN| |params|) / distance
+//         error       = change + rounding
+//         next_factor = factor / 2 where change > rounding, else 2 factor
 //
 // in:  the partials of gram
 // out: scalars.calibration
@@ -24,6 +24,9 @@ fn kernel(thread: Thread) {
     if FAR {
         scalars.calibration.far = curvature;
         scalars.calibration.distance = 0.5 * distance;
+        // What holds if one of the two is not finite.
+        scalars.calibration.error = scalars.latest.difference_error;
+        scalars.calibration.next_factor = scalars.calibration.factor;
     } else {
         let factor = automatic_factor();
         let change = abs(scalars.calibration.far - curvature);
@@ -32,11 +35,10 @@ fn kernel(thread: Thread) {
         let gradient_norm = norm_of(sums.small.x, sums.large.x);
         let rounding = UNIT * fma(product_norm, params_norm, gradient_norm) / distance;
         let error = change + rounding;
-        // A gradient that is not finite skips the step, and leaves this as it was.
         if is_finite(error) {
             scalars.calibration.error = error;
             let next = factor * select(2.0, 0.5, change > rounding);
-            scalars.calibration.factor = clamp(next, LEAST_FACTOR, LARGEST_FACTOR);
+            scalars.calibration.next_factor = clamp(next, LEAST_FACTOR, LARGEST_FACTOR);
         }
     }
 }

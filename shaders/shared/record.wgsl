@@ -1,5 +1,5 @@
 // The record of a step, from the record of the step before.
-// builds on: types, learning_rate, scalars, step_bindings, threads
+// builds on: types, learning_rate, scalars, step_bindings, switches, threads
 
 // The previous record, without what each step finds anew.
 fn next_record(previous: Record) -> Record {
@@ -33,6 +33,9 @@ fn skipped(found: Record, previous: Record) -> Record {
 fn publish(record: Record, thread: Thread) {
     if shard.first_tile + thread.workgroup.x == 0u {
         keep_measurement(record);
+        if (DISPLACEMENT == AUTOMATIC) & ((record.status & (EVENT | SKIPPED)) == EVENT) {
+            scalars.calibration.factor = scalars.calibration.next_factor;
+        }
         scalars.latest = record;
         scalars.records[step.index % RING] = record;
     }

@@ -251,7 +251,9 @@ struct Calibration {
     distance: f32,
     // Curvature at twice that distance.
     far: f32,
+    // What the event finds: the error of its curvature, and the factor after it, taken up once the step counts.
     error: f32,
+    next_factor: f32,
 }
 
 // What is found of the curvature along the update.

@@ -74,7 +74,7 @@ pub(crate) const OVERFLOWED_OFFSET: u64 = 8;
 
 /// Bytes of `Scalars` before its calibration, and before its latest record.
 pub(crate) const CALIBRATION_OFFSET: u64 = 16;
-pub(crate) const LATEST_OFFSET: u64 = 32;
+pub(crate) const LATEST_OFFSET: u64 = 36;
 
 /// Bytes of one record.
 pub(crate) const RECORD: u64 = size_of::<Record>() as u64;

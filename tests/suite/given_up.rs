@@ -1,12 +1,15 @@
 //! Futures that are dropped before they have finished: nothing is lost, and nothing is done twice.
+//!
+//! How far one comes until it is dropped hangs on how busy the GPU is, so every second one meets a GPU that is
+//! at work for longer than a poll takes.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use crate::common::*;
 use dimer::{
-    Config, Dimer, EarlyExit, FullBatch, LearningRate, Optimizer, Point, Regime, Rotation,
-    RotationStop, Schedule,
+    Config, Dimer, Displacement, EarlyExit, FullBatch, Gpu, LearningRate, Optimizer, Point, Regime,
+    Rotation, RotationStop, Schedule,
 };
 
 const LEN: usize = 70;
@@ -17,13 +20,43 @@ fn given_up<T>(work: impl Future<Output = T>) -> bool {
     work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
 }
 
+/// Keeps a GPU at work with copies of 16 MiB.
+struct Work {
+    gpu: Gpu,
+    from: wgpu::Buffer,
+    to: wgpu::Buffer,
+}
+
+impl Work {
+    fn new(gpu: &Gpu) -> Self {
+        let buffer = || {
+            gpu.device().create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: 16 << 20,
+                usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        };
+        Self { gpu: gpu.clone(), from: buffer(), to: buffer() }
+    }
+
+    fn submit(&self) {
+        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        for _ in 0..16 {
+            encoder.copy_buffer_to_buffer(&self.from, 0, &self.to, 0, None);
+        }
+        self.gpu.queue().submit([encoder.finish()]);
+    }
+}
+
 /// Events that ask the GPU whether to stop.
-fn config() -> Config {
+fn config(displacement: Displacement) -> Config {
     let stop = RotationStop::new(1e-6, 1e-6).with_early_exit(EarlyExit::Gradients);
     let regime = Regime::FullBatch(FullBatch { max_rotations: 3, stop: Some(stop) });
     let dimer = Dimer {
         rotation: Rotation::locally_optimal(regime),
         schedule: Schedule::Every(2),
+        displacement,
         ..Dimer::default()
     };
     Config { dimer: Some(dimer), learning_rate: LearningRate::Fixed(0.01), ..fixed_rate() }
@@ -33,38 +66,47 @@ fn h() -> Vec<f32> {
     (0..LEN).map(|i| i as f32 / 8.0 - 2.0).collect()
 }
 
-fn optimizer() -> Optimizer {
-    flat(config(), &vector(&mut rng(5), LEN, Kind::Plain))
+const DISPLACEMENTS: [Displacement; 2] = [Displacement::Absolute(0.01), Displacement::Automatic];
+
+fn optimizer(displacement: Displacement) -> Optimizer {
+    flat(config(displacement), &vector(&mut rng(5), LEN, Kind::Plain))
 }
 
 #[test]
 fn a_step_is_taken_once() {
-    let (mut disturbed, mut undisturbed) = (optimizer(), optimizer());
+    let work = Work::new(&gpu());
     let mut objective = quadratic(h());
-    let mut times = 0;
-    for _ in 0..8 {
-        times += u32::from(given_up(disturbed.step_async(&mut objective)));
-        while disturbed.steps() == undisturbed.steps() {
-            disturbed.step(&mut objective).unwrap();
+    for displacement in DISPLACEMENTS {
+        let (mut disturbed, mut undisturbed) = (optimizer(displacement), optimizer(displacement));
+        let mut times = 0;
+        for step in 0..16 {
+            if step % 4 < 2 {
+                work.submit();
+            }
+            times += u32::from(given_up(disturbed.step_async(&mut objective)));
+            while disturbed.steps() == undisturbed.steps() {
+                disturbed.step(&mut objective).unwrap();
+            }
+            undisturbed.step(&mut objective).unwrap();
+            assert_eq!(disturbed.steps(), undisturbed.steps());
+            assert_eq!(state(&disturbed), state(&undisturbed));
         }
-        undisturbed.step(&mut objective).unwrap();
-        assert_eq!(disturbed.steps(), undisturbed.steps());
-        assert_eq!(state(&disturbed), state(&undisturbed));
+        assert!(times > 0, "no step was given up");
+        let losses = |it: &mut Optimizer| {
+            it.telemetry().unwrap().iter().map(|record| record.loss).collect::<Vec<_>>()
+        };
+        assert_eq!(losses(&mut disturbed), losses(&mut undisturbed));
     }
-    assert!(times > 0, "no step was given up");
-    let losses = |it: &mut Optimizer| {
-        it.telemetry().unwrap().iter().map(|record| record.loss).collect::<Vec<_>>()
-    };
-    assert_eq!(losses(&mut disturbed), losses(&mut undisturbed));
 }
 
 #[test]
 fn a_probe_is_placed_once() {
+    let work = Work::new(&gpu());
     let gradient = |x: &[f32]| x.iter().zip(h()).map(|(x, h)| h * x).collect::<Vec<f32>>();
-    let run = |gives_up: bool| {
-        let mut optimizer = optimizer();
-        let mut times = 0;
-        for _ in 0..6 {
+    let run = |gives_up: bool, displacement: Displacement| {
+        let mut optimizer = optimizer(displacement);
+        let (mut probes, mut times) = (Vec::new(), 0);
+        for index in 0..8 {
             let mut step = optimizer.begin_step().unwrap();
             let at = step.read_params(Point::Centre).unwrap();
             step.write_gradient(Point::Centre, &gradient(&at)).unwrap();
@@ -73,8 +115,11 @@ fn a_probe_is_placed_once() {
                 // A probe that is placed at once, without a question before it, counts as placed.
                 let mut found = None;
                 if gives_up {
-                    let mut work = pin!(step.next_probe_async());
-                    match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    if (index / 2 + placed) % 2 == 0 {
+                        work.submit();
+                    }
+                    let mut asked = pin!(step.next_probe_async());
+                    match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                         Poll::Pending => times += 1,
                         Poll::Ready(probe) => found = Some(probe.unwrap().is_some()),
                     }
@@ -87,28 +132,35 @@ fn a_probe_is_placed_once() {
                 let at = step.read_params(Point::Probe).unwrap();
                 step.write_gradient(Point::Probe, &gradient(&at)).unwrap();
             }
-            println!("{placed} probes");
+            probes.push(placed);
             step.finish().unwrap();
         }
-        (state(&optimizer), times)
+        (state(&optimizer), probes, times)
     };
-    let (undisturbed, _) = run(false);
-    let (disturbed, times) = run(true);
-    assert!(times > 0, "no probe was given up");
-    assert_eq!(disturbed, undisturbed);
+    for displacement in DISPLACEMENTS {
+        let (undisturbed, expected, _) = run(false, displacement);
+        let (disturbed, probes, times) = run(true, displacement);
+        assert!(times > 0, "no probe was given up");
+        assert_eq!(probes, expected);
+        assert_eq!(disturbed, undisturbed);
+    }
 }
 
 #[test]
 fn telemetry_comes_later() {
-    let mut optimizer = optimizer();
+    let work = Work::new(&gpu());
+    let mut optimizer = optimizer(Displacement::Automatic);
     let mut objective = quadratic(h());
     let (mut times, mut records) = (0, Vec::new());
-    for _ in 0..20 {
+    for round in 0..20 {
         for _ in 0..5 {
             optimizer.step(&mut objective).unwrap();
         }
-        let mut work = pin!(optimizer.telemetry_async());
-        match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if round % 4 < 2 {
+            work.submit();
+        }
+        let mut read = pin!(optimizer.telemetry_async());
+        match read.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => times += 1,
             Poll::Ready(found) => records.extend(found.unwrap()),
         }

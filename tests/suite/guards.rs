@@ -37,6 +37,7 @@ fn variants() -> Vec<Config> {
         Dimer { difference: central, ..of(gradient) },
         Dimer { difference: central, ..of(stochastic) },
         Dimer { displacement: Displacement::Automatic, ..of(gradient) },
+        Dimer { displacement: Displacement::Automatic, ..of(stochastic) },
         Dimer { scope: Scope::PerTensor, ..of(gradient) },
         Dimer { translation: Translation::Climb, ..of(gradient) },
         Dimer {
@@ -81,17 +82,13 @@ fn vectors(optimizer: &mut Optimizer) -> BTreeMap<String, Vec<u8>> {
     optimizer.save(&path).unwrap();
     let bytes = std::fs::read(path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    // Two things may change: of each region, the record that is not the newest; of the displacement, what an
-    // event begins with: the distance and the curvature at twice that, between the factor and its error.
+    // Two things may change: of each region, the record that is not the newest; of the automatic displacement,
+    // what an event finds, after the factor.
     let kept = file.iter().filter(|(name, _)| !["record", "regions"].contains(name));
     kept.map(|(name, tensor)| {
         let bytes = tensor.data();
-        let bytes = if name == "calibration" {
-            [&bytes[..4], &bytes[12..]].concat()
-        } else {
-            bytes.to_vec()
-        };
-        (name.to_owned(), bytes)
+        let bytes = if name == "calibration" { &bytes[..4] } else { bytes };
+        (name.to_owned(), bytes.to_vec())
     })
     .collect()
 }
@@ -100,7 +97,9 @@ fn vectors(optimizer: &mut Optimizer) -> BTreeMap<String, Vec<u8>> {
 /// all vectors keep their bits.
 #[test]
 fn nothing_changes_whatever_the_kernels() {
-    let mut rng = rng(1);
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut rng = rng(seed);
     for config in variants() {
         println!("{config:?}");
         let skipped: u32 = SHORT.iter().map(|&len| poison(&config, len, 8, &mut rng)).sum();
@@ -121,14 +120,14 @@ fn poison(config: &Config, len: usize, steps: usize, rng: &mut StdRng) -> u32 {
     let smooth = |call: usize| -> Vec<f32> {
         (0..len).map(|i| ((i + 3 * call) as f32).sin() + 0.1).collect()
     };
-    let mut skipped = 0;
+    let (mut skipped, mut most) = (0, 0);
     for step in 0..steps {
-        let calls = take(&mut optimizer, smooth);
+        most = most.max(take(&mut optimizer, smooth));
         let before = vectors(&mut optimizer);
         let bad = [GPU_NAN, f32::NAN, f32::INFINITY, f32::NEG_INFINITY][step % 4];
         let index = [0, len - 1, rng.random_range(0..len)][rng.random_range(0..3)];
-        // The next step may have more gradients than this one, or fewer.
-        let call = rng.random_range(0..=calls);
+        // The next step may have fewer gradients than another had.
+        let call = rng.random_range(0..=most);
         let found = take(&mut optimizer, |other| {
             let mut gradient = smooth(other);
             if other == call {
