@@ -3,9 +3,10 @@
 use dimer::unfused::UnfusedOptimizer;
 use dimer::{Gpu, Layout, Optimizer};
 
+use crate::prepared::{Prepared, paper, values, write_gradients};
 use crate::results::{Results, Row};
 use crate::rounds::{Contestant, Effort, Timed, compare};
-use crate::setup::{Prepared, Steps, fits, optimizer, paper, values, write_gradients};
+use crate::setup::{Steps, fits, optimizer};
 
 pub const PART: &str = "fused";
 

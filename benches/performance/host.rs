@@ -2,9 +2,10 @@
 
 use dimer::{Config, Dimer, Gpu, Layout, Optimizer};
 
+use crate::prepared::{Prepared, paper};
 use crate::results::{HostRow, Results};
 use crate::rounds::{Call, Effort, compare_host};
-use crate::setup::{Prepared, optimizer, paper};
+use crate::setup::optimizer;
 
 const LEN: usize = 1000;
 

@@ -9,6 +9,7 @@
 mod copy;
 mod fused;
 mod host;
+mod prepared;
 mod report;
 mod results;
 mod rounds;

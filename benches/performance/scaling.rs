@@ -3,9 +3,10 @@
 use dimer::{Config, Dimer, Gpu, LearningRate, Schedule, Storage};
 
 use crate::copy::{COPIES, Copy};
+use crate::prepared::paper;
 use crate::results::{Results, Row};
 use crate::rounds::{Contestant, Effort, compare};
-use crate::setup::{Steps, fits, optimizer, paper};
+use crate::setup::{Steps, fits, optimizer};
 
 pub const PART: &str = "scaling";
 

@@ -6,10 +6,11 @@ use std::time::Instant;
 use dimer::{Gpu, Optimizer, Tuning};
 
 use crate::copy::Copy;
+use crate::prepared::Prepared;
 use crate::results::{Results, Row, SweepRow};
 use crate::rounds::{Contestant, Effort, Spread, compare};
 use crate::scaling::config;
-use crate::setup::{Prepared, fits, optimizer};
+use crate::setup::{fits, optimizer};
 use crate::stopwatch::Stopwatch;
 
 pub const PART: &str = "sweep";

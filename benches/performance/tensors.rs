@@ -2,9 +2,10 @@
 
 use dimer::{Config, Dimer, Gpu, Layout, Optimizer, Scope};
 
+use crate::prepared::{Prepared, paper, values, write_gradients};
 use crate::results::{Results, Row};
 use crate::rounds::{Contestant, Effort, compare};
-use crate::setup::{Prepared, Steps, fits, paper, values, write_gradients};
+use crate::setup::{Steps, fits};
 
 pub const PART: &str = "tensors";
 

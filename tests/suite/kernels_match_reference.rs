@@ -46,7 +46,7 @@ pub async fn check_rotate(gpu: &Gpu, lengths: &[usize]) {
     for (seed, &len) in (10..).zip(lengths) {
         for kind in [Kind::Plain, Kind::Tiny, Kind::Huge] {
             let mut rng = rng(seed);
-            println!("length {len}, {kind:?}");
+            say!("length {len}, {kind:?}");
             let mut gradients = Prepared {
                 centre: vector(&mut rng, len, kind),
                 probe: vector(&mut rng, len, kind),
@@ -65,9 +65,12 @@ pub async fn check_rotate(gpu: &Gpu, lengths: &[usize]) {
             let mut optimizer =
                 Optimizer::new(gpu, layout.clone(), config.clone(), &params).unwrap();
             let before = optimizer.read_orientation_async().await.unwrap().unwrap_or_default();
+            watch_kernels(&mut optimizer);
             optimizer.rotate_async(&mut gradients).await.unwrap();
+            note_kernels(&mut optimizer).await;
             let after = optimizer.read_orientation_async().await.unwrap().unwrap_or_default();
-            assert_eq!(bits(&optimizer.read_params_async().await.unwrap()), bits(&params));
+            let unmoved = bits(&optimizer.read_params_async().await.unwrap()) == bits(&params);
+            assert_that("θ stays", unmoved);
 
             let mut reference = Reference::new(&layout, config, &wide(&params), &wide(&before));
             let (g1, g2) = (wide(&gradients.centre), wide(&gradients.probe));
@@ -119,8 +122,10 @@ pub async fn check_translate(gpu: &Gpu, lengths: &[usize]) {
     for base in BASES {
         for (seed, &len) in (30..).zip(lengths) {
             for kind in KINDS {
-                three_steps(gpu, base, None, seed, len, kind).await;
+                three_steps(gpu, base, None, true, seed, len, kind).await;
             }
+            // Without a guard nothing of the gradient is measured first.
+            three_steps(gpu, base, None, false, seed, len, Kind::Plain).await;
         }
         for correction in [Correction::EventsOnly, Correction::EveryStep] {
             // Every step an event; then one step without, an event, and a correction after it.
@@ -131,7 +136,7 @@ pub async fn check_translate(gpu: &Gpu, lengths: &[usize]) {
                     schedule: Schedule::Every(interval),
                     ..fixed_dimer(0.25, 0.5, 1.0)
                 };
-                three_steps(gpu, base, Some(dimer), seed, len, Kind::Plain).await;
+                three_steps(gpu, base, Some(dimer), true, seed, len, Kind::Plain).await;
             }
         }
     }
@@ -141,12 +146,13 @@ async fn three_steps(
     gpu: &Gpu,
     base: Base,
     dimer: Option<Dimer>,
+    skip_non_finite: bool,
     seed: u64,
     len: usize,
     kind: Kind,
 ) {
     let mut rng = rng(seed);
-    println!("{base:?}, length {len}, {kind:?}, dimer {}", dimer.is_some());
+    say!("{base:?}, length {len}, {kind:?}, dimer {}", dimer.is_some());
     let adam = matches!(base, Base::Adam(_) | Base::AdamW(_));
     // Weight decay that is added to the gradient rounds with it.
     let decay = if matches!(base, Base::AdamW(_) | Base::Sophia(_)) { 0.0 } else { 0.1 };
@@ -157,6 +163,7 @@ async fn three_steps(
         learning_rate: LearningRate::Fixed(rate),
         weight_decay: 0.1,
         dimer: dimer.clone(),
+        skip_non_finite,
         ..fixed_rate()
     };
     let layout = Layout::flat(len).unwrap();
@@ -164,6 +171,7 @@ async fn three_steps(
     let orientation = optimizer.read_orientation_async().await.unwrap().unwrap_or_default();
     let orientation = wide(&orientation);
     let mut reference = Reference::new(&layout, config, &wide(&params), &orientation);
+    watch_kernels(&mut optimizer);
     // The largest error of a gradient so far, since moments remember it.
     let mut delta = vec![0.0_f64; len];
     let mut bound = vec![0.0_f64; len];
@@ -212,6 +220,7 @@ async fn three_steps(
             }
         }
     }
+    note_kernels(&mut optimizer).await;
     let found = optimizer.read_params_async().await.unwrap();
     assert_all_within("θ", &found, &reference.params, |i| bound[i]);
 }

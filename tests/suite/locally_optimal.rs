@@ -2,7 +2,7 @@
 //! by the number of gradients it needs.
 
 use crate::common::*;
-use crate::matrix::{Matrix, product_error, spectra};
+use crate::matrix::{Matrix, spectra};
 use crate::{data, network};
 use dimer::reference::{self, Reference};
 use dimer::{

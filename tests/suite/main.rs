@@ -28,6 +28,7 @@ mod accumulated;
 mod bad_input;
 mod both_ends;
 mod checkpoint_files;
+mod checks;
 mod climbs_to_saddles;
 mod contract;
 mod degenerate;

@@ -4,7 +4,7 @@ use dimer::{Evaluation, HessianProduct, HostObjective, Objective};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::common::{UNIT, wide};
+use crate::common::wide;
 use crate::problems::Reflections;
 
 /// A symmetric matrix with a known spectrum: Qᵀ diag(λ) Q, with Q a product of reflections.
@@ -89,10 +89,4 @@ impl Objective for Signed<'_> {
         let (theta, direction) = at.read()?;
         at.write(&self.along(&theta, &direction, 0.2))
     }
-}
-
-/// What a product with a matrix of this norm can be off by at a θ of this norm: both gradients are rounded, each by half
-/// a unit in the last place, and a few operations after that.
-pub fn product_error(scale: f64, theta: f64, distance: f64) -> f64 {
-    UNIT * scale * ((theta + distance) / distance + 10.0)
 }

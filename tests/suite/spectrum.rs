@@ -2,7 +2,7 @@
 //! and what cannot be asked for.
 
 use crate::common::*;
-use crate::matrix::{Matrix, product_error, spectra};
+use crate::matrix::{Matrix, spectra};
 use crate::{data, network};
 use dimer::reference::{dot, norm};
 use dimer::{
