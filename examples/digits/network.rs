@@ -1,5 +1,7 @@
 //! A 64-64-32-10 tanh network, forward and backward in WGSL.
 
+use std::sync::{Arc, OnceLock};
+
 use dimer::{Evaluation, Gpu, GpuSlice, Group, Layout, Objective, Optimizer, Point, Tensor};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -349,8 +351,8 @@ impl Accuracy {
         Self { network, forward, labels: images.labels.clone() }
     }
 
-    /// The share of right answers with the parameters as they are; waits for the GPU.
-    pub fn measure(&self) -> f64 {
+    /// Starts to answer with the parameters as they are.
+    pub fn start(&self) -> Answers {
         let (device, queue) = (self.network.gpu.device(), self.network.gpu.queue());
         let logits = &self.network.activations[UNITS.len() - 1];
         let staging = device.create_buffer(&wgpu::BufferDescriptor {
@@ -362,18 +364,42 @@ impl Accuracy {
         let mut encoder = device.create_command_encoder(&Default::default());
         encode(&mut encoder, &self.forward);
         encoder.copy_buffer_to_buffer(logits, 0, &staging, 0, logits.size());
-        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., |mapped| {
-            mapped.expect("logits");
+        let arrived = Arc::new(OnceLock::new());
+        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., {
+            let arrived = Arc::clone(&arrived);
+            move |mapped| arrived.set(mapped.is_ok()).expect("one answer")
         });
         queue.submit([encoder.finish()]);
-        device.poll(wgpu::PollType::wait_indefinitely()).expect("a device");
-        let bytes = staging.get_mapped_range(..).expect("logits");
+        Answers { staging, arrived }
+    }
+
+    /// The share of right answers, once they are there.
+    pub fn share(&self, answers: &Answers) -> Option<f64> {
+        if !*answers.arrived.get()? {
+            return Some(f64::NAN);
+        }
+        let bytes = answers.staging.get_mapped_range(..).expect("logits");
         let logits: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
         let answers = logits.chunks_exact(CLASSES).map(|logits| {
             let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
             best.expect("ten logits").0 as u32
         });
         let right = answers.zip(&self.labels).filter(|(answer, label)| answer == *label).count();
-        right as f64 / self.labels.len() as f64
+        Some(right as f64 / self.labels.len() as f64)
     }
+
+    /// The share of right answers with the parameters as they are; waits for the GPU.
+    pub fn measure(&self) -> f64 {
+        let answers = self.start();
+        let device = self.network.gpu.device();
+        device.poll(wgpu::PollType::wait_indefinitely()).expect("a device");
+        self.share(&answers).expect("logits")
+    }
+}
+
+/// Answers that are on their way to the host.
+pub struct Answers {
+    staging: wgpu::Buffer,
+    /// Whether they could be mapped.
+    arrived: Arc<OnceLock<bool>>,
 }

@@ -1,9 +1,7 @@
 // Runs the page in headless Chromium: node run.mjs FOLDER LOSSES, where LOSSES has those of the same program outside a
 // browser, on the same driver.
-import { createServer } from "node:http";
 import { readFileSync } from "node:fs";
-import { extname, join } from "node:path";
-import { chromium } from "playwright-core";
+import { launch, serve } from "./chromium.mjs";
 
 // Largest relative difference between the losses in the browser and outside.
 const AGREE = 1e-6;
@@ -12,22 +10,8 @@ const AGREE = 1e-6;
 const SECONDS = 400;
 
 const [folder, losses] = process.argv.slice(2);
-const types = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
-const server = createServer((request, response) => {
-    const path = new URL(request.url, "http://localhost").pathname;
-    try {
-        const body = readFileSync(join(folder, path === "/" ? "index.html" : path));
-        response.writeHead(200, { "content-type": types[extname(path)] ?? "text/html" }).end(body);
-    } catch {
-        response.writeHead(path === "/favicon.ico" ? 204 : 404).end();
-    }
-});
-await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
-
-const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--headless=new", "--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"],
-});
+const server = await serve(folder);
+const browser = await launch();
 let failures = 0;
 function fail(...words) {
     failures += 1;
@@ -44,7 +28,7 @@ try {
         page.on("crash", () => broken(new Error("the page crashed")));
     });
     panic.catch(() => {});
-    await page.goto(`http://127.0.0.1:${server.address().port}/`);
+    await page.goto(server.address);
     const call = async (name) => {
         const began = Date.now();
         const deadline = new Promise((_, late) => setTimeout(late, SECONDS * 1000, new Error("no answer")));
@@ -66,7 +50,6 @@ try {
     console.log(`loss ${inside[0]} to ${inside.at(-1)}, at most ${worst.toExponential(1)} from that outside`);
     if (!(worst <= AGREE) || !(inside.at(-1) < 0.5 * inside[0])) fail("the losses", inside, outside);
     if (!(await call("checkpoint"))) fail("a step after a checkpoint differs");
-    await call("kernels");
     if (said.length > 0) fail("the console said", said);
     const errors = { refused: /refused the work/, lost: /device was lost/ };
     for (const [name, expected] of Object.entries(errors)) {

@@ -30,6 +30,11 @@ fn kernels() -> BTreeSet<String> {
 /// What a report says of a check is true: these kernels run in it, and no kernel is left out of all.
 #[test]
 fn every_kernel_is_checked() {
+    let timestamps = wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
+    let tells = gpu().device().features().contains(timestamps);
+    if !tells {
+        println!("without timestamps this device does not tell which kernels ran");
+    }
     let mut checked = BTreeSet::new();
     for check in &CHECKS {
         let name = check.name;
@@ -40,7 +45,7 @@ fn every_kernel_is_checked() {
         }
         // Those of the objective are not timed.
         for kernel in check.kernels.iter().filter(|kernel| !kernel.starts_with("objective/")) {
-            assert!(report.kernels.contains(kernel), "{name}: {kernel} did not run");
+            assert!(!tells || report.kernels.contains(kernel), "{name}: {kernel} did not run");
         }
         checked.extend(check.kernels.iter().map(|kernel| kernel.to_string()));
     }

@@ -2,7 +2,8 @@
 //! surface, and step by step as the reference does.
 
 use crate::common::*;
-use crate::surfaces::{Surface, lennard_jones, muller_brown};
+use crate::plane::Plane;
+use crate::surfaces::{Surface, double_well, lennard_jones, monkey_saddle, muller_brown};
 use dimer::reference::Reference;
 use dimer::{
     Base, Config, Correction, Difference, Dimer, Displacement, Error, Group, HostObjective, Layout,
@@ -219,4 +220,46 @@ fn climbing_corrects_every_step() {
         Optimizer::new(&gpu(), Layout::flat(2).unwrap(), Config { base, ..config() }, &[0.0; 2])
             .is_ok()
     );
+}
+
+/// The surfaces in WGSL have the slopes of those in f64: a step of SGD at rate 1 goes down one slope. It rounds by 16 units
+/// of its terms, and an exponential of x by 3 + 2 |x| more, as WGSL grants: |x| is at most 104 where the term counts.
+#[test]
+fn surfaces_on_the_gpu() {
+    let seed: u64 = rand::random();
+    let mut rng = rng(seed);
+    // The largest terms of a slope at a point.
+    type Size = fn(f64, f64) -> f64;
+    let surfaces: [(&str, Surface, Size, f64); 3] = [
+        ("double_well", double_well, |_, _| 3.0, 16.0),
+        ("monkey_saddle", monkey_saddle, |_, _| 14.0, 16.0),
+        (
+            "muller_brown",
+            muller_brown,
+            |x, y| {
+                let (dx, dy) = (x + 1.0, y - 1.0);
+                // Three terms are at most 200 high and 24 times as steep; the last one grows.
+                4800.0 + 60.0 * (0.7 * dx * dx + 0.6 * dx * dy + 0.7 * dy * dy).exp()
+            },
+            16.0 + 3.0 + 2.0 * 104.0,
+        ),
+    ];
+    for (name, surface, size, units) in surfaces {
+        let mut objective = Plane::new(&gpu(), name);
+        for _ in 0..20 {
+            let start = vector(&mut rng, 2, Kind::Plain);
+            let learning_rate = LearningRate::Fixed(1.0);
+            let dimer = None;
+            let config =
+                Config { base: SGD, learning_rate, weight_decay: 0.0, dimer, ..fixed_rate() };
+            let mut optimizer = flat(config, &start);
+            optimizer.step(&mut objective).unwrap();
+            let (x, y) = (start[0].into(), start[1].into());
+            let (_, slope) = surface(x, y);
+            let found = optimizer.read_params().unwrap();
+            assert_all_within(name, &found, &[x - slope[0], y - slope[1]], |_| {
+                units * UNIT * size(x, y)
+            });
+        }
+    }
 }

@@ -12,6 +12,8 @@ mod methods;
 #[allow(dead_code, reason = "the example uses all of it")]
 #[path = "../../examples/digits/network.rs"]
 mod network;
+#[path = "../../examples/surfaces/plane.rs"]
+mod plane;
 #[path = "../../examples/escape/problems/mod.rs"]
 mod problems;
 #[path = "../../examples/escape/run.rs"]

@@ -42,7 +42,7 @@ fn main() -> std::process::ExitCode {
     eprintln!("{:5.1} s  fused and unfused kernels", seconds());
     let times = pollster::block_on(times::measure(&gpu, seconds)).map_err(|it| it.to_string());
     eprintln!("{:5.1} s\n", seconds());
-    print!("{}", report::markdown(&gpu, &checks, &times));
+    print!("{}", report::markdown(&gpu, gpu.name(), &checks, &times));
     if checks.iter().all(|(_, outcome)| report::passes(outcome)) && times.is_ok() {
         ExitCode::SUCCESS
     } else {

@@ -16,26 +16,28 @@ pub fn passes(outcome: &Outcome<Report>) -> bool {
     outcome.as_ref().is_ok_and(|report| report.comparisons.values().all(|it| it.holds()))
 }
 
-/// The report on a device.
+/// The report on a device of this name.
 pub fn markdown(
     gpu: &Gpu,
+    name: &str,
     checks: &[(&Check, Outcome<Report>)],
     times: &Outcome<Vec<Time>>,
 ) -> String {
     let mut text = String::new();
-    write(&mut text, gpu, checks, times).expect("a string takes all");
+    write(&mut text, gpu, name, checks, times).expect("a string takes all");
     text
 }
 
 fn write(
     to: &mut String,
     gpu: &Gpu,
+    name: &str,
     checks: &[(&Check, Outcome<Report>)],
     times: &Outcome<Vec<Time>>,
 ) -> std::fmt::Result {
     let info = gpu.device().adapter_info();
     let tuning = gpu.tuning();
-    writeln!(to, "dimer {} on {}", env!("CARGO_PKG_VERSION"), gpu.name())?;
+    writeln!(to, "dimer {} on {name}", env!("CARGO_PKG_VERSION"))?;
     let driver = [info.driver, info.driver_info].join(" ");
     if !driver.trim().is_empty() {
         writeln!(to, "driver: {}", driver.trim())?;

@@ -1,7 +1,7 @@
 //! Fused against unfused kernels, by the clock of the host.
 
 use dimer::unfused::UnfusedOptimizer;
-use dimer::{Gpu, Layout, Optimizer, wgpu};
+use dimer::{Gpu, Layout, Optimizer};
 
 use crate::prepared::{Prepared, paper, values, write_gradients};
 
@@ -52,7 +52,7 @@ async fn finished(gpu: &Gpu) {
     });
     // In a browser nothing can wait but by coming back later. A device that is lost says so in the next step.
     #[cfg(not(target_family = "wasm"))]
-    let _ = gpu.device().poll(wgpu::PollType::wait_indefinitely());
+    let _ = gpu.device().poll(dimer::wgpu::PollType::wait_indefinitely());
     receiver.receive().await;
 }
 

@@ -1,13 +1,10 @@
-//! What runs in a browser: the digits network in training, and the kernels against the f64 reference. The first runs outside
-//! a browser too, so that its losses can be compared.
+//! What runs in a browser: the digits network in training, which runs outside a browser too, so that its losses can be
+//! compared; a checkpoint; and errors. Kernels are checked by the page of `examples/web`.
 
 #[path = "../../common/values.rs"]
 mod common;
 #[path = "../../../examples/digits/data.rs"]
 mod data;
-#[cfg(target_family = "wasm")]
-#[path = "../../suite/kernels_match_reference.rs"]
-mod kernels_match_reference;
 #[allow(dead_code, reason = "the example uses all of it")]
 #[path = "../../../examples/digits/network.rs"]
 mod network;
@@ -66,15 +63,6 @@ mod page {
     #[wasm_bindgen]
     pub async fn training() -> Result<Vec<f32>, String> {
         told(losses().await)
-    }
-
-    /// Kernels against f64, at short lengths.
-    #[wasm_bindgen]
-    pub async fn kernels() -> Result<(), String> {
-        let gpu = told(Gpu::new_async().await)?;
-        kernels_match_reference::check_rotate(&gpu, &[1, 65, 1023, 4099]).await;
-        kernels_match_reference::check_translate(&gpu, &[1, 65]).await;
-        Ok(())
     }
 
     /// A checkpoint through bytes: the step after it gives the same bits.
