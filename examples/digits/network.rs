@@ -367,16 +367,16 @@ impl Accuracy {
         let arrived = Arc::new(OnceLock::new());
         encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., {
             let arrived = Arc::clone(&arrived);
-            move |mapped| arrived.set(mapped.is_ok()).expect("one answer")
+            move |mapped| arrived.set(mapped).expect("one answer")
         });
         queue.submit([encoder.finish()]);
         Answers { staging, arrived }
     }
 
     /// The share of right answers, once they are there.
-    pub fn share(&self, answers: &Answers) -> Option<f64> {
-        if !*answers.arrived.get()? {
-            return Some(f64::NAN);
+    pub fn share(&self, answers: &Answers) -> Option<Result<f64, wgpu::BufferAsyncError>> {
+        if let Err(error) = answers.arrived.get()? {
+            return Some(Err(error.clone()));
         }
         let bytes = answers.staging.get_mapped_range(..).expect("logits");
         let logits: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
@@ -385,7 +385,7 @@ impl Accuracy {
             best.expect("ten logits").0 as u32
         });
         let right = answers.zip(&self.labels).filter(|(answer, label)| answer == *label).count();
-        Some(right as f64 / self.labels.len() as f64)
+        Some(Ok(right as f64 / self.labels.len() as f64))
     }
 
     /// The share of right answers with the parameters as they are; waits for the GPU.
@@ -393,13 +393,12 @@ impl Accuracy {
         let answers = self.start();
         let device = self.network.gpu.device();
         device.poll(wgpu::PollType::wait_indefinitely()).expect("a device");
-        self.share(&answers).expect("logits")
+        self.share(&answers).expect("logits").expect("logits")
     }
 }
 
 /// Answers that are on their way to the host.
 pub struct Answers {
     staging: wgpu::Buffer,
-    /// Whether they could be mapped.
-    arrived: Arc<OnceLock<bool>>,
+    arrived: Arc<OnceLock<Result<(), wgpu::BufferAsyncError>>>,
 }

@@ -63,15 +63,16 @@ async function landscapes(page) {
     for (const scene of ["1", "2"]) {
         await page.selectOption("#scene", scene);
         await page.locator("#landscape").click({ position: { x: 200, y: 150 } });
+        await page.waitForFunction(() => !document.querySelector("#walked").textContent.startsWith("Step"));
         await walked(page, 20);
         assert(Object.values(await energies(page)).every(Number.isFinite));
     }
     await page.locator("#speed").fill("60");
     await page.locator("#landscape").focus();
     for (const key of ["ArrowLeft", "ArrowUp", "Enter"]) await page.keyboard.press(key);
-    await page.waitForFunction(() => Number(/\d+/.exec(document.querySelector("#walked").textContent)[0]) < 20);
     await walked(page, 20);
     await page.click("#walk");
+    assert.equal(await page.locator("#walk").textContent(), "Go on");
 }
 
 async function training(page) {
@@ -140,7 +141,7 @@ async function keyboard(page) {
 async function looks(page) {
     for (const colorScheme of ["light", "dark"]) {
         await page.emulateMedia({ colorScheme });
-        for (const width of [1280, 390, 320]) {
+        for (const width of [1280, 861, 768, 390, 320]) {
             await page.setViewportSize({ width, height: 900 });
             await page.waitForTimeout(300);
             const wide = await page.evaluate(() => document.documentElement.scrollWidth);
@@ -163,9 +164,9 @@ try {
         say(part.name, "done");
     }
     // Where there is no WebGPU, and where it has no adapter.
-    for (const [script, expected] of [
-        ["Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined })", /offers no WebGPU/],
-        ["GPU.prototype.requestAdapter = async () => null", /no usable GPU adapter/],
+    for (const [name, script, expected] of [
+        ["no-webgpu", "Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined })", /offers no WebGPU/],
+        ["no-adapter", "GPU.prototype.requestAdapter = async () => null", /no usable GPU adapter/],
     ]) {
         const other = await open();
         await other.addInitScript(script);
@@ -174,7 +175,7 @@ try {
         const told = await other.locator("#device").textContent();
         say(told);
         assert.match(told, expected);
-        await other.screenshot({ path: join(pictures, `without-${expected.source.length}.png`) });
+        await other.screenshot({ path: join(pictures, `${name}.png`) });
         assert.deepEqual(other.said, []);
     }
 } finally {

@@ -253,9 +253,7 @@ impl Objective for Failing {
 /// In any evaluation of any event: nothing changes, and the next step is that of an undisturbed run to the bit.
 #[test]
 fn objective_that_fails_midway() {
-    let seed: u64 = rand::random();
-    println!("seed {seed}");
-    let start = vector(&mut rng(seed), 70, Kind::Plain);
+    let start = vector(&mut rng(rand::random()), 70, Kind::Plain);
     let rotations = [
         Rotation::gradient(RotationRate::Automatic),
         Rotation::locally_optimal(Regime::Stochastic),

@@ -226,8 +226,7 @@ fn climbing_corrects_every_step() {
 /// of its terms, and an exponential of x by 3 + 2 |x| more, as WGSL grants: |x| is at most 104 where the term counts.
 #[test]
 fn surfaces_on_the_gpu() {
-    let seed: u64 = rand::random();
-    let mut rng = rng(seed);
+    let mut rng = rng(rand::random());
     // The largest terms of a slope at a point.
     type Size = fn(f64, f64) -> f64;
     let surfaces: [(&str, Surface, Size, f64); 3] = [

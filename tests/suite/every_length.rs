@@ -170,7 +170,7 @@ pub async fn check_rotations(gpu: &Gpu, lengths: &[usize]) {
             watch_kernels(&mut optimizer);
             let mut n = wide(&optimizer.read_orientation_async().await.unwrap().unwrap());
             let mut reference = Reference::new(&layout, config, &wide(&start), &n);
-            for _ in 0..4 {
+            for event in 1..=4 {
                 let scales = match dimer.metric {
                     Metric::Preconditioner => inverse_roots(&reference),
                     _ => vec![1.0; len],
@@ -193,8 +193,7 @@ pub async fn check_rotations(gpu: &Gpu, lengths: &[usize]) {
                     .collect();
                 let square = reference::dot(along, along);
                 let expected = reference::dot(along, &product) / square;
-                let rotations = 3.0 * f64::from(record.rotations);
-                let bound = 20.0 * UNIT * 3.0 * rotations;
+                let bound = 20.0 * UNIT * 3.0 * f64::from(3 * event);
                 assert_within("C", record.curvature.into(), expected, bound);
             }
             note_kernels(&mut optimizer).await;
@@ -220,8 +219,9 @@ fn automatic_displacements() {
     pollster::block_on(check_automatic_displacements(&gpu(), &LENGTHS));
 }
 
-/// The displacement that finds its own size: the first one, and C at each of them to what the rounding of two gradients and
-/// of a point explains, each twice since they round twice.
+/// The displacement that finds its own size. On a quadratic C is the same over any distance but for rounding: of two
+/// gradients and of a point, each twice since they round twice. Each event expects that error, and what it sees of it says
+/// whether the next distance is half of this one or twice.
 pub async fn check_automatic_displacements(gpu: &Gpu, lengths: &[usize]) {
     let dimer = Dimer {
         // So slow that N stays.
@@ -243,17 +243,20 @@ pub async fn check_automatic_displacements(gpu: &Gpu, lengths: &[usize]) {
         let product: Vec<f64> = n.iter().zip(&objective.h).map(|(n, h)| n * h).collect();
         let curvature = reference::dot(&n, &product) / reference::dot(&n, &n);
         let gradient = reference::norm(&objective.gradient_at(&theta));
-        let first = Reference::new(&layout, config.clone(), &theta, &n).distance(&dimer);
-        for event in 0..4 {
+        let mut distance = Reference::new(&layout, config.clone(), &theta, &n).distance(&dimer);
+        let length = reference::norm(&product) * reference::norm(&theta).max(1.0);
+        for _ in 0..4 {
             optimizer.rotate_async(&mut objective).await.unwrap();
             let record = *optimizer.telemetry_async().await.unwrap().last().unwrap();
-            let distance = f64::from(record.displacement);
-            if event == 0 {
-                assert_within("ΔR", distance, first, 1e-5 * first);
-            }
-            let rounding = 2.0 * gradient + 2.0 * reference::norm(&theta);
-            let bound = 2.0 * UNIT * rounding / distance + 20.0 * UNIT * 3.0;
+            assert_within("ΔR", record.displacement.into(), distance, 1e-5 * distance);
+            let rounded = 2.0 * gradient + 2.0 * reference::norm(&theta);
+            let bound = 2.0 * UNIT * rounded / distance + 20.0 * UNIT * 3.0;
             assert_within("C", record.curvature.into(), curvature, bound);
+            // At twice the distance C is off by half as much.
+            let expected = UNIT * (gradient + length) / distance;
+            let difference_error = f64::from(record.difference_error);
+            assert_within("error of C", difference_error, expected, 1.5 * bound);
+            distance *= if difference_error > 2.0 * expected { 0.5 } else { 2.0 };
         }
         note_kernels(&mut optimizer).await;
     }
@@ -326,8 +329,10 @@ fn regions() {
 
 /// A dimer for each tensor, with tensors of every length in one layout, then a rotation alone. The displacement of each is
 /// 1/√k of what it would be alone among k, and so its C is that much less sure: 20 units of the spectrum's width times that,
-/// for each rotation. N turns by a tenth of what is as sure as C, in each element.
+/// for each rotation. N turns by a tenth of what is as sure as C, in each element. A step rounds θ twice and its own direction
+/// by 32 units, of which the part along N is as sure as N.
 pub async fn check_regions(gpu: &Gpu, lengths: &[usize]) {
+    const RATE: f64 = 1e-3;
     let mut builder = Layout::builder();
     for len in lengths {
         builder.tensor(format!("of {len}"), &[*len]);
@@ -345,7 +350,7 @@ pub async fn check_regions(gpu: &Gpu, lengths: &[usize]) {
         ..Dimer::default()
     };
     let config = Config {
-        learning_rate: LearningRate::Fixed(1e-3),
+        learning_rate: LearningRate::Fixed(RATE),
         dimer: Some(dimer.clone()),
         ..fixed_rate()
     };
@@ -374,6 +379,9 @@ pub async fn check_regions(gpu: &Gpu, lengths: &[usize]) {
     note_kernels(&mut optimizer).await;
     let n = optimizer.read_orientation_async().await.unwrap().unwrap();
     assert_all_within("N", &n, &reference.orientation, |_| bound(5));
+    let theta = optimizer.read_params_async().await.unwrap();
+    let step = 2.0 * UNIT + RATE * (32.0 * UNIT + bound(4));
+    assert_all_within("θ", &theta, &reference.params, |_| 4.0 * step);
 }
 
 #[test]
@@ -433,7 +441,8 @@ pub async fn check_modes(gpu: &Gpu, lengths: &[usize]) {
                     assert_within("λ", mode.curvature.into(), expected, rounding);
                 } else {
                     let product = 2.0 * product_error(width, size, distance.into());
-                    let bound = f64::from(mode.error) + product + rounding;
+                    // What it says of itself counts only as far as it says little.
+                    let bound = (f64::from(mode.error) + product + rounding).min(1e-3 * width);
                     assert_within("λ, searched", mode.curvature.into(), expected, bound);
                 }
             }

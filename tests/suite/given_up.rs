@@ -1,6 +1,6 @@
 //! Futures that are dropped before they have finished: nothing is lost, and nothing is done twice.
 //!
-//! How far one comes until it is dropped hangs on how busy the GPU is, so every second one meets a GPU that is
+//! How far one comes until it is dropped depends on how busy the GPU is, so every second one meets a GPU that is
 //! at work for longer than a poll takes.
 
 use std::pin::pin;

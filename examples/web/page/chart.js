@@ -5,9 +5,6 @@ import { colour, onNewLook, sharp, short } from "./style.js";
 const LEFT = 56;
 const BOTTOM = 22;
 
-/// Most points that are kept; then every second one goes.
-const MOST = 2000;
-
 export class Chart {
     /// `logarithmic` for values above zero.
     constructor(canvas, { logarithmic = false, range = null }) {
@@ -27,7 +24,6 @@ export class Chart {
         this.steps = Math.max(this.steps, step);
         if (!Number.isFinite(value) || (this.logarithmic && value <= 0)) return;
         this.points.push([step, value]);
-        if (this.points.length > MOST) this.points = this.points.filter((_, i) => i % 2 === 0);
     }
 
     draw() {

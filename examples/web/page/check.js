@@ -5,43 +5,50 @@ export function showCheck() {
     const [check, copy, progress, told, report] = ["check", "copy", "progress", "checked", "report"].map(find);
     let text = "";
 
-    function finish(error) {
+    function finish(words, markdown, error) {
         check.disabled = false;
         progress.hidden = true;
-        if (!error) return;
-        told.textContent = "";
+        told.textContent = words;
         find("check-error").textContent = error;
+        text = markdown;
+        copy.disabled = !text;
+        copy.textContent = "Copy the report";
+        report.hidden = !text;
+        report.replaceChildren(...shown(text));
     }
 
     check.addEventListener("click", () => {
         check.disabled = copy.disabled = true;
         progress.hidden = false;
-        progress.value = 0;
+        progress.removeAttribute("value");
         report.hidden = true;
         find("check-error").textContent = "";
         told.textContent = "Opening the GPU …";
+        let last = null;
         const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+        const end = (...words) => {
+            worker.terminate();
+            finish(...words);
+        };
+        const broken = (error) => {
+            const soFar = last ? `**FAILED: ${last.what}: ${error.replace(/\s+/g, " ")}**\n\n${last.soFar}` : "";
+            end("", soFar, error);
+        };
         worker.onerror = (event) => {
             event.preventDefault();
-            worker.terminate();
-            finish(event.message || "The check could not be loaded.");
+            broken(event.message || "The check could not be loaded.");
         };
         worker.onmessage = ({ data }) => {
-            if (data.what) {
+            if (data.error) {
+                broken(data.error);
+            } else if (data.markdown) {
+                end(data.passes ? "All checks passed." : "A check failed; see below.", data.markdown, "");
+            } else {
+                last = data;
                 told.textContent = `${data.what} (${data.done + 1} of ${data.all}) …`;
                 progress.max = data.all;
                 progress.value = data.done;
-                return;
             }
-            worker.terminate();
-            finish(data.error);
-            if (!data.report) return;
-            text = data.report;
-            told.textContent = text.includes("All checks passed") ? "All checks passed." : "A check failed; see below.";
-            copy.disabled = false;
-            copy.textContent = "Copy the report";
-            report.replaceChildren(...shown(text));
-            report.hidden = false;
         };
     });
 
@@ -55,7 +62,7 @@ export function showCheck() {
             area.value = text;
             area.rows = 20;
             area.setAttribute("aria-label", "The report as Markdown");
-            report.replaceChildren(area);
+            report.replaceChildren(...shown(text), area);
             area.select();
         }
     });

@@ -2,9 +2,8 @@
 
 import { colour, nextFrame, onNewLook, sharp, short } from "./style.js";
 
-/// Steps after which a walk is over, and from one drawn dimer to the next.
+/// Steps after which a walk is over.
 const STEPS = 500;
-const EVENTS = 5;
 
 /// Numbers that tell of an optimizer: x, y, energy, slope and N.
 const ROW = 6;
@@ -18,7 +17,7 @@ const MOVE = 0.02;
 export function showLandscapes(dimer, device) {
     const find = (id) => document.getElementById(id);
     const [canvas, chosen, speed, walk, again] = ["landscape", "scene", "speed", "walk", "again"].map(find);
-    const { scenes, optimizers } = JSON.parse(dimer.landscapes());
+    const { scenes, optimizers, events } = JSON.parse(dimer.landscapes());
     chosen.append(...scenes.map((scene, i) => new Option(scene.name, i)));
     const cells = optimizers.map((name, i) => {
         const row = find("walkers").insertRow();
@@ -33,6 +32,8 @@ export function showLandscapes(dimer, device) {
     let steps = 0;
     let picture = null;
     let run = 0;
+    // Whether a walk is under way, and whether it stands still.
+    let walks = false;
     let paused = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
     const size = () => [canvas.clientWidth, canvas.clientHeight];
@@ -53,6 +54,9 @@ export function showLandscapes(dimer, device) {
             points.forEach(([x, y]) => context.lineTo(x, y));
             context.stroke();
         };
+        context.font = "bold 12px system-ui, sans-serif";
+        context.textAlign = "center";
+        context.textBaseline = "middle";
         const [x, y] = toPage(start);
         context.strokeStyle = colour("text");
         stroke([[x - 7, y], [x + 7, y]], 2, 1);
@@ -65,7 +69,10 @@ export function showLandscapes(dimer, device) {
             if (!last) return;
             if (last.n) drawDimer({ at: last, n: last.n }, 3, 1);
             context.globalAlpha = 1;
-            disc(toPage(last), 5);
+            const place = toPage(last);
+            disc(place, 9);
+            context.fillStyle = colour("on-walker");
+            context.fillText(i + 1, place[0], place[1] + 0.5);
         });
         context.globalAlpha = 1;
 
@@ -90,20 +97,30 @@ export function showLandscapes(dimer, device) {
             const at = [x, y];
             if (Number.isFinite(n[0])) {
                 at.n = n;
-                if (steps % EVENTS === 0) dimers.push({ at, n });
+                if (steps % events === 0) dimers.push({ at, n });
             }
             points.push(at);
             cells[i][1].textContent = short(energy);
             cells[i][2].textContent = short(slope);
         });
-        find("walked").textContent = steps < STEPS ? `Step ${steps}` : `Step ${steps}, the end of this walk`;
+        tell();
+    }
+
+    function tell() {
+        const end = steps >= STEPS ? ", the end of this walk" : "";
+        const what = steps > 0 ? `Step ${steps}${end}` : paused ? "Not started" : "Compiling the kernels …";
+        find("walked").textContent = what;
+        walk.textContent = walks && !paused ? "Pause" : steps > 0 && walks ? "Go on" : "Start";
     }
 
     async function begin() {
         const mine = ++run;
         steps = 0;
+        walks = true;
         paths = optimizers.map(() => ({ points: [[...start]], dimers: [] }));
+        cells.forEach((row) => (row[1].textContent = row[2].textContent = "–"));
         find("landscape-error").textContent = "";
+        tell();
         draw();
         let walkers = null;
         try {
@@ -113,28 +130,31 @@ export function showLandscapes(dimer, device) {
             while (mine === run && steps < STEPS) {
                 await nextFrame();
                 const now = performance.now();
-                due = Math.min(due + ((now - last) / 1000) * speed.value, 4);
+                if (!paused) due = Math.min(due + ((now - last) / 1000) * speed.value, 4);
                 last = now;
-                if (paused || due < 1) continue;
                 // One by one, so that ways and dimers are whole.
-                for (; due >= 1 && mine === run; due -= 1) {
-                    const rows = await walkers.advance(1);
+                for (; due >= 1 && !paused && mine === run; due -= 1) {
+                    const rows = await walkers.step();
                     if (mine !== run) break;
                     steps += 1;
                     take(rows);
                 }
-                if (mine === run) draw();
+                if (mine === run && !paused) draw();
             }
         } catch (error) {
             if (mine === run) find("landscape-error").textContent = error.message;
         } finally {
             walkers?.free();
         }
+        if (mine !== run) return;
+        walks = false;
+        tell();
+        draw();
     }
 
     function pause(whether) {
         paused = whether;
-        walk.textContent = paused ? "Go on" : "Pause";
+        tell();
     }
 
     function place(x, y) {
@@ -159,6 +179,7 @@ export function showLandscapes(dimer, device) {
         if (step) {
             const [width, height] = [scene.x, scene.y].map(([from, to]) => to - from);
             place(start[0] + MOVE * width * step[0], start[1] + MOVE * height * step[1]);
+            find("start").textContent = `Start at ${start.map(short).join(", ")}`;
             draw();
         } else if (event.key === "Enter") {
             pause(false);
@@ -186,33 +207,41 @@ export function showLandscapes(dimer, device) {
     canvas.addEventListener("keydown", steer);
     chosen.addEventListener("change", choose);
     walk.addEventListener("click", () => {
-        pause(!paused);
-        if (!paused && steps >= STEPS) begin();
+        pause(walks && !paused);
+        if (!walks) begin();
     });
     again.addEventListener("click", () => {
         pause(false);
         begin();
     });
-    pause(paused);
+    const tellSpeed = () => (find("speed-value").textContent = speed.value);
+    speed.addEventListener("input", tellSpeed);
+    tellSpeed();
     choose();
 }
 
 /// A picture of the heights, in bands with lines between them.
 function shaded(dimer, index, scene, { width, height }) {
     const heights = dimer.heights(index, width, height);
-    const bands = heights.map((value) => scene.levels.findLastIndex((level) => level <= value));
+    const bands = new Uint8Array(heights.length);
+    for (const level of scene.levels) {
+        for (let i = 0; i < heights.length; i += 1) bands[i] += heights[i] >= level;
+    }
     const [low, high, line] = ["low", "high", "contour"].map(channels);
-    const palette = [-1, ...scene.levels.keys()].map((band) => {
-        const share = (band + 1) / scene.levels.length;
-        return low.map((value, i) => value + share * (high[i] - value));
-    });
     const picture = new OffscreenCanvas(width, height);
     const context = picture.getContext("2d");
     const image = context.createImageData(width, height);
+    const pixels = new Uint32Array(image.data.buffer);
+    // As a number, red comes first where the least byte does, as on all that runs browsers.
+    const packed = ([red, green, blue]) => (255 << 24) | (blue << 16) | (green << 8) | red;
+    const palette = [0, ...scene.levels].map((_, band) => {
+        const share = band / scene.levels.length;
+        return packed(low.map((value, i) => Math.round(value + share * (high[i] - value))));
+    });
     for (let i = 0; i < bands.length; i += 1) {
-        const isLine = bands[i] !== bands[i + 1] && (i + 1) % width !== 0;
-        const isEdge = isLine || (i + width < bands.length && bands[i] !== bands[i + width]);
-        image.data.set([...(isEdge ? line : palette[bands[i] + 1]), 255], 4 * i);
+        const isRight = (i + 1) % width !== 0 && bands[i] !== bands[i + 1];
+        const isBelow = i + width < bands.length && bands[i] !== bands[i + width];
+        pixels[i] = isRight || isBelow ? packed(line) : palette[bands[i]];
     }
     context.putImageData(image, 0, 0);
     return picture;

@@ -6,10 +6,19 @@ import { open } from "./gpu.js";
 import { showLandscapes } from "./landscapes.js";
 import { showTraining } from "./training.js";
 
-const MISSING = `This browser offers no WebGPU to this page. Chrome and Edge have it from version 113, Safari from 26, and
-Firefox from 141 on Windows and 145 on macOS. It needs a page that came by https or from localhost.`;
+const MISSING = `This browser offers no WebGPU to this page. Current versions of Chrome, Edge and Safari have it on most
+systems, and those of Firefox on some. The page must have come by https or from localhost.`;
 
 const told = document.getElementById("device");
+
+function fail(message) {
+    told.textContent = message;
+    told.className = "error";
+}
+
+// After a panic in WebAssembly no call ever answers.
+addEventListener("error", (event) => fail(`The page has stopped: ${event.message}`));
+
 try {
     if (!navigator.gpu) throw new Error(MISSING);
     await init();
@@ -20,6 +29,5 @@ try {
     showTraining(dimer, device);
     showCheck();
 } catch (error) {
-    told.textContent = error.message;
-    told.className = "error";
+    fail(error.message);
 }

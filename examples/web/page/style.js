@@ -5,10 +5,19 @@ export function colour(name) {
     return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
-/// Calls back when the theme changes, or the size of an element.
+/// Calls back when the theme changes, or the size of an element; once before the browser draws again.
 export function onNewLook(element, draw) {
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-    new ResizeObserver(draw).observe(element);
+    let waits = false;
+    const soon = () => {
+        if (waits) return;
+        waits = true;
+        requestAnimationFrame(() => {
+            waits = false;
+            draw();
+        });
+    };
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", soon);
+    new ResizeObserver(soon).observe(element);
 }
 
 /// The context of a canvas whose pixels are those of the screen, in units of the page, and its size.
@@ -27,7 +36,7 @@ export function nextFrame() {
     return new Promise(requestAnimationFrame);
 }
 
-/// A number of three digits, or a power of ten.
+/// A number of three digits, or of two with a power of ten.
 export function short(number) {
     if (!Number.isFinite(number)) return "–";
     const size = Math.abs(number);

@@ -6,7 +6,7 @@ import { nextFrame, short } from "./style.js";
 /// Numbers that tell of a step: its index, loss, learning rate and sharpness.
 const ROW = 4;
 
-/// How long a call takes at best, in milliseconds; and most steps of one.
+/// How long a call should take, in milliseconds; and most steps of one.
 const CALL = 80;
 const MOST_STEPS = 64;
 
@@ -43,10 +43,6 @@ export function showTraining(dimer, device) {
                 const began = performance.now();
                 const rows = await training.advance(steps);
                 if (mine !== run) break;
-                if (rows.length === 0) {
-                    ended();
-                    break;
-                }
                 const time = performance.now() - began;
                 for (let i = 0; i < rows.length; i += ROW) {
                     const [step, loss, rate, sharpness] = rows.subarray(i, i + ROW);
@@ -56,21 +52,28 @@ export function showTraining(dimer, device) {
                     Object.assign(found, { step: step + 1, loss, rate });
                     if (Number.isFinite(sharpness)) found.sharpness = sharpness;
                 }
-                const accuracy = training.accuracy();
-                charts.accuracy.push(found.step, accuracy);
-                // A call that compiles tells nothing of the speed.
-                const now = (1000 * steps) / time;
-                speed = Number.isNaN(speed) || now > 2 * speed ? now : 0.9 * speed + 0.1 * now;
-                steps = Math.min(Math.max(Math.round((steps * CALL) / time), 1), 2 * steps, MOST_STEPS);
+                const [answered, share] = training.accuracy();
+                charts.accuracy.push(answered, share);
+                if (rows.length > 0) {
+                    // A call that compiles tells nothing of the speed.
+                    const now = (1000 * rows.length) / ROW / time;
+                    speed = Number.isNaN(speed) || now > 2 * speed ? now : 0.9 * speed + 0.1 * now;
+                    steps = Math.min(Math.max(Math.round((steps * CALL) / time), 1), 2 * steps, MOST_STEPS);
+                }
                 Object.values(charts).forEach((chart) => chart.draw());
                 find("trained").textContent = [
                     `step ${found.step}`,
                     `loss ${short(found.loss)}`,
-                    `right answers ${(100 * accuracy).toFixed(1)} %`,
+                    `right answers ${short(100 * share)} %`,
                     `learning rate ${short(found.rate)}`,
                     `sharpness ${short(found.sharpness)}`,
                     `${Math.round(speed)} steps per second`,
                 ].join(" · ");
+                // The last call only brings the last answers.
+                if (rows.length === 0) {
+                    ended();
+                    break;
+                }
             }
         } catch (error) {
             if (mine === run) {

@@ -3,13 +3,11 @@
 import init, * as dimer from "./dimer_web.js";
 import { open } from "./gpu.js";
 
-// A panic says itself on the console, and then nothing ever answers.
-console.error = (...words) => postMessage({ error: words.join(" ") });
-
 try {
     await init();
-    const report = await dimer.check(await open(dimer), (what, done, all) => postMessage({ what, done, all }));
-    postMessage({ report });
+    const told = (what, done, all, soFar) => postMessage({ what, done, all, soFar });
+    const { markdown, passes } = await dimer.check(await open(dimer), told);
+    postMessage({ markdown, passes });
 } catch (error) {
     postMessage({ error: error.message });
 }

@@ -25,12 +25,10 @@ impl Landscape {
         Ok(Self { slope: Plane::new(gpu, scene.on_gpu), scene, optimizers })
     }
 
-    /// Takes so many steps, and tells where each optimizer is: a row for each.
-    pub async fn advance(&mut self, steps: u32) -> dimer::Result<Vec<f32>> {
+    /// Takes a step, and tells where each optimizer is: a row for each.
+    pub async fn step(&mut self) -> dimer::Result<Vec<f32>> {
         for optimizer in &mut self.optimizers {
-            for _ in 0..steps {
-                optimizer.step_async(&mut self.slope).await?;
-            }
+            optimizer.step_async(&mut self.slope).await?;
         }
         let mut rows = Vec::new();
         for optimizer in &self.optimizers {

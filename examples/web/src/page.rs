@@ -5,23 +5,25 @@ use js_sys::Function;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use crate::checks::{CHECKS, LENGTHS};
-use crate::scenes::scenes;
-use crate::{landscape, report, times, training};
+use crate::checks::{CHECKS, SHORT_LENGTHS};
+use crate::report::Report;
+use crate::scenes::{EVENTS, scenes};
+use crate::{landscape, times, training};
 
 #[wasm_bindgen]
 extern "C" {
-    #[wasm_bindgen(js_namespace = console)]
-    fn error(message: &str);
+    /// Tells the page or its worker of an error that nothing catches.
+    #[wasm_bindgen(js_name = reportError)]
+    fn report_error(error: JsError);
 
     #[wasm_bindgen(js_namespace = performance)]
     fn now() -> f64;
 }
 
-/// Says where it panicked, which a browser does not.
+/// After a panic no call ever answers, and a browser does not say why.
 #[wasm_bindgen(start)]
 fn start() {
-    std::panic::set_hook(Box::new(|panic| error(&panic.to_string())));
+    std::panic::set_hook(Box::new(|panic| report_error(JsError::new(&panic.to_string()))));
 }
 
 fn told<T>(result: dimer::Result<T>) -> Result<T, JsError> {
@@ -49,7 +51,8 @@ impl Device {
     }
 }
 
-/// Names, ranges and starts of the scenes, and the names of the optimizers there, as JSON.
+/// Names, ranges, levels and starts of the scenes, the names of the optimizers there, and how many steps it is from one event
+/// to the next, as JSON.
 #[wasm_bindgen]
 pub fn landscapes() -> String {
     let scenes = scenes();
@@ -57,7 +60,7 @@ pub fn landscapes() -> String {
     let scenes = scenes.map(|scene| {
         json!({ "name": scene.name, "x": scene.x, "y": scene.y, "levels": scene.levels, "start": scene.start })
     });
-    json!({ "scenes": scenes, "optimizers": names }).to_string()
+    json!({ "scenes": scenes, "optimizers": names, "events": EVENTS }).to_string()
 }
 
 /// Heights of a scene on a grid, row by row from the top.
@@ -76,9 +79,9 @@ impl Landscape {
         Ok(Self(told(landscape::Landscape::new(&device.gpu, scene, [x, y]))?))
     }
 
-    /// For each optimizer x, y, energy, slope and N.
-    pub async fn advance(&mut self, steps: u32) -> Result<Vec<f32>, JsError> {
-        told(self.0.advance(steps).await)
+    /// Takes a step: for each optimizer x, y, energy, slope and N.
+    pub async fn step(&mut self) -> Result<Vec<f32>, JsError> {
+        told(self.0.step().await)
     }
 }
 
@@ -105,27 +108,38 @@ impl Training {
         told(self.0.advance(steps).await)
     }
 
-    pub fn accuracy(&self) -> f64 {
-        self.0.accuracy()
+    /// A step, and the share of right answers after it.
+    pub fn accuracy(&self) -> Vec<f64> {
+        self.0.accuracy().to_vec()
     }
 }
 
-/// Runs all checks and times the kernels; the report as Markdown. `progress` is called with what comes next, the number of
-/// what is done, and of all.
+/// A report, and whether all is well.
+#[wasm_bindgen(getter_with_clone)]
+pub struct Checked {
+    pub markdown: String,
+    pub passes: bool,
+}
+
+/// Runs all checks and times the kernels. `progress` is called with what comes next, the number of what is done and of all,
+/// and the report so far, which is all that there is if a check panics.
 #[wasm_bindgen]
-pub async fn check(device: &Device, progress: &Function) -> Result<String, JsError> {
-    let gpu = &device.gpu;
+pub async fn check(device: &Device, progress: &Function) -> Result<Checked, JsError> {
     let all = CHECKS.len() + 1;
-    let say = |what: &str, done: usize| {
+    let (gpu, name) = (&device.gpu, device.name());
+    let mut report = Report { gpu, name, checks: Vec::new(), times: None };
+    let say = |what: &str, report: &Report<'_>| {
+        let numbers = [report.checks.len(), all].map(JsValue::from);
+        let [done, all] = &numbers;
         // What the page does with it is its own concern.
-        let _ = progress.call3(&JsValue::NULL, &what.into(), &done.into(), &all.into());
+        let _ = progress.call4(&JsValue::NULL, &what.into(), done, all, &report.markdown().into());
     };
-    let mut checks = Vec::new();
-    for (done, check) in CHECKS.iter().enumerate() {
-        say(check.name, done);
-        checks.push((check, Ok(check.report(gpu, &LENGTHS).await)));
+    for check in &CHECKS {
+        say(check.name, &report);
+        report.checks.push((check, Ok(check.report(gpu, &SHORT_LENGTHS).await)));
     }
-    say("fused and unfused kernels", CHECKS.len());
-    let times = times::measure(gpu, || now() / 1e3).await.map_err(|error| error.to_string());
-    Ok(report::markdown(gpu, &device.name(), &checks, &times))
+    say("fused and unfused kernels", &report);
+    let times = times::measure(gpu, || now() / 1e3).await;
+    report.times = Some(times.map_err(|error| error.to_string()));
+    Ok(Checked { markdown: report.markdown(), passes: report.passes() })
 }

@@ -50,7 +50,7 @@ async fn finished(gpu: &Gpu) {
     gpu.queue().on_submitted_work_done(move || {
         let _ = sender.send(());
     });
-    // In a browser nothing can wait but by coming back later. A device that is lost says so in the next step.
+    // In a browser nothing can wait but by coming back later. A device that is lost says so in the next step, if there is one.
     #[cfg(not(target_family = "wasm"))]
     let _ = gpu.device().poll(dimer::wgpu::PollType::wait_indefinitely());
     receiver.receive().await;

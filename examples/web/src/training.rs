@@ -24,9 +24,12 @@ pub struct Training {
     optimizer: Optimizer,
     objective: network::Training,
     accuracy: network::Accuracy,
+    /// Answers on their way, and the step that they were asked after.
     answers: network::Answers,
-    /// The last share of right answers that is known.
+    asked: u64,
+    /// The last share of right answers that is known, and its step.
     share: f64,
+    answered: u64,
 }
 
 /// The base optimizers by their names on the page.
@@ -64,7 +67,8 @@ impl Training {
         let objective = network::Training::new(&optimizer, &train, BATCH, seed);
         let accuracy = network::Accuracy::new(&optimizer, &test);
         let answers = accuracy.start();
-        Ok(Self { optimizer, objective, accuracy, answers, share: f64::NAN })
+        let (asked, answered, share) = (0, 0, f64::NAN);
+        Ok(Self { optimizer, objective, accuracy, answers, asked, share, answered })
     }
 
     /// Takes so many steps, or those that are left: a row for each.
@@ -82,15 +86,18 @@ impl Training {
             let row: [f32; ROW] = [record.step as f32, loss, record.learning_rate, sharpness];
             rows.extend(row);
         }
+        // What could not be read is asked for again; if the device is lost, the next step says so.
         if let Some(share) = self.accuracy.share(&self.answers) {
-            self.share = share;
-            self.answers = self.accuracy.start();
+            if let Ok(share) = share {
+                (self.answered, self.share) = (self.asked, share);
+            }
+            (self.asked, self.answers) = (self.optimizer.steps(), self.accuracy.start());
         }
         Ok(rows)
     }
 
-    /// The share of right answers on images that were not trained on, as of a few steps ago.
-    pub fn accuracy(&self) -> f64 {
-        self.share
+    /// A step not long ago, and the share of right answers after it on images that were not trained on.
+    pub fn accuracy(&self) -> [f64; 2] {
+        [self.answered as f64, self.share]
     }
 }
