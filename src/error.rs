@@ -199,6 +199,16 @@ pub enum Error {
     /// The objective itself failed.
     #[error("the objective failed: {0}")]
     Objective(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Ranks that work together do not call the same, or one of them is gone. Start them again from a checkpoint; see
+    /// [`Collective`](crate::Collective).
+    #[error("the ranks cannot go on together: {reason}")]
+    #[non_exhaustive]
+    Collective {
+        /// What is wrong, naming the rank.
+        reason: String,
+        /// The error behind it, such as one of MPI, if there is one.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// The gradients that an objective gives are not those of one function at the points asked for; see
     /// [`Optimizer::check_objective`](crate::Optimizer::check_objective).
     #[error("the objective breaks its contract: {reason}")]
@@ -302,6 +312,20 @@ impl Error {
         instead: &'static str,
     ) -> Self {
         Self::Unsupported { what, with, instead }
+    }
+
+    /// The error for ranks that cannot go on together; see [`Collective`](crate::Collective).
+    pub fn collective(reason: impl ToString) -> Self {
+        Self::Collective { reason: reason.to_string(), source: None }
+    }
+
+    /// The same because of another error.
+    pub fn collective_from(
+        what: impl Display,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        let source = source.into();
+        Self::Collective { reason: format!("{what}: {source}"), source: Some(source) }
     }
 
     /// Wraps the failure of an objective, so that `step` passes it through.

@@ -114,6 +114,8 @@ mod kernels;
 mod layout;
 mod objective;
 mod optimizer;
+#[cfg(not(target_family = "wasm"))]
+mod parallel;
 mod plan;
 mod player;
 pub mod reference;
@@ -142,6 +144,8 @@ pub use objective::{
 #[cfg(not(target_family = "wasm"))]
 pub use objective::{HostObjective, Outcome};
 pub use optimizer::{ManualStep, Optimizer, PointBuffers, RegionCurvature, StopReason, Telemetry};
+#[cfg(not(target_family = "wasm"))]
+pub use parallel::{Collective, DataParallel, Threads};
 pub use plan::{Plan, RateMeasurement, StepCost, StepKind};
 pub use spectrum::{Density, Eigenpair, Estimate, Node, Spectrum};
 pub use state::Buffers;

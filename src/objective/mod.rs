@@ -263,6 +263,11 @@ impl Evaluation<'_> {
         self.gpu.flush("an evaluation", self.encoder).map(drop)
     }
 
+    /// The same evaluation for an objective inside another one, which goes on with it afterwards.
+    pub fn reborrow(&mut self) -> Evaluation<'_> {
+        Evaluation { encoder: &mut *self.encoder, ..*self }
+    }
+
     /// Submits, waits, and returns the parameters without padding.
     ///
     /// # Errors
@@ -282,13 +287,67 @@ impl Evaluation<'_> {
     }
 
     async fn read_params_with(&mut self, wait: Wait) -> Result<Vec<f32>> {
-        let pending = self.start_read()?;
+        self.read(self.params, wait).await
+    }
+
+    /// Submits, waits, and returns the gradient that lies there, without padding: what an objective inside this one has
+    /// written.
+    ///
+    /// # Errors
+    /// The same as for [`Evaluation::read_params`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn read_gradient(&mut self) -> Result<Vec<f32>> {
+        block_on(self.read(self.gradient, Wait::Block))
+    }
+
+    /// The asynchronous twin of [`Evaluation::read_gradient`]; see [`Evaluation::read_params_async`].
+    ///
+    /// # Errors
+    /// The same as for [`Evaluation::read_params`].
+    pub async fn read_gradient_async(&mut self) -> Result<Vec<f32>> {
+        self.read(self.gradient, Wait::Yield).await
+    }
+
+    async fn read(&mut self, vector: &GpuSlice, wait: Wait) -> Result<Vec<f32>> {
+        let vector = std::slice::from_ref(vector);
+        let pending = self.gpu.start_read_after("an evaluation", self.encoder, vector)?;
         Ok(unpacked(self.layout, &self.gpu.finish_read(&pending, wait).await?))
     }
 
-    fn start_read(&mut self) -> Result<PendingRead> {
-        let params = std::slice::from_ref(self.params);
-        self.gpu.start_read_after("an evaluation", self.encoder, params)
+    /// Submits, waits, and returns the loss, if it was written.
+    ///
+    /// # Errors
+    /// The same as for [`Evaluation::read_params`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn read_loss(&mut self) -> Result<Option<f32>> {
+        block_on(self.read_loss_with(Wait::Block))
+    }
+
+    /// The asynchronous twin of [`Evaluation::read_loss`]; see [`Evaluation::read_params_async`].
+    ///
+    /// # Errors
+    /// The same as for [`Evaluation::read_params`].
+    pub async fn read_loss_async(&mut self) -> Result<Option<f32>> {
+        self.read_loss_with(Wait::Yield).await
+    }
+
+    async fn read_loss_with(&mut self, wait: Wait) -> Result<Option<f32>> {
+        let loss = [GpuSlice::whole(self.loss.clone())];
+        let pending = self.gpu.start_read_after("an evaluation", self.encoder, &loss)?;
+        Ok(loss_in(&self.gpu.finish_read(&pending, wait).await?))
+    }
+
+    /// The gradient that lies there and, if it is wanted, the loss: one wait for both.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn read_written(&mut self, wants_loss: bool) -> Result<(Vec<f32>, Option<f32>)> {
+        if !wants_loss {
+            return Ok((self.read_gradient()?, None));
+        }
+        let slices = [self.gradient.clone(), GpuSlice::whole(self.loss.clone())];
+        let pending = self.gpu.start_read_after("an evaluation", self.encoder, &slices)?;
+        let bytes = block_on(self.gpu.finish_read(&pending, Wait::Block))?;
+        let (gradient, loss) = bytes.split_at(self.gradient.size as usize);
+        Ok((unpacked(self.layout, gradient), loss_in(loss)))
     }
 
     /// Writes a gradient from the host, without padding.
@@ -325,6 +384,35 @@ pub struct HessianProduct<'a> {
 }
 
 impl HessianProduct<'_> {
+    /// The same product for an objective inside another one, which goes on with it afterwards.
+    pub fn reborrow(&mut self) -> HessianProduct<'_> {
+        HessianProduct { encoder: &mut *self.encoder, ..*self }
+    }
+
+    /// Submits, waits, and returns the product that lies there, without padding: what an objective inside this one has
+    /// written.
+    ///
+    /// # Errors
+    /// The same as for [`HessianProduct::read`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn read_product(&mut self) -> Result<Vec<f32>> {
+        block_on(self.read_product_with(Wait::Block))
+    }
+
+    /// The asynchronous twin of [`HessianProduct::read_product`]; see [`Evaluation::read_params_async`].
+    ///
+    /// # Errors
+    /// The same as for [`HessianProduct::read`].
+    pub async fn read_product_async(&mut self) -> Result<Vec<f32>> {
+        self.read_product_with(Wait::Yield).await
+    }
+
+    async fn read_product_with(&mut self, wait: Wait) -> Result<Vec<f32>> {
+        let product = std::slice::from_ref(self.product);
+        let pending = self.gpu.start_read_after("a product", self.encoder, product)?;
+        Ok(unpacked(self.layout, &self.gpu.finish_read(&pending, wait).await?))
+    }
+
     /// Submits, waits, and returns the parameters and the direction without padding.
     ///
     /// # Errors
@@ -364,6 +452,11 @@ impl HessianProduct<'_> {
     pub fn write(&mut self, product: &[f32]) -> Result<()> {
         write(self.gpu, self.layout, "product", self.product, product)
     }
+}
+
+fn loss_in(bytes: &[u8]) -> Option<f32> {
+    let loss: f32 = bytemuck::pod_read_unaligned(bytes);
+    (loss.to_bits() != UNWRITTEN).then_some(loss)
 }
 
 fn unpacked(layout: &Layout, bytes: &[u8]) -> Vec<f32> {

@@ -191,6 +191,32 @@ impl<'a> ManualStep<'a> {
         }
     }
 
+    /// Waits, and returns the gradient that lies at a point, without padding, for instance to add it to those of other
+    /// devices.
+    ///
+    /// # Errors
+    /// The same as for [`ManualStep::read_params`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn read_gradient(&self, point: Point) -> Result<Vec<f32>> {
+        block_on(self.read_gradient_with(point, Wait::Block))
+    }
+
+    /// The asynchronous twin of [`ManualStep::read_gradient`].
+    ///
+    /// # Errors
+    /// The same as for [`ManualStep::read_params`].
+    pub async fn read_gradient_async(&self, point: Point) -> Result<Vec<f32>> {
+        self.read_gradient_with(point, Wait::Yield).await
+    }
+
+    async fn read_gradient_with(&self, point: Point, wait: Wait) -> Result<Vec<f32>> {
+        let slice = match point {
+            Point::Centre => &self.optimizer.state.gradient,
+            Point::Probe => self.probe_gradient.as_ref().ok_or_else(not_placed)?,
+        };
+        Ok(self.optimizer.unpad(Storage::F32, &self.optimizer.gpu.read(slice, wait).await?))
+    }
+
     /// Writes a gradient from the host, without padding.
     ///
     /// # Errors

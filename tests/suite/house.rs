@@ -44,13 +44,14 @@ fn nothing_is_left_behind() {
 }
 
 /// The modules of the crate, each of which may import those before it.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 14] = [
     "error",
     "config",
     "kernels",
     "gpu",
     "layout",
     "objective",
+    "parallel",
     "plan",
     "state",
     "player",

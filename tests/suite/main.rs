@@ -33,6 +33,7 @@ mod checkpoint_files;
 mod checks;
 mod climbs_to_saddles;
 mod contract;
+mod data_parallel;
 mod degenerate;
 mod deterministic;
 mod device_limits;

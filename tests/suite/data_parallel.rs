@@ -1,0 +1,489 @@
+//! Ranks that train one set of parameters: the same bits on each, near those of one device; errors of one rank reach all.
+
+use crate::common::*;
+use crate::matrix::Matrix;
+use dimer::{
+    Accumulated, Base, Collective, Config, CurvatureRate, DataParallel, Difference, Dimer,
+    Displacement, Error, Evaluation, Gpu, HessianProduct, HostObjective, Layout, LearningRate,
+    Objective, Optimizer, Point, RateProbe, Regime, Rotation, Schedule, Spectrum, StepInfo,
+    Telemetry, Threads,
+};
+
+const LEN: usize = 83;
+
+/// A thread for each rank; what they return, in order.
+fn on_ranks<T: Send>(size: u32, work: impl Fn(Threads) -> T + Sync) -> Vec<T> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let ranks = Threads::group(size).unwrap().into_iter();
+        let ranks: Vec<_> = ranks.map(|rank| scope.spawn(move || work(rank))).collect();
+        ranks.into_iter().map(|rank| rank.join().expect("no panic")).collect()
+    })
+}
+
+fn layout() -> Layout {
+    let mut builder = Layout::builder();
+    builder.tensor("a", &[3]).tensor("b", &[10, 7]).tensor("c", &[10]);
+    builder.build().unwrap()
+}
+
+/// ½ Σ hᵢ (θᵢ − cᵢ)² with an h and a c of each rank's own, and where it fails.
+struct Share {
+    h: Vec<f64>,
+    c: Vec<f64>,
+    /// In which evaluation, counted from 0 over all steps, or in which step before it begins.
+    fails: Option<Fails>,
+    /// Whose gradient is not a number.
+    poisons: Option<usize>,
+    evaluations: usize,
+    steps: usize,
+    supplies_loss: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Fails {
+    Evaluation(usize),
+    Begin(usize),
+}
+
+impl Share {
+    fn new(seed: u64, rank: u32) -> Self {
+        let mut rng = rng(seed + u64::from(rank));
+        let mut draw = |kind| wide(&vector(&mut rng, LEN, kind));
+        let (h, c) = (draw(Kind::Plain), draw(Kind::Plain));
+        let h = h.iter().map(|h| 1.5 + h).collect();
+        let (fails, poisons) = (None, None);
+        Self { h, c, fails, poisons, evaluations: 0, steps: 0, supplies_loss: true }
+    }
+
+    fn gradient_at(&self, theta: &[f64]) -> Vec<f64> {
+        theta.iter().zip(&self.h).zip(&self.c).map(|((x, h), c)| h * (x - c)).collect()
+    }
+
+    fn loss_at(&self, theta: &[f64]) -> f64 {
+        let parts = theta.iter().zip(&self.h).zip(&self.c);
+        parts.map(|((x, h), c)| 0.5 * h * (x - c) * (x - c)).sum()
+    }
+}
+
+impl Objective for Share {
+    fn begin_step(&mut self, _step: StepInfo) -> dimer::Result<()> {
+        self.steps += 1;
+        match self.fails {
+            Some(Fails::Begin(step)) if step == self.steps - 1 => {
+                Err(Error::objective("the shelf is empty"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+        let theta = wide(&at.read_params()?);
+        self.evaluations += 1;
+        match self.fails {
+            Some(Fails::Evaluation(call)) if call == self.evaluations - 1 => {
+                return Err(Error::objective("the data loader gave up"));
+            }
+            _ => {}
+        }
+        let mut gradient: Vec<f32> = self.gradient_at(&theta).iter().map(|g| *g as f32).collect();
+        if self.poisons == Some(self.evaluations - 1) {
+            gradient[7] = f32::NAN;
+        }
+        if self.supplies_loss {
+            at.write_loss(self.loss_at(&theta) as f32);
+        }
+        at.write_gradient(&gradient)
+    }
+
+    fn hessian_product(&mut self, mut at: HessianProduct<'_>) -> dimer::Result<()> {
+        let (_, direction) = at.read()?;
+        let product: Vec<f32> =
+            direction.iter().zip(&self.h).map(|(d, h)| (f64::from(*d) * h) as f32).collect();
+        at.write(&product)
+    }
+
+    fn supplies_loss(&self) -> bool {
+        self.supplies_loss
+    }
+}
+
+fn configs() -> Vec<Config> {
+    let stochastic = Rotation::locally_optimal(Regime::Stochastic);
+    let dimer = |rotation| Dimer {
+        rotation,
+        schedule: Schedule::Every(3),
+        displacement: Displacement::Absolute(0.5),
+        ..Dimer::default()
+    };
+    let rate = |probe| {
+        let (interval, burn_in) = (4, 3);
+        LearningRate::Curvature(CurvatureRate {
+            probe,
+            interval,
+            burn_in,
+            ..CurvatureRate::default()
+        })
+    };
+    let with = |dimer| Config { dimer: Some(dimer), ..fixed_rate() };
+    let alone = Config { dimer: None, ..fixed_rate() };
+    vec![
+        alone.clone(),
+        with(dimer(stochastic)),
+        with(dimer(Rotation::locally_optimal(Regime::rotations(3)))),
+        with(Dimer { difference: Difference::Central, ..dimer(stochastic) }),
+        with(Dimer { difference: Difference::Exact, ..dimer(stochastic) }),
+        with(Dimer { displacement: Displacement::Automatic, ..dimer(stochastic) }),
+        Config { learning_rate: rate(RateProbe::SeparateGradient), ..alone.clone() },
+        Config { learning_rate: rate(RateProbe::RepeatedMinibatch), ..alone },
+    ]
+}
+
+fn start() -> Vec<f32> {
+    vector(&mut rng(1), LEN, Kind::Plain)
+}
+
+fn make(gpu: &Gpu, config: &Config) -> Optimizer {
+    Optimizer::new(gpu, layout(), config.clone(), &start()).unwrap()
+}
+
+/// What a rank ends with.
+type End = ((Vec<u32>, Vec<u32>), Vec<Telemetry>);
+
+fn train(gpu: &Gpu, config: &Config, objective: &mut impl Objective, steps: usize) -> End {
+    let mut optimizer = make(gpu, config);
+    for _ in 0..steps {
+        optimizer.step(objective).unwrap();
+    }
+    (state(&optimizer), optimizer.telemetry().unwrap())
+}
+
+/// One rank is a run without a group, to the bit; several have the same bits, and follow the mean in f64. A mean is off by
+/// 6 units of gradients up to 5, and AdamW makes of it a direction of size 1: where |g| is above 0.002, as in all but a few
+/// steps of a few elements, it is off by less than a thousandth of a step.
+#[test]
+fn ranks_have_the_bits_of_one_another() {
+    let seed: u64 = rand::random::<u32>().into();
+    let gpu = gpu();
+    for config in configs() {
+        println!("{config:?}");
+        let alone = train(&gpu, &config, &mut Share::new(seed, 0), 24);
+        let one = on_ranks(1, |group| {
+            train(&gpu, &config, &mut DataParallel::new(Share::new(seed, group.rank()), group), 24)
+        });
+        assert_eq!(one, [alone]);
+        for size in [2, 3, 4] {
+            let ranks = on_ranks(size, |group| {
+                let share = Share::new(seed, group.rank());
+                train(&gpu, &config, &mut DataParallel::new(share, group), 24)
+            });
+            assert!(ranks.iter().all(|rank| *rank == ranks[0]), "of {size}");
+            let shares: Vec<_> = (0..size).map(|rank| Share::new(seed, rank)).collect();
+            let mean = |of: &dyn Fn(&Share) -> Vec<f64>| {
+                let mut mean = vec![0.0; LEN];
+                for share in &shares {
+                    mean.iter_mut()
+                        .zip(of(share))
+                        .for_each(|(mean, x)| *mean += x / f64::from(size));
+                }
+                mean
+            };
+            let h = mean(&|share| share.h.clone());
+            let mut undivided = HostObjective::new(|theta: &[f32], gradient: &mut [f32]| {
+                let theta = wide(theta);
+                let found = mean(&|share| share.gradient_at(&theta));
+                gradient.iter_mut().zip(found).for_each(|(g, x)| *g = x as f32);
+                mean(&|share| vec![share.loss_at(&theta); LEN])[0] as f32
+            })
+            .with_hessian_product(
+                |_: &[f32], direction: &[f32], product: &mut [f32]| {
+                    product
+                        .iter_mut()
+                        .zip(direction)
+                        .zip(&h)
+                        .for_each(|((p, d), h)| *p = d * *h as f32);
+                },
+            );
+            let (expected, records) = train(&gpu, &config, &mut undivided, 24);
+            let theta =
+                |bits: &[u32]| bits.iter().map(|bits| f32::from_bits(*bits)).collect::<Vec<_>>();
+            let rate = records.iter().map(|record| f64::from(record.learning_rate)).sum::<f64>();
+            let bound = 1e-3 * rate;
+            assert_all_within("θ", &theta(&ranks[0].0.0), &wide(&theta(&expected.0)), |_| bound);
+            for (record, expected) in ranks[0].1.iter().zip(&records) {
+                let (loss, expected) = (record.loss.map(f64::from), expected.loss.map(f64::from));
+                assert_eq!(loss.is_some(), expected.is_some());
+                let (loss, expected) = (loss.unwrap_or(0.0), expected.unwrap_or(0.0));
+                assert_within("loss", loss, expected, 1e-4 * expected.abs());
+            }
+        }
+    }
+}
+
+#[test]
+fn shares_can_be_weighted() {
+    let (weights, gpu) = ([1.0, 5.0, 2.0], gpu());
+    let config = Config {
+        base: SGD,
+        learning_rate: LearningRate::Fixed(1.0),
+        weight_decay: 0.0,
+        dimer: None,
+        ..fixed_rate()
+    };
+    let ranks = on_ranks(3, |group| {
+        let share = Share::new(9, group.rank());
+        let weight = weights[group.rank() as usize];
+        let mut mean = DataParallel::weighted(share, group, weight).unwrap();
+        train(&gpu, &config, &mut mean, 1).0
+    });
+    assert!(ranks.iter().all(|rank| *rank == ranks[0]));
+    let shares: Vec<_> = (0..3).map(|rank| Share::new(9, rank)).collect();
+    let theta = wide(&start());
+    let mut expected = theta.clone();
+    for (share, weight) in shares.iter().zip(weights) {
+        let gradient = share.gradient_at(&theta);
+        expected.iter_mut().zip(gradient).for_each(|(x, g)| *x -= weight / 8.0 * g);
+    }
+    let found: Vec<f32> = ranks[0].0.iter().map(|bits| f32::from_bits(*bits)).collect();
+    // Three gradients up to 5, each rounded with its share, and the step.
+    assert_all_within("θ", &found, &expected, |_| 12.0 * UNIT * 5.0);
+    for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let errors = on_ranks(2, |group| {
+            let weight = if group.rank() == 1 { bad } else { 1.0 };
+            DataParallel::weighted(Share::new(1, 0), group, weight)
+                .err()
+                .expect("an error")
+                .to_string()
+        });
+        assert!(errors.iter().all(|error| error.contains("on rank 1")), "{errors:?}");
+    }
+}
+
+/// Wherever the objective of one rank fails, all ranks' steps end with its words, nothing changes, and a retry gives the
+/// bits of an undisturbed run.
+#[test]
+fn one_that_fails_is_told_to_all() {
+    let gpu = gpu();
+    for config in configs() {
+        let of = |group: Threads| DataParallel::new(Share::new(20, group.rank()), group);
+        let undisturbed = on_ranks(3, |group| train(&gpu, &config, &mut of(group), 7));
+        let fails = [Fails::Begin(0), Fails::Begin(3), Fails::Evaluation(0), Fails::Evaluation(5)];
+        for (rank, fails) in [0, 1, 2, 1].into_iter().zip(fails) {
+            let disturbed = on_ranks(3, |group| {
+                let mut optimizer = make(&gpu, &config);
+                let mut objective = of(group);
+                if objective.group().rank() == rank {
+                    objective.objective().fails = Some(fails);
+                }
+                let mut errors = Vec::new();
+                while optimizer.steps() < 7 {
+                    let before = (state(&optimizer), optimizer.steps());
+                    if let Err(error) = optimizer.step(&mut objective) {
+                        assert_eq!((state(&optimizer), optimizer.steps()), before);
+                        assert!(matches!(error, Error::Objective(_)), "{error}");
+                        errors.push(error.to_string());
+                    }
+                }
+                let records = optimizer.telemetry().unwrap();
+                ((state(&optimizer), records), errors)
+            });
+            for (other, ((end, errors), expected)) in disturbed.iter().zip(&undisturbed).enumerate()
+            {
+                assert_eq!(errors.len(), 1, "{errors:?}");
+                let word = if matches!(fails, Fails::Begin(_)) { "shelf" } else { "loader" };
+                assert!(errors[0].contains(word), "{errors:?}");
+                let names_rank = errors[0].contains(&format!("on rank {rank}"));
+                assert_eq!(names_rank, other as u32 != rank, "{errors:?}");
+                assert_eq!(end, expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_nan_on_one_rank_skips_the_step_on_all() {
+    let gpu = gpu();
+    let config = Config { dimer: None, ..fixed_rate() };
+    let ranks = on_ranks(4, |group| {
+        let mut objective = DataParallel::new(Share::new(3, group.rank()), group);
+        if objective.group().rank() == 2 {
+            objective.objective().poisons = Some(4);
+        }
+        train(&gpu, &config, &mut objective, 8)
+    });
+    for rank in &ranks {
+        assert_eq!(rank.0, ranks[0].0);
+        let skipped: Vec<bool> = rank.1.iter().map(|record| record.skipped).collect();
+        assert_eq!(skipped, (0..8).map(|step| step == 4).collect::<Vec<_>>());
+    }
+}
+
+/// A rank that leaves, or that does something else, is an error on the others, which do not wait for ever.
+#[test]
+fn ranks_that_part_are_an_error() {
+    let gpu = gpu();
+    let config = Config { dimer: Some(Dimer::default()), ..fixed_rate() };
+    type Ranks = DataParallel<Share, Threads>;
+    type Work = dyn Fn(u32, &mut Optimizer, &mut Ranks) -> dimer::Result<()> + Sync;
+    let part = |what: &Work| {
+        on_ranks(3, |group| {
+            let rank = group.rank();
+            let mut optimizer = make(&gpu, &config);
+            let mut objective = DataParallel::new(Share::new(3, rank), group);
+            for _ in 0..3 {
+                optimizer.step(&mut objective).unwrap();
+            }
+            what(rank, &mut optimizer, &mut objective).map_err(|error| {
+                assert!(matches!(error, Error::Collective { .. }), "{error}");
+                error.to_string()
+            })
+        })
+    };
+    let left = part(&|rank, optimizer, objective| match rank {
+        1 => Ok(()),
+        _ => optimizer.step(objective),
+    });
+    for rank in [0, 2] {
+        assert!(left[rank].as_ref().unwrap_err().contains("rank 1 has left"), "{left:?}");
+    }
+    // The first gradient of a rotation is that of a step; then they differ.
+    let apart = part(&|rank, optimizer, objective| {
+        if rank == 1 {
+            optimizer.rotate(objective)?;
+        }
+        optimizer.step(objective)?;
+        optimizer.step(objective)
+    });
+    assert!(apart.iter().all(|it| it.as_ref().is_err()), "{apart:?}");
+    assert!(apart.iter().any(|it| it.as_ref().unwrap_err().contains("of step")), "{apart:?}");
+}
+
+/// Objectives around one another: a sum over minibatches on each rank, a check, and a spectrum.
+#[test]
+fn objectives_around_objectives() {
+    let gpu = gpu();
+    let config = Config { dimer: Some(Dimer::default()), ..fixed_rate() };
+    let eigenvalues: Vec<f64> = (0..LEN).map(|i| i as f64 / 8.0 - 2.0).collect();
+    let matrix = Matrix::new(&mut rng(8), eigenvalues.clone());
+    let found = on_ranks(2, |group| {
+        let mut optimizer = make(&gpu, &config);
+        // The Hessians of the ranks differ, and their mean is that of the matrix.
+        let sign = if group.rank() == 0 { 1.0 } else { -1.0 };
+        let one = HostObjective::new(|theta: &[f32], gradient: &mut [f32]| {
+            let product = matrix.product(theta).into_iter().zip(theta);
+            let all = product.map(|(h, x)| (h + sign * 3.0 * f64::from(*x)) as f32);
+            gradient.iter_mut().zip(all).for_each(|(g, x)| *g = x);
+            0.0
+        });
+        let several = Accumulated::new(one, 2).unwrap();
+        let mut objective = DataParallel::new(several, group);
+        optimizer.check_objective(&mut objective).unwrap();
+        let mut spectrum = Spectrum::new(&mut optimizer, 2, 5).unwrap();
+        spectrum.rotate(&mut objective, 40).unwrap();
+        spectrum.read().unwrap().iter().map(|mode| mode.curvature).collect::<Vec<_>>()
+    });
+    assert_eq!(found[0], found[1]);
+    for (curvature, expected) in found[0].iter().zip(&eigenvalues) {
+        assert_within("λ", (*curvature).into(), *expected, 1e-2);
+    }
+}
+
+/// What a check finds on a rank it still finds: an element that is never written.
+#[test]
+fn a_check_sees_through() {
+    struct Leaves;
+    impl Objective for Leaves {
+        fn gradient(&mut self, at: Evaluation<'_>) -> dimer::Result<()> {
+            let gradient = vec![1.0_f32; LEN];
+            // All of the first tensor, and none of the others.
+            let bytes = bytemuck::cast_slice(&gradient[..3]);
+            at.gpu.queue().write_buffer(&at.gradient.buffer, at.gradient.offset, bytes);
+            Ok(())
+        }
+    }
+    let gpu = gpu();
+    let errors = on_ranks(2, |group| {
+        let mut optimizer = make(&gpu, &Config { dimer: None, ..fixed_rate() });
+        let result = optimizer.check_objective(&mut DataParallel::new(Leaves, group));
+        result.unwrap_err().to_string()
+    });
+    assert!(errors.iter().all(|error| error.contains("did not write element 3")), "{errors:?}");
+}
+
+/// A step by hand: each rank's gradient, read and added.
+#[test]
+fn steps_by_hand() {
+    let gpu = gpu();
+    let config = Config {
+        base: Base::AdamW(Default::default()),
+        dimer: Some(Dimer { schedule: Schedule::Every(2), ..Dimer::default() }),
+        ..fixed_rate()
+    };
+    let ranks = on_ranks(2, |mut group| {
+        let share = Share::new(30, group.rank());
+        let mut optimizer = make(&gpu, &config);
+        for _ in 0..6 {
+            let mut step = optimizer.begin_step().unwrap();
+            let mut point = Point::Centre;
+            loop {
+                let theta = wide(&step.read_params(point).unwrap());
+                let own: Vec<f32> = share.gradient_at(&theta).iter().map(|g| *g as f32).collect();
+                step.write_gradient(point, &own).unwrap();
+                let mut sum = step.read_gradient(point).unwrap();
+                assert_eq!(bits(&sum), bits(&own));
+                group.sum(&mut sum).unwrap();
+                sum.iter_mut().for_each(|g| *g *= 0.5);
+                step.write_gradient(point, &sum).unwrap();
+                if step.next_probe().unwrap().is_none() {
+                    break;
+                }
+                point = Point::Probe;
+            }
+            step.finish().unwrap();
+        }
+        state(&optimizer)
+    });
+    let with_callbacks = on_ranks(2, |group| {
+        let share = Share { supplies_loss: false, ..Share::new(30, group.rank()) };
+        train(&gpu, &config, &mut DataParallel::new(share, group), 6).0
+    });
+    assert_eq!(ranks, with_callbacks);
+}
+
+/// Sums of any length, the bits in the order of ranks; what the ranks do not call alike is an error on all.
+#[test]
+fn threads_agree() {
+    for size in [1, 2, 5] {
+        for len in [0, 1, 3, 1000] {
+            let values = |rank: u32| vector(&mut rng(rank.into()), len, Kind::Mixed);
+            let mut expected = values(0);
+            for rank in 1..size {
+                expected.iter_mut().zip(values(rank)).for_each(|(sum, x)| *sum += x);
+            }
+            let found = on_ranks(size, |mut group| {
+                let mut sum = values(group.rank());
+                group.sum(&mut sum).unwrap();
+                let mut bytes = [group.rank() as u8; 3];
+                group.broadcast(&mut bytes, size - 1).unwrap();
+                assert_eq!(bytes, [size as u8 - 1; 3]);
+                let gathered = group.gather(&[group.rank() as u8, 7]).unwrap();
+                assert_eq!(gathered, (0..size).map(|rank| vec![rank as u8, 7]).collect::<Vec<_>>());
+                assert!(matches!(
+                    group.broadcast(&mut [], size),
+                    Err(Error::InvalidArgument { .. })
+                ));
+                bits(&sum)
+            });
+            assert!(found.iter().all(|sum| *sum == bits(&expected)));
+        }
+    }
+    let different = on_ranks(2, |mut group| match group.rank() {
+        0 => group.sum(&mut [1.0; 4]).unwrap_err().to_string(),
+        _ => group.gather(&[0; 16]).unwrap_err().to_string(),
+    });
+    assert!(
+        different.iter().all(|error| error.contains("rank 1 calls a gathering")),
+        "{different:?}"
+    );
+    assert!(matches!(Threads::group(0), Err(Error::InvalidArgument { argument: "size", .. })));
+}
