@@ -1,13 +1,15 @@
 //! One side of `peers.py`: times steps of this crate over a given number of parameters, and prints
 //! nanoseconds per step as JSON.
 
+#[allow(dead_code, reason = "the other bench uses all of it")]
+#[path = "../performance/prepared.rs"]
+mod prepared;
+
 use std::time::Instant;
 
 use clap::Parser;
-use dimer::{
-    Config, Correction, Dimer, Displacement, Evaluation, Gpu, Layout, LearningRate, Objective,
-    Optimizer, Projection, Rotation, RotationRate, Schedule, Translation, Tuning,
-};
+use dimer::{Config, Gpu, Layout, Optimizer, Tuning};
+use prepared::{Prepared, paper};
 
 #[derive(Parser)]
 struct Arguments {
@@ -28,32 +30,12 @@ struct Arguments {
     bench: bool,
 }
 
-struct Prepared;
-
-impl Objective for Prepared {
-    fn gradient(&mut self, _at: Evaluation<'_>) -> dimer::Result<()> {
-        Ok(())
-    }
-}
-
 fn config(name: &str) -> Config {
-    let paper = Dimer {
-        rotation: Rotation::gradient(RotationRate::Fixed(1e-3)),
-        displacement: Displacement::Absolute(1e-2),
-        schedule: Schedule::Every(1),
-        translation: Translation::Project(Projection {
-            alpha: 1.0,
-            only_negative_curvature: false,
-        }),
-        correction: Correction::EveryStep,
-        ..Dimer::default()
-    };
-    let learning_rate = LearningRate::Fixed(1e-3);
-    let alone = Config { learning_rate, ..Config::default() };
+    let alone = Config { dimer: None, ..paper(1) };
     match name {
         "AdamW, unguarded" => Config { skip_non_finite: false, ..alone },
         "AdamW" => alone,
-        _ => Config { dimer: Some(paper), ..alone },
+        _ => paper(1),
     }
 }
 

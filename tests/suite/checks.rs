@@ -1,9 +1,10 @@
 //! The checks that `./dev check` and the page of `examples/web` report.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::common::*;
+use crate::house::files;
 
 #[path = "../common/checks.rs"]
 mod list;
@@ -12,19 +13,12 @@ use list::{CHECKS, SHORT_LENGTHS};
 
 /// All kernels by their files, but for the unfused ones.
 fn kernels() -> BTreeSet<String> {
-    let shaders = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-    let names = |path: &Path| -> Vec<String> {
-        let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
-        entries.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
-    };
-    let folders = names(&shaders).into_iter();
-    let folders = folders.filter(|folder| !["shared", "unfused"].contains(&folder.as_str()));
-    folders
-        .flat_map(|folder| {
-            let files = names(&shaders.join(&folder)).into_iter();
-            files.map(move |file| format!("{folder}/{file}")).collect::<Vec<_>>()
-        })
-        .collect()
+    let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let of = |path: &PathBuf| (name(path.parent().unwrap()), name(path));
+    let kernels = files("shaders", &[".wgsl"]);
+    let kernels = kernels.iter().map(of);
+    let kernels = kernels.filter(|(folder, _)| !["shared", "unfused"].contains(&folder.as_str()));
+    kernels.map(|(folder, kernel)| format!("{folder}/{kernel}")).collect()
 }
 
 /// What a report says of a check is true: these kernels run in it, and no kernel is left out of all.

@@ -232,7 +232,7 @@ function shaded(dimer, index, scene, { width, height }) {
     const context = picture.getContext("2d");
     const image = context.createImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
-    // As a number, red comes first where the least byte does, as on all that runs browsers.
+    // A pixel as a number: red is its lowest byte, since browsers run on little-endian machines.
     const packed = ([red, green, blue]) => (255 << 24) | (blue << 16) | (green << 8) | red;
     const palette = [0, ...scene.levels].map((_, band) => {
         const share = band / scene.levels.length;
