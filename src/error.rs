@@ -199,7 +199,7 @@ pub enum Error {
     /// The objective itself failed.
     #[error("the objective failed: {0}")]
     Objective(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Ranks that work together do not call the same, or one of them is gone. Start them again from a checkpoint; see
+    /// Ranks that work together do not make the same calls, or one of them is gone. Start them again from a checkpoint; see
     /// [`Collective`](crate::Collective).
     #[error("the ranks cannot go on together: {reason}")]
     #[non_exhaustive]
@@ -319,7 +319,7 @@ impl Error {
         Self::Collective { reason: reason.to_string(), source: None }
     }
 
-    /// The same because of another error.
+    /// [`Error::collective`] because of another error.
     pub fn collective_from(
         what: impl Display,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,

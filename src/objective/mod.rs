@@ -384,6 +384,14 @@ pub struct HessianProduct<'a> {
 }
 
 impl HessianProduct<'_> {
+    /// Submits what is recorded so far and goes on with an empty encoder.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] or [`Error::DeviceLost`].
+    pub fn submit(&mut self) -> Result<()> {
+        self.gpu.flush("a product", self.encoder).map(drop)
+    }
+
     /// The same product for an objective inside another one, which goes on with it afterwards.
     pub fn reborrow(&mut self) -> HessianProduct<'_> {
         HessianProduct { encoder: &mut *self.encoder, ..*self }

@@ -191,8 +191,9 @@ impl<'a> ManualStep<'a> {
         }
     }
 
-    /// Waits, and returns the gradient that lies at a point, without padding, for instance to add it to those of other
-    /// devices.
+    /// Waits, and returns the gradient that was last written for a point, without padding, for instance to add it to those
+    /// of other devices. Before one was written it is that of an earlier step. With
+    /// [`Difference::Central`](crate::Difference::Central) the second probe of a pair takes the place of the centre's.
     ///
     /// # Errors
     /// The same as for [`ManualStep::read_params`].

@@ -3,19 +3,29 @@
 use super::Collective;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
-use crate::objective::{Evaluation, HessianProduct, Objective, Point, StepInfo, UNWRITTEN};
+use crate::objective::{Evaluation, HessianProduct, Objective, Part, Point, StepInfo, UNWRITTEN};
 
 /// Bytes of what a rank can tell the others of its error.
 const MESSAGE: usize = 512;
 
 /// The mean of an objective over the ranks of a group, each of which evaluates it on its share of the batch.
 ///
-/// Every rank has an optimizer of its own, made alike on a device of the same kind, and takes its steps with this
-/// objective. Gradients, products and losses are the same bits on every rank, and so are the parameters. They travel
-/// through the host: an evaluation waits for the device, for a read-back of a vector, for the slowest rank and for the sum.
+/// Every rank has an optimizer of its own, made alike: the same initial parameters, layout, settings, seeds and
+/// [`Tuning`](crate::Tuning), on a device of the same kind with the same driver. It calls the same methods in the same order.
+/// Gradients, products and losses are then the same bits on every rank, and so are the parameters. They travel through the
+/// host: an evaluation waits for the device, for a read-back of a vector, for the slowest rank and for the sum, and it blocks
+/// its thread even in an `_async` call, so each rank needs a thread of its own.
 ///
-/// A rank whose objective fails still takes part, so that no other waits for it; then every rank's step ends with an error,
-/// and may be tried again. A gradient that is not finite on one rank skips the step on all.
+/// A rank whose objective fails still takes part, so that no other waits for it. Then every rank's step ends with an error:
+/// that rank's with its own, the others' with [`Error::Objective`] and its words, or with [`Error::Collective`] if it was no
+/// error of an objective, such as a lost device. After an error of an objective all ranks may try the step again; objectives
+/// must choose their minibatch by [`StepInfo::index`] alone then. Other errors of a step, such as
+/// [`Error::TooManySkips`], are told to nobody: a rank that gets one has to give up its group, by dropping it.
+///
+/// A gradient that is not finite on one rank is not finite on all. A loss that one rank does not write is missing on all.
+/// Ranks that are at different evaluations, or whose objectives differ in [`Objective::supplies_loss`], get
+/// [`Error::Collective`]. A check of the mean sees less than one of each rank's own objective
+/// ([`Optimizer::check_objective`](crate::Optimizer::check_objective)): check that first.
 ///
 /// ```
 /// use dimer::{Collective, Config, DataParallel, Gpu, HostObjective, Layout, LearningRate, Optimizer, Threads};
@@ -46,55 +56,93 @@ const MESSAGE: usize = 512;
 /// assert_eq!(ranks[0], ranks[1]);
 /// # Ok::<(), dimer::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct DataParallel<O, C> {
     objective: O,
     group: C,
     /// What this rank counts; those of all add up to 1.
     share: f32,
-    /// The index of the step, and how many vectors of it were asked for: what all ranks agree on.
-    step: u64,
-    evaluations: u32,
+    step: StepInfo,
+    /// How often the ranks have met.
+    meetings: u64,
     /// Of `begin_step`, until the ranks meet.
     error: Option<Error>,
+    /// Why the group is of no more use.
+    broken: Option<String>,
 }
 
-/// What a rank adds to a sum after its vector: its loss, then for each rank what only that one sets, so that a sum
-/// leaves it as it was.
-struct Trailer {
-    loss: f32,
-    slots: Vec<Slot>,
+impl<O: std::fmt::Debug, C> std::fmt::Debug for DataParallel<O, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataParallel")
+            .field("objective", &self.objective)
+            .field("share", &self.share)
+            .field("meetings", &self.meetings)
+            .finish_non_exhaustive()
+    }
 }
 
-/// What each rank tells of itself.
+/// What is asked of the objectives of all ranks.
+#[derive(Clone, Copy)]
+struct Asked {
+    is_product: bool,
+    is_probe: bool,
+    is_checked: bool,
+    supplies_loss: bool,
+}
+
+/// What each rank tells of itself, in numbers from 0 to 65 535, which any sum with zeros leaves as they are.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 struct Slot {
-    /// 1 if its objective failed, or has written no loss where it should.
+    /// How its objective failed: [`FAILED`], [`LOST`], or 0.
     failed: f32,
+    /// 1 if it brings no loss.
     lacks_loss: f32,
-    /// Where it is: each 0 to 65 535, which any sum of f32 keeps.
-    step: [f32; 2],
-    evaluation: f32,
-    is_product: f32,
+    place: Place,
 }
 
-/// f32s of a slot.
-const SLOT: usize = size_of::<Slot>() / 4;
+/// Where a rank is, which all have to agree on: the low and the high bits of numbers, and what is asked.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+struct Place {
+    meetings: [f32; 2],
+    step: [f32; 2],
+    part: [f32; 4],
+    asked: f32,
+}
 
-impl Trailer {
-    fn len(size: u32) -> usize {
-        1 + size as usize * SLOT
+/// By an error of its own, after which the step may be tried again; or by one that leaves the rank unable to go on.
+const FAILED: f32 = 1.0;
+const LOST: f32 = 2.0;
+
+/// The low and the high bits of a number below 2³².
+fn halves(number: u64) -> [f32; 2] {
+    [f32::from(number as u16), f32::from((number >> 16) as u16)]
+}
+
+impl Place {
+    fn new(meetings: u64, step: &StepInfo, asked: Asked) -> Self {
+        let [index, of] = [step.part.index, step.part.of].map(|number| halves(number.into()));
+        let Asked { is_product, is_probe, is_checked, supplies_loss } = asked;
+        let asked = [is_product, is_probe, is_checked, supplies_loss, step.repeats_minibatch];
+        Self {
+            meetings: halves(meetings),
+            step: halves(step.index),
+            part: [index[0], index[1], of[0], of[1]],
+            asked: asked.iter().fold(0.0, |sum, &bit| 2.0 * sum + f32::from(u8::from(bit))),
+        }
     }
 
-    fn push_to(&self, values: &mut Vec<f32>) {
-        values.push(self.loss);
-        values.extend_from_slice(bytemuck::cast_slice(&self.slots));
-    }
-
-    fn take_from(values: &mut Vec<f32>, size: u32) -> Self {
-        let trailer = values.split_off(values.len() - Self::len(size));
-        Self { loss: trailer[0], slots: bytemuck::cast_slice(&trailer[1..]).to_vec() }
+    fn words(&self) -> String {
+        let whole = |halves: [f32; 2]| halves[0] + 65_536.0 * halves[1];
+        let bits = self.asked as u32;
+        let what = match (bits & 16 != 0, bits & 8 != 0) {
+            (true, _) => "product",
+            (false, true) => "gradient at a probe",
+            (false, false) => "gradient at θ",
+        };
+        let loss = if bits & 2 != 0 { "with" } else { "without" };
+        let (meetings, step) = (whole(self.meetings), whole(self.step));
+        format!("a {what} of step {step}, evaluation {meetings} in all, {loss} losses")
     }
 }
 
@@ -102,7 +150,8 @@ impl<O, C: Collective> DataParallel<O, C> {
     /// The mean over all ranks, which count alike.
     pub fn new(objective: O, group: C) -> Self {
         let share = 1.0 / group.size() as f32;
-        Self { objective, group, share, step: 0, evaluations: 0, error: None }
+        let step = StepInfo { index: 0, repeats_minibatch: false, part: Part::WHOLE };
+        Self { objective, group, share, step, meetings: 0, error: None, broken: None }
     }
 
     /// The mean in which this rank counts as much as `weight` says, such as its number of samples: positive and finite. Only
@@ -146,105 +195,127 @@ impl<O, C: Collective> DataParallel<O, C> {
         (self.objective, self.group)
     }
 
-    /// Of what the ranks have found the mean, or the error of one of them, on every rank. A vector comes with a loss,
-    /// which may lack.
+    /// The mean of what the ranks have found, or the error of one of them. The loss may be missing.
     fn mean(
         &mut self,
         layout: &Layout,
-        is_product: bool,
+        asked: Asked,
         found: Result<(Vec<f32>, Option<f32>)>,
     ) -> Result<(Vec<f32>, Option<f32>)> {
-        let size = self.group.size();
-        let (rank, low) = (self.group.rank() as usize, |bits: u64| f32::from(bits as u16));
-        let mut own = Slot {
-            step: [low(self.step), low(self.step >> 16)],
-            evaluation: low(self.evaluations.into()),
-            is_product: f32::from(u8::from(is_product)),
-            ..Slot::default()
-        };
-        self.evaluations += 1;
-        let (found, error) = match found {
+        let (found, own) = match found {
             Ok(found) => (Some(found), None),
             Err(error) => (None, Some(error)),
         };
+        let met = match &self.broken {
+            Some(reason) => Err(Error::collective(reason)),
+            None => self.meet(layout, asked, found, own.as_ref()),
+        };
+        if let Err(Error::Collective { reason, .. }) = &met {
+            self.broken.get_or_insert_with(|| reason.clone());
+        }
+        // A rank's own error says more than what comes of it.
+        own.map_or(met, Err)
+    }
+
+    /// One sum over all ranks, and if one has failed a gathering of its words.
+    fn meet(
+        &mut self,
+        layout: &Layout,
+        asked: Asked,
+        found: Option<(Vec<f32>, Option<f32>)>,
+        own: Option<&Error>,
+    ) -> Result<(Vec<f32>, Option<f32>)> {
+        let (size, rank) = (self.group.size() as usize, self.group.rank() as usize);
+        if self.meetings == 0 {
+            // Where lengths differ, a group may hang or mix up elements.
+            let lengths = self.group.gather(&(layout.len() as u64).to_le_bytes())?;
+            if let Some(other) = lengths.iter().position(|length| *length != lengths[rank]) {
+                return Err(Error::collective(format!(
+                    "the layout of rank {other} is not that of rank {rank}"
+                )));
+            }
+        }
+        let place = Place::new(self.meetings, &self.step, asked);
+        self.meetings += 1;
         let (mut values, loss) = found.unwrap_or_else(|| (vec![0.0; layout.len()], None));
         values.iter_mut().for_each(|value| *value *= self.share);
-        own.failed = f32::from(u8::from(error.is_some()));
-        own.lacks_loss = f32::from(u8::from(loss.is_none()));
-        let mut slots = vec![Slot::default(); size as usize];
-        slots[rank] = own;
-        Trailer { loss: loss.unwrap_or(0.0) * self.share, slots }.push_to(&mut values);
+        let mut slots = vec![Slot::default(); size];
+        slots[rank] = Slot {
+            failed: own.map_or(0.0, |error| {
+                if matches!(error, Error::Objective(_)) { FAILED } else { LOST }
+            }),
+            lacks_loss: f32::from(u8::from(loss.is_none())),
+            place,
+        };
+        values.push(loss.unwrap_or(0.0) * self.share);
+        values.extend_from_slice(bytemuck::cast_slice(&slots));
         self.group.sum(&mut values)?;
-        let Trailer { loss, slots } = Trailer::take_from(&mut values, size);
-        check_places(rank, &slots)?;
-        if slots.iter().any(|slot| slot.failed != 0.0) {
-            return Err(self.error_of_all(error, &slots)?);
+        let trailer = values.split_off(layout.len());
+        let (loss, slots): (f32, Vec<Slot>) =
+            (trailer[0], bytemuck::cast_slice(&trailer[1..]).to_vec());
+        if let Some(other) = slots.iter().position(|slot| slot.place != place) {
+            return Err(Error::collective(format!(
+                "rank {rank} is at {}, but rank {other} at {}; all ranks must make the same calls from the same state",
+                place.words(),
+                slots[other].place.words()
+            )));
+        }
+        if let Some(other) = slots.iter().position(|slot| slot.failed != 0.0) {
+            return Err(self.error_of(other, slots[other].failed, own)?);
         }
         let has_loss = slots.iter().all(|slot| slot.lacks_loss == 0.0);
         Ok((values, has_loss.then_some(loss)))
     }
 
-    /// This rank's own error, or what the first rank that has one says of it.
-    fn error_of_all(&mut self, own: Option<Error>, slots: &[Slot]) -> Result<Error> {
+    /// What the first rank that has failed says of it.
+    fn error_of(&mut self, rank: usize, failed: f32, own: Option<&Error>) -> Result<Error> {
         let mut message = [0; MESSAGE];
-        if let Some(error) = &own {
+        if let Some(error) = own {
             let words = match error {
                 Error::Objective(source) => source.to_string(),
                 error => error.to_string(),
             };
-            // The end of a long one, and of its last letter, is cut off.
+            // What does not fit is cut off, in the middle of a letter if need be.
             let len = words.len().min(MESSAGE);
             message[..len].copy_from_slice(&words.as_bytes()[..len]);
         }
         let messages = self.group.gather(&message)?;
-        Ok(own.unwrap_or_else(|| {
-            let rank = slots.iter().position(|slot| slot.failed != 0.0).unwrap_or_default();
-            let words = String::from_utf8_lossy(&messages[rank]);
-            Error::objective(format!(
-                "on rank {rank}: {}",
-                words.trim_end_matches(['\0', char::REPLACEMENT_CHARACTER])
-            ))
-        }))
+        let words = String::from_utf8_lossy(&messages[rank]);
+        let words = words.trim_end_matches(['\0', char::REPLACEMENT_CHARACTER]);
+        let words = format!("on rank {rank}: {words}");
+        Ok(if failed == LOST { Error::collective(words) } else { Error::objective(words) })
     }
-}
-
-/// Whether all ranks have come to the same evaluation of the same step.
-fn check_places(rank: usize, slots: &[Slot]) -> Result<()> {
-    let place = |slot: &Slot| (slot.step, slot.evaluation, slot.is_product);
-    let Some(other) = slots.iter().position(|slot| place(slot) != place(&slots[rank])) else {
-        return Ok(());
-    };
-    let words = |slot: &Slot| {
-        let step = slot.step[0] + 65_536.0 * slot.step[1];
-        let what = if slot.is_product == 0.0 { "gradient" } else { "product" };
-        format!("{what} {} of step {step}", slot.evaluation)
-    };
-    Err(Error::collective(format!(
-        "rank {rank} is at {}, but rank {other} at {}; all ranks must take the same steps from the same state",
-        words(&slots[rank]),
-        words(&slots[other])
-    )))
 }
 
 impl<O: Objective, C: Collective> Objective for DataParallel<O, C> {
     fn begin_step(&mut self, step: StepInfo) -> Result<()> {
-        (self.step, self.evaluations) = (step.index, 0);
+        self.step = step;
         // The other ranks must not wait for this one: they hear of it in the first evaluation.
         self.error = self.objective.begin_step(step).err();
         Ok(())
     }
 
     fn gradient(&mut self, mut at: Evaluation<'_>) -> Result<()> {
-        let wants_loss = at.point == Point::Centre && self.objective.supplies_loss();
+        let supplies_loss = self.objective.supplies_loss();
+        let asked = Asked {
+            is_product: false,
+            is_probe: at.point != Point::Centre,
+            is_checked: at.is_checked,
+            supplies_loss,
+        };
+        let wants_loss = !asked.is_probe && supplies_loss;
         let found = match self.error.take() {
             Some(error) => Err(error),
-            None => {
-                self.objective.gradient(at.reborrow()).and_then(|()| at.read_written(wants_loss))
-            }
+            None => self.objective.gradient(at.reborrow()),
+        };
+        let found = match found {
+            Ok(()) => at.read_written(wants_loss),
+            // What was recorded before it runs on all ranks, so that they stay alike.
+            Err(error) => Err(at.submit().err().unwrap_or(error)),
         };
         // What a check finds unwritten stays so.
         let unwritten = unwritten(at.is_checked, &found);
-        let (mut gradient, loss) = self.mean(at.layout, false, found)?;
+        let (mut gradient, loss) = self.mean(at.layout, asked, found)?;
         unwritten.into_iter().for_each(|i| gradient[i] = f32::from_bits(UNWRITTEN));
         if wants_loss {
             at.write_loss(loss.unwrap_or(f32::from_bits(UNWRITTEN)));
@@ -253,14 +324,17 @@ impl<O: Objective, C: Collective> Objective for DataParallel<O, C> {
     }
 
     fn hessian_product(&mut self, mut at: HessianProduct<'_>) -> Result<()> {
+        let supplies_loss = self.objective.supplies_loss();
+        let asked = Asked { is_product: true, is_probe: false, is_checked: false, supplies_loss };
         let found = match self.error.take() {
             Some(error) => Err(error),
-            None => self
-                .objective
-                .hessian_product(at.reborrow())
-                .and_then(|()| Ok((at.read_product()?, None))),
+            None => self.objective.hessian_product(at.reborrow()),
         };
-        let (product, _) = self.mean(at.layout, true, found)?;
+        let found = match found {
+            Ok(()) => at.read_product().map(|product| (product, None)),
+            Err(error) => Err(at.submit().err().unwrap_or(error)),
+        };
+        let (product, _) = self.mean(at.layout, asked, found)?;
         at.write(&product)
     }
 

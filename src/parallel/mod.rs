@@ -12,14 +12,15 @@ use crate::error::Result;
 /// What ranks that work together do at the same time: threads of one process ([`Threads`]), or processes on several
 /// machines.
 ///
-/// A rank is one of `size` participants, from 0. All of them call the same operations in the same order with lengths that
-/// agree, and each call waits for all others. An operation leaves the same bits on every rank, since otherwise the ranks'
-/// parameters would drift apart.
+/// A rank is one of `size` participants, from 0. All of them make the same calls in the same order with the same lengths, and
+/// each call waits for all others. An operation leaves the same bits on every rank, since otherwise the ranks' parameters
+/// would drift apart.
 ///
 /// # Errors
-/// Every operation returns [`Error::Collective`](crate::Error::Collective) where a rank is gone, or where the ranks do not
-/// call the same; implementations make it with [`Error::collective`](crate::Error::collective). After that the group is
-/// of no more use.
+/// An operation returns [`Error::Collective`](crate::Error::Collective) where it notices that a rank is gone, or that the
+/// ranks do not make the same calls; where an engine cannot notice that, the process may end or wait. After an error the
+/// group is of no more use. Implementations make the error with [`Error::collective`](crate::Error::collective), or from
+/// another one with [`Error::collective_from`](crate::Error::collective_from).
 pub trait Collective {
     /// Which one this is, from 0.
     fn rank(&self) -> u32;
@@ -27,7 +28,8 @@ pub trait Collective {
     /// How many there are, at least 1.
     fn size(&self) -> u32;
 
-    /// Adds `values` over all ranks, element by element. Rounding may depend on `size`, but not on the rank.
+    /// Adds `values` over all ranks, element by element, in f32: whole numbers up to 2^24 are added without rounding.
+    /// Rounding may depend on `size`, but not on the rank.
     ///
     /// # Errors
     /// As the trait says.
@@ -36,7 +38,7 @@ pub trait Collective {
     /// Gives the bytes of the rank `root` to all.
     ///
     /// # Errors
-    /// As the trait says.
+    /// As the trait says, and [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a `root` that is no rank.
     fn broadcast(&mut self, bytes: &mut [u8], root: u32) -> Result<()>;
 
     /// The bytes of every rank, in the order of ranks, on every rank. All bring the same number.
@@ -44,4 +46,27 @@ pub trait Collective {
     /// # Errors
     /// As the trait says.
     fn gather(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>>;
+}
+
+/// A group that is lent, for instance to one objective after another.
+impl<C: Collective + ?Sized> Collective for &mut C {
+    fn rank(&self) -> u32 {
+        (**self).rank()
+    }
+
+    fn size(&self) -> u32 {
+        (**self).size()
+    }
+
+    fn sum(&mut self, values: &mut [f32]) -> Result<()> {
+        (**self).sum(values)
+    }
+
+    fn broadcast(&mut self, bytes: &mut [u8], root: u32) -> Result<()> {
+        (**self).broadcast(bytes, root)
+    }
+
+    fn gather(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+        (**self).gather(bytes)
+    }
 }

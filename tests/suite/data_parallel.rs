@@ -5,8 +5,8 @@ use crate::matrix::Matrix;
 use dimer::{
     Accumulated, Base, Collective, Config, CurvatureRate, DataParallel, Difference, Dimer,
     Displacement, Error, Evaluation, Gpu, HessianProduct, HostObjective, Layout, LearningRate,
-    Objective, Optimizer, Point, RateProbe, Regime, Rotation, Schedule, Spectrum, StepInfo,
-    Telemetry, Threads,
+    Objective, Optimizer, Point, RateProbe, Regime, Rotation, Schedule, Spectrum, SpectrumConfig,
+    StepInfo, Telemetry, Threads,
 };
 
 const LEN: usize = 83;
@@ -27,7 +27,7 @@ fn layout() -> Layout {
     builder.build().unwrap()
 }
 
-/// ½ Σ hᵢ (θᵢ − cᵢ)² with an h and a c of each rank's own, and where it fails.
+/// ½ Σ hᵢ (θᵢ − cᵢ)² with an h and a c of each rank's own, in every other step with −c; and where it fails.
 struct Share {
     h: Vec<f64>,
     c: Vec<f64>,
@@ -38,11 +38,14 @@ struct Share {
     evaluations: usize,
     steps: usize,
     supplies_loss: bool,
+    sign: f64,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Fails {
-    Evaluation(usize),
+    /// Before it reads anything, or afterwards.
+    Early(usize),
+    Late(usize),
     Begin(usize),
 }
 
@@ -53,21 +56,28 @@ impl Share {
         let (h, c) = (draw(Kind::Plain), draw(Kind::Plain));
         let h = h.iter().map(|h| 1.5 + h).collect();
         let (fails, poisons) = (None, None);
-        Self { h, c, fails, poisons, evaluations: 0, steps: 0, supplies_loss: true }
+        Self { h, c, fails, poisons, evaluations: 0, steps: 0, supplies_loss: true, sign: 1.0 }
     }
 
     fn gradient_at(&self, theta: &[f64]) -> Vec<f64> {
-        theta.iter().zip(&self.h).zip(&self.c).map(|((x, h), c)| h * (x - c)).collect()
+        let parts = theta.iter().zip(&self.h).zip(&self.c);
+        parts.map(|((x, h), c)| h * (x - self.sign * c)).collect()
+    }
+
+    fn fail(&self, fails: bool) -> dimer::Result<()> {
+        if fails { Err(Error::objective("the data loader gave up")) } else { Ok(()) }
     }
 
     fn loss_at(&self, theta: &[f64]) -> f64 {
         let parts = theta.iter().zip(&self.h).zip(&self.c);
-        parts.map(|((x, h), c)| 0.5 * h * (x - c) * (x - c)).sum()
+        parts.map(|((x, h), c)| 0.5 * h * (x - self.sign * c).powi(2)).sum()
     }
 }
 
 impl Objective for Share {
-    fn begin_step(&mut self, _step: StepInfo) -> dimer::Result<()> {
+    fn begin_step(&mut self, step: StepInfo) -> dimer::Result<()> {
+        let minibatch = step.index - u64::from(step.repeats_minibatch);
+        self.sign = if minibatch.is_multiple_of(2) { 1.0 } else { -1.0 };
         self.steps += 1;
         match self.fails {
             Some(Fails::Begin(step)) if step == self.steps - 1 => {
@@ -78,14 +88,11 @@ impl Objective for Share {
     }
 
     fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
-        let theta = wide(&at.read_params()?);
         self.evaluations += 1;
-        match self.fails {
-            Some(Fails::Evaluation(call)) if call == self.evaluations - 1 => {
-                return Err(Error::objective("the data loader gave up"));
-            }
-            _ => {}
-        }
+        let call = self.evaluations - 1;
+        self.fail(matches!(self.fails, Some(Fails::Early(fails)) if fails == call))?;
+        let theta = wide(&at.read_params()?);
+        self.fail(matches!(self.fails, Some(Fails::Late(fails)) if fails == call))?;
         let mut gradient: Vec<f32> = self.gradient_at(&theta).iter().map(|g| *g as f32).collect();
         if self.poisons == Some(self.evaluations - 1) {
             gradient[7] = f32::NAN;
@@ -97,7 +104,11 @@ impl Objective for Share {
     }
 
     fn hessian_product(&mut self, mut at: HessianProduct<'_>) -> dimer::Result<()> {
+        self.evaluations += 1;
+        let call = self.evaluations - 1;
+        self.fail(matches!(self.fails, Some(Fails::Early(fails)) if fails == call))?;
         let (_, direction) = at.read()?;
+        self.fail(matches!(self.fails, Some(Fails::Late(fails)) if fails == call))?;
         let product: Vec<f32> =
             direction.iter().zip(&self.h).map(|(d, h)| (f64::from(*d) * h) as f32).collect();
         at.write(&product)
@@ -105,6 +116,42 @@ impl Objective for Share {
 
     fn supplies_loss(&self) -> bool {
         self.supplies_loss
+    }
+}
+
+/// The mean of all shares, in f64.
+struct Undivided {
+    shares: Vec<Share>,
+}
+
+impl Undivided {
+    fn mean(&self, of: impl Fn(&Share) -> Vec<f64>) -> Vec<f32> {
+        let mut sum = vec![0.0; LEN];
+        for share in &self.shares {
+            sum.iter_mut().zip(of(share)).for_each(|(sum, x)| *sum += x);
+        }
+        sum.iter().map(|sum| (sum / self.shares.len() as f64) as f32).collect()
+    }
+}
+
+impl Objective for Undivided {
+    fn begin_step(&mut self, step: StepInfo) -> dimer::Result<()> {
+        self.shares.iter_mut().try_for_each(|share| share.begin_step(step))
+    }
+
+    fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+        let theta = wide(&at.read_params()?);
+        at.write_loss(self.mean(|share| vec![share.loss_at(&theta); LEN])[0]);
+        at.write_gradient(&self.mean(|share| share.gradient_at(&theta)))
+    }
+
+    fn hessian_product(&mut self, mut at: HessianProduct<'_>) -> dimer::Result<()> {
+        let direction = wide(&at.read()?.1);
+        at.write(&self.mean(|share| direction.iter().zip(&share.h).map(|(d, h)| d * h).collect()))
+    }
+
+    fn supplies_loss(&self) -> bool {
+        true
     }
 }
 
@@ -178,32 +225,8 @@ fn ranks_have_the_bits_of_one_another() {
                 train(&gpu, &config, &mut DataParallel::new(share, group), 24)
             });
             assert!(ranks.iter().all(|rank| *rank == ranks[0]), "of {size}");
-            let shares: Vec<_> = (0..size).map(|rank| Share::new(seed, rank)).collect();
-            let mean = |of: &dyn Fn(&Share) -> Vec<f64>| {
-                let mut mean = vec![0.0; LEN];
-                for share in &shares {
-                    mean.iter_mut()
-                        .zip(of(share))
-                        .for_each(|(mean, x)| *mean += x / f64::from(size));
-                }
-                mean
-            };
-            let h = mean(&|share| share.h.clone());
-            let mut undivided = HostObjective::new(|theta: &[f32], gradient: &mut [f32]| {
-                let theta = wide(theta);
-                let found = mean(&|share| share.gradient_at(&theta));
-                gradient.iter_mut().zip(found).for_each(|(g, x)| *g = x as f32);
-                mean(&|share| vec![share.loss_at(&theta); LEN])[0] as f32
-            })
-            .with_hessian_product(
-                |_: &[f32], direction: &[f32], product: &mut [f32]| {
-                    product
-                        .iter_mut()
-                        .zip(direction)
-                        .zip(&h)
-                        .for_each(|((p, d), h)| *p = d * *h as f32);
-                },
-            );
+            let shares = (0..size).map(|rank| Share::new(seed, rank)).collect();
+            let mut undivided = Undivided { shares };
             let (expected, records) = train(&gpu, &config, &mut undivided, 24);
             let theta =
                 |bits: &[u32]| bits.iter().map(|bits| f32::from_bits(*bits)).collect::<Vec<_>>();
@@ -267,8 +290,14 @@ fn one_that_fails_is_told_to_all() {
     for config in configs() {
         let of = |group: Threads| DataParallel::new(Share::new(20, group.rank()), group);
         let undisturbed = on_ranks(3, |group| train(&gpu, &config, &mut of(group), 7));
-        let fails = [Fails::Begin(0), Fails::Begin(3), Fails::Evaluation(0), Fails::Evaluation(5)];
-        for (rank, fails) in [0, 1, 2, 1].into_iter().zip(fails) {
+        let fails = [
+            (0, Fails::Begin(0)),
+            (1, Fails::Begin(3)),
+            (2, Fails::Early(0)),
+            (1, Fails::Late(5)),
+            (0, Fails::Early(7)),
+        ];
+        for (rank, fails) in fails {
             let disturbed = on_ranks(3, |group| {
                 let mut optimizer = make(&gpu, &config);
                 let mut objective = of(group);
@@ -289,6 +318,11 @@ fn one_that_fails_is_told_to_all() {
             });
             for (other, ((end, errors), expected)) in disturbed.iter().zip(&undisturbed).enumerate()
             {
+                // Without a dimer there are but seven evaluations.
+                if errors.is_empty() {
+                    assert!(matches!(fails, Fails::Early(7)), "{config:?}");
+                    continue;
+                }
                 assert_eq!(errors.len(), 1, "{errors:?}");
                 let word = if matches!(fails, Fails::Begin(_)) { "shelf" } else { "loader" };
                 assert!(errors[0].contains(word), "{errors:?}");
@@ -296,6 +330,44 @@ fn one_that_fails_is_told_to_all() {
                 assert_eq!(names_rank, other as u32 != rank, "{errors:?}");
                 assert_eq!(end, expected);
             }
+        }
+    }
+}
+
+/// The same in the rotations of a spectrum, which change what they work on as they go: the ranks go on alike.
+#[test]
+fn a_spectrum_goes_on_alike() {
+    let gpu = gpu();
+    let config = Config { dimer: Some(Dimer::default()), ..fixed_rate() };
+    for difference in [Difference::Forward, Difference::Central, Difference::Exact] {
+        for fails in [Fails::Begin(1), Fails::Early(9), Fails::Late(9), Fails::Early(14)] {
+            let ranks = on_ranks(2, |group| {
+                let mut share = Share::new(40, group.rank());
+                if group.rank() == 1 {
+                    share.fails = Some(fails);
+                }
+                let mut objective = DataParallel::new(share, group);
+                let mut optimizer = make(&gpu, &config);
+                let displacement = Displacement::Absolute(1.0);
+                let settings =
+                    SpectrumConfig { lowest: 2, displacement, difference, ..Default::default() };
+                let mut spectrum = Spectrum::with_config(&mut optimizer, settings).unwrap();
+                let mut failures = 0;
+                let mut done = 0;
+                while done < 4 {
+                    match spectrum.rotate(&mut objective, 4) {
+                        Ok(()) => done += 1,
+                        Err(error) => {
+                            assert!(matches!(error, Error::Objective(_)), "{error}");
+                            failures += 1;
+                        }
+                    }
+                }
+                assert_eq!(failures, 1, "{difference:?}, {fails:?}");
+                let found = spectrum.read().unwrap();
+                found.iter().flat_map(|mode| bits(&mode.orientation)).collect::<Vec<_>>()
+            });
+            assert_eq!(ranks[0], ranks[1], "{difference:?}, {fails:?}");
         }
     }
 }
@@ -346,7 +418,7 @@ fn ranks_that_part_are_an_error() {
     for rank in [0, 2] {
         assert!(left[rank].as_ref().unwrap_err().contains("rank 1 has left"), "{left:?}");
     }
-    // The first gradient of a rotation is that of a step; then they differ.
+    // A rotation where the others take a step.
     let apart = part(&|rank, optimizer, objective| {
         if rank == 1 {
             optimizer.rotate(objective)?;
@@ -354,8 +426,71 @@ fn ranks_that_part_are_an_error() {
         optimizer.step(objective)?;
         optimizer.step(objective)
     });
-    assert!(apart.iter().all(|it| it.as_ref().is_err()), "{apart:?}");
+    assert!(apart.iter().all(Result::is_err), "{apart:?}");
     assert!(apart.iter().any(|it| it.as_ref().unwrap_err().contains("of step")), "{apart:?}");
+    // A loss on two of them.
+    let losses = part(&|rank, optimizer, objective| {
+        objective.objective().supplies_loss = rank != 1;
+        optimizer.step(objective)
+    });
+    assert!(losses.iter().all(|it| it.as_ref().unwrap_err().contains("losses")), "{losses:?}");
+}
+
+/// What a rank cannot try again ends it for all; each later call says so. So does a layout of another length, at once.
+#[test]
+fn what_ends_a_group() {
+    struct Lost;
+    impl Objective for Lost {
+        fn gradient(&mut self, _at: Evaluation<'_>) -> dimer::Result<()> {
+            Err(Error::unsupported("a test", "this rank", "take another"))
+        }
+    }
+    let gpu = gpu();
+    let config = Config { dimer: None, ..fixed_rate() };
+    let errors = on_ranks(2, |group| {
+        let mut optimizer = make(&gpu, &config);
+        if group.rank() == 0 {
+            let mut objective = DataParallel::new(Lost, group);
+            [(); 2].map(|()| optimizer.step(&mut objective).unwrap_err())
+        } else {
+            let share = Share { supplies_loss: false, ..Share::new(1, 1) };
+            let mut objective = DataParallel::new(share, group);
+            [(); 2].map(|()| optimizer.step(&mut objective).unwrap_err())
+        }
+    });
+    assert!(errors[0].iter().all(|error| matches!(error, Error::Unsupported { .. })), "{errors:?}");
+    for error in &errors[1] {
+        assert!(matches!(error, Error::Collective { .. }), "{errors:?}");
+        assert!(error.to_string().contains("on rank 0: a test"), "{errors:?}");
+    }
+    let lengths = on_ranks(2, |group| {
+        let len = 10 + group.rank() as usize;
+        let mut optimizer =
+            Optimizer::new(&gpu, Layout::flat(len).unwrap(), config.clone(), &vec![1.0; len])
+                .unwrap();
+        let mut objective = DataParallel::new(quadratic(vec![1.0; len]), group);
+        optimizer.step(&mut objective).unwrap_err().to_string()
+    });
+    assert!(lengths.iter().all(|error| error.contains("the layout of rank")), "{lengths:?}");
+}
+
+/// A thread that panics takes its rank with it.
+#[test]
+fn a_panic_is_no_wait_for_ever() {
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let ranks = Threads::group(3).unwrap().into_iter();
+        let sum = |mut group: Threads| {
+            assert!(group.rank() != 1, "a panic of one rank");
+            group.sum(&mut [1.0])
+        };
+        let ranks: Vec<_> = ranks.map(|rank| scope.spawn(move || sum(rank))).collect();
+        ranks.into_iter().map(|rank| rank.join()).collect()
+    });
+    assert!(results[1].is_err());
+    for rank in [0, 2] {
+        let error = results[rank].as_ref().unwrap().as_ref().unwrap_err().to_string();
+        assert!(error.contains("rank 1 has left"), "{error}");
+    }
 }
 
 /// Objectives around one another: a sum over minibatches on each rank, a check, and a spectrum.
@@ -388,26 +523,32 @@ fn objectives_around_objectives() {
     }
 }
 
-/// What a check finds on a rank it still finds: an element that is never written.
+/// An element that one rank never writes, a check of the mean still finds, on that rank.
 #[test]
 fn a_check_sees_through() {
-    struct Leaves;
+    struct Leaves {
+        written: usize,
+    }
     impl Objective for Leaves {
         fn gradient(&mut self, at: Evaluation<'_>) -> dimer::Result<()> {
-            let gradient = vec![1.0_f32; LEN];
-            // All of the first tensor, and none of the others.
-            let bytes = bytemuck::cast_slice(&gradient[..3]);
+            let gradient = padded_ones(at.layout);
+            let bytes = bytemuck::cast_slice(&gradient[..self.written]);
             at.gpu.queue().write_buffer(&at.gradient.buffer, at.gradient.offset, bytes);
             Ok(())
         }
     }
+    fn padded_ones(layout: &Layout) -> Vec<f32> {
+        vec![1.0; layout.padded_len()]
+    }
     let gpu = gpu();
-    let errors = on_ranks(2, |group| {
+    let results = on_ranks(2, |group| {
         let mut optimizer = make(&gpu, &Config { dimer: None, ..fixed_rate() });
-        let result = optimizer.check_objective(&mut DataParallel::new(Leaves, group));
-        result.unwrap_err().to_string()
+        // One rank writes the first tensor and none of the others.
+        let written = if group.rank() == 0 { layout().padded_len() } else { 3 };
+        optimizer.check_objective(&mut DataParallel::new(Leaves { written }, group))
     });
-    assert!(errors.iter().all(|error| error.contains("did not write element 3")), "{errors:?}");
+    let error = results[1].as_ref().unwrap_err().to_string();
+    assert!(error.contains("did not write element 3"), "{error}");
 }
 
 /// A step by hand: each rank's gradient, read and added.
@@ -420,9 +561,10 @@ fn steps_by_hand() {
         ..fixed_rate()
     };
     let ranks = on_ranks(2, |mut group| {
-        let share = Share::new(30, group.rank());
+        let mut share = Share::new(30, group.rank());
         let mut optimizer = make(&gpu, &config);
-        for _ in 0..6 {
+        for index in 0..6 {
+            share.sign = if index % 2 == 0 { 1.0 } else { -1.0 };
             let mut step = optimizer.begin_step().unwrap();
             let mut point = Point::Centre;
             loop {
@@ -450,7 +592,7 @@ fn steps_by_hand() {
     assert_eq!(ranks, with_callbacks);
 }
 
-/// Sums of any length, the bits in the order of ranks; what the ranks do not call alike is an error on all.
+/// Sums of any length, the bits in the order of ranks; calls that differ are an error on all, and so are later ones.
 #[test]
 fn threads_agree() {
     for size in [1, 2, 5] {
@@ -481,9 +623,6 @@ fn threads_agree() {
         0 => group.sum(&mut [1.0; 4]).unwrap_err().to_string(),
         _ => group.gather(&[0; 16]).unwrap_err().to_string(),
     });
-    assert!(
-        different.iter().all(|error| error.contains("rank 1 calls a gathering")),
-        "{different:?}"
-    );
+    assert!(different.iter().all(|error| error.contains("rank 1 calls `gather`")), "{different:?}");
     assert!(matches!(Threads::group(0), Err(Error::InvalidArgument { argument: "size", .. })));
 }
