@@ -234,11 +234,19 @@ impl Layout {
         4 * self.padded_len as u64
     }
 
+    /// Refuses a vector that is not as long as all tensors together.
+    pub(crate) fn check_len(&self, what: &'static str, packed: &[f32]) -> Result<()> {
+        match packed.len() {
+            found if found != self.len => {
+                Err(Error::LengthMismatch { what, expected: self.len, found })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Spreads a packed host vector over the ranges of its tensors, the padding zero.
     pub(crate) fn pad(&self, what: &'static str, packed: &[f32]) -> Result<Vec<f32>> {
-        if packed.len() != self.len {
-            return Err(Error::LengthMismatch { what, expected: self.len, found: packed.len() });
-        }
+        self.check_len(what, packed)?;
         let mut padded = vec![0.0; self.padded_len];
         let mut rest = packed;
         for tensor in &self.tensors {

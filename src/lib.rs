@@ -145,7 +145,7 @@ pub use objective::{
 pub use objective::{HostObjective, Outcome};
 pub use optimizer::{ManualStep, Optimizer, PointBuffers, RegionCurvature, StopReason, Telemetry};
 #[cfg(not(target_family = "wasm"))]
-pub use parallel::{Collective, DataParallel, Threads};
+pub use parallel::{Collective, DataParallel, GradientMean, Threads};
 pub use plan::{Plan, RateMeasurement, StepCost, StepKind};
 pub use spectrum::{Density, Eigenpair, Estimate, Node, Spectrum};
 pub use state::Buffers;

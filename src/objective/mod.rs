@@ -176,6 +176,29 @@ pub trait Objective {
     }
 }
 
+/// An objective that is lent.
+impl<O: Objective + ?Sized> Objective for &mut O {
+    fn begin_step(&mut self, step: StepInfo) -> Result<()> {
+        (**self).begin_step(step)
+    }
+
+    fn gradient(&mut self, at: Evaluation<'_>) -> Result<()> {
+        (**self).gradient(at)
+    }
+
+    fn hessian_product(&mut self, at: HessianProduct<'_>) -> Result<()> {
+        (**self).hessian_product(at)
+    }
+
+    fn parts(&self) -> u32 {
+        (**self).parts()
+    }
+
+    fn supplies_loss(&self) -> bool {
+        (**self).supplies_loss()
+    }
+}
+
 /// What an objective has to know of a step before it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -194,12 +194,12 @@ impl Optimizer {
 }
 
 #[cfg(not(target_family = "wasm"))]
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     file::read(path).map_err(|error| Error::checkpoint_from("it cannot be read", error))
 }
 
 /// Names the file in an error of `action`.
 #[cfg(not(target_family = "wasm"))]
-fn in_file<T>(path: &Path, action: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn in_file<T>(path: &Path, action: impl FnOnce() -> Result<T>) -> Result<T> {
     action().map_err(|error| error.in_file(path))
 }

@@ -144,7 +144,7 @@ impl Checkpoint {
     }
 
     /// The checksum of every name, shape, word and entry of the metadata.
-    fn checksum(&self) -> String {
+    pub(crate) fn checksum(&self) -> String {
         let mut hasher = crc32fast::Hasher::new();
         // Lengths go in as well, so that nothing can move from one field to the next.
         let mut update = |bytes: &[u8]| {

@@ -8,7 +8,11 @@ use crate::error::{Error, Result};
 #[cfg(not(target_family = "wasm"))]
 use crate::gpu::block_on;
 use crate::gpu::{GpuSlice, PendingRead, Wait};
+#[cfg(not(target_family = "wasm"))]
+use crate::objective::StepInfo;
 use crate::objective::{Part, Point};
+#[cfg(not(target_family = "wasm"))]
+use crate::parallel::{Asked, Collective, GradientMean};
 use crate::plan::StepForm;
 use crate::plan::program::Cursor;
 use crate::player::Pause;
@@ -226,20 +230,79 @@ impl<'a> ManualStep<'a> {
     pub fn write_gradient(&self, point: Point, gradient: &[f32]) -> Result<()> {
         let optimizer = &self.optimizer;
         let padded = optimizer.layout.pad("gradient", gradient)?;
-        let slice = match point {
-            Point::Centre => {
-                self.lacks_centre.store(false, Ordering::Relaxed);
-                Some(&optimizer.state.gradient)
-            }
-            Point::Probe if self.probe_gradient.is_none() && self.probes > 0 => {
-                return Err(not_placed());
-            }
-            Point::Probe => self.probe_gradient.as_ref(),
-        };
-        if let Some(slice) = slice {
+        if let Some(slice) = self.place_of(point)? {
             optimizer.write(slice, &padded);
         }
         Ok(())
+    }
+
+    /// Where the gradient of a point belongs, if there is one.
+    fn place_of(&self, point: Point) -> Result<Option<&GpuSlice>> {
+        match point {
+            Point::Centre => {
+                self.lacks_centre.store(false, Ordering::Relaxed);
+                Ok(Some(&self.optimizer.state.gradient))
+            }
+            Point::Probe if self.probe_gradient.is_none() && self.probes > 0 => Err(not_placed()),
+            Point::Probe => Ok(self.probe_gradient.as_ref()),
+        }
+    }
+
+    /// Writes the mean of the gradients that all ranks have found at a point, without padding, and at θ that of their
+    /// losses, if all have one. Waits for the other ranks, each of which calls this for the same point of the same step.
+    ///
+    /// ```
+    /// # use dimer::{Config, Gpu, Layout, Optimizer, Point, Threads};
+    /// # let mut optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(3)?, Config::default(), &[1.0; 3])?;
+    /// # let group = Threads::group(1)?.remove(0);
+    /// # let gradient = |params: &[f32]| -> dimer::Result<Vec<f32>> { Ok(params.to_vec()) };
+    /// let mut mean = optimizer.gradient_mean(group)?;
+    /// let mut step = optimizer.begin_step()?;
+    /// let mut point = Point::Centre;
+    /// loop {
+    ///     // An error goes to the mean as well, which tells the others.
+    ///     let own = step.read_params(point).and_then(|params| gradient(&params));
+    ///     step.write_mean(&mut mean, point, own, None)?;
+    ///     if step.next_probe()?.is_none() {
+    ///         break;
+    ///     }
+    ///     point = Point::Probe;
+    /// }
+    /// step.finish()?;
+    /// # Ok::<(), dimer::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The rank's own if it brings one, or those of [`ManualStep::write_gradient`]; otherwise [`Error::Objective`] with the
+    /// words of one that has failed. If it was no error of an objective, or if the ranks part, [`Error::Collective`]. After
+    /// an error of an objective, drop the step on all ranks and begin it again.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn write_mean<C: Collective>(
+        &self,
+        mean: &mut GradientMean<C>,
+        point: Point,
+        gradient: Result<Vec<f32>>,
+        loss: Option<f32>,
+    ) -> Result<()> {
+        let optimizer = &*self.optimizer;
+        let len = optimizer.layout.len();
+        let found = gradient.and_then(|gradient| {
+            optimizer.layout.check_len("gradient", &gradient)?;
+            self.place_of(point)?;
+            Ok((gradient, loss.filter(|_| point == Point::Centre)))
+        });
+        let step = StepInfo {
+            index: optimizer.index,
+            repeats_minibatch: optimizer.repeats_minibatch(),
+            part: Part::WHOLE,
+        };
+        let is_probe = point != Point::Centre;
+        let asked = Asked { is_product: false, is_probe, is_checked: false, supplies_loss: false };
+        let (gradient, loss) = mean.of(len, &step, asked, found)?;
+        if let Some(loss) = loss {
+            self.write_loss(loss);
+        }
+        self.write_gradient(point, &gradient)
     }
 
     /// Writes the loss at θ from the host, for [`Telemetry::loss`](crate::Telemetry::loss) and

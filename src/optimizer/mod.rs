@@ -10,6 +10,8 @@ mod file;
 mod manual;
 mod pending;
 mod plateau;
+#[cfg(not(target_family = "wasm"))]
+mod ranks;
 mod saved_settings;
 mod skips;
 mod snapshot;

@@ -162,6 +162,12 @@ impl Snapshot {
         }
     }
 
+    /// Forgets the loss of the last record.
+    #[cfg(not(target_family = "wasm"))]
+    pub(super) fn forget_last_loss(&mut self) {
+        self.record.forget_loss();
+    }
+
     /// The same where no objective has written a loss.
     fn without_loss(mut self) -> Self {
         let recent = self.recent.iter_mut().flatten();

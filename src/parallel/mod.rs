@@ -1,10 +1,14 @@
-//! Several ranks, each with a device and a share of the batch, that train one set of parameters: [`Collective`] and
-//! [`DataParallel`].
+//! Several ranks, each with a device and a share of the batch, that train one set of parameters: [`Collective`],
+//! [`DataParallel`] and [`GradientMean`].
 
+pub(crate) mod agreement;
 mod data_parallel;
+mod mean;
 mod threads;
 
 pub use data_parallel::DataParallel;
+pub(crate) use mean::Asked;
+pub use mean::GradientMean;
 pub use threads::Threads;
 
 use crate::error::Result;

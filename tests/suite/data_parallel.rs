@@ -3,10 +3,10 @@
 use crate::common::*;
 use crate::matrix::Matrix;
 use dimer::{
-    Accumulated, Base, Collective, Config, CurvatureRate, DataParallel, Difference, Dimer,
-    Displacement, Error, Evaluation, Gpu, HessianProduct, HostObjective, Layout, LearningRate,
-    Objective, Optimizer, Point, RateProbe, Regime, Rotation, Schedule, Spectrum, SpectrumConfig,
-    StepInfo, Telemetry, Threads,
+    Accumulated, Collective, Config, CurvatureRate, DataParallel, Difference, Dimer, Displacement,
+    Error, Evaluation, Gpu, Group, HessianProduct, HostObjective, Layout, LearningRate, Objective,
+    Optimizer, Point, RateProbe, Regime, Rotation, Schedule, Spectrum, SpectrumConfig, StepInfo,
+    Telemetry, Threads, Tuning,
 };
 
 const LEN: usize = 83;
@@ -198,11 +198,21 @@ fn make(gpu: &Gpu, config: &Config) -> Optimizer {
 type End = ((Vec<u32>, Vec<u32>), Vec<Telemetry>);
 
 fn train(gpu: &Gpu, config: &Config, objective: &mut impl Objective, steps: usize) -> End {
-    let mut optimizer = make(gpu, config);
+    train_on(&mut make(gpu, config), objective, steps)
+}
+
+fn train_on(optimizer: &mut Optimizer, objective: &mut impl Objective, steps: usize) -> End {
     for _ in 0..steps {
         optimizer.step(objective).unwrap();
     }
-    (state(&optimizer), optimizer.telemetry().unwrap())
+    (state(optimizer), optimizer.telemetry().unwrap())
+}
+
+/// The same by the mean of all ranks.
+fn train_ranks(gpu: &Gpu, config: &Config, share: Share, group: Threads, steps: usize) -> End {
+    let mut optimizer = make(gpu, config);
+    let mut objective = optimizer.data_parallel(share, group).unwrap();
+    train_on(&mut optimizer, &mut objective, steps)
 }
 
 /// One rank is a run without a group, to the bit; several have the same bits, and follow the mean in f64. A mean is off by
@@ -216,13 +226,13 @@ fn ranks_have_the_bits_of_one_another() {
         println!("{config:?}");
         let alone = train(&gpu, &config, &mut Share::new(seed, 0), 24);
         let one = on_ranks(1, |group| {
-            train(&gpu, &config, &mut DataParallel::new(Share::new(seed, group.rank()), group), 24)
+            train_ranks(&gpu, &config, Share::new(seed, group.rank()), group, 24)
         });
         assert_eq!(one, [alone]);
         for size in [2, 3, 4] {
             let ranks = on_ranks(size, |group| {
                 let share = Share::new(seed, group.rank());
-                train(&gpu, &config, &mut DataParallel::new(share, group), 24)
+                train_ranks(&gpu, &config, share, group, 24)
             });
             assert!(ranks.iter().all(|rank| *rank == ranks[0]), "of {size}");
             let shares = (0..size).map(|rank| Share::new(seed, rank)).collect();
@@ -256,8 +266,9 @@ fn shares_can_be_weighted() {
     let ranks = on_ranks(3, |group| {
         let share = Share::new(9, group.rank());
         let weight = weights[group.rank() as usize];
-        let mut mean = DataParallel::weighted(share, group, weight).unwrap();
-        train(&gpu, &config, &mut mean, 1).0
+        let mut optimizer = make(&gpu, &config);
+        let mean = optimizer.data_parallel(share, group).unwrap();
+        train_on(&mut optimizer, &mut mean.with_weight(weight).unwrap(), 1).0
     });
     assert!(ranks.iter().all(|rank| *rank == ranks[0]));
     let shares: Vec<_> = (0..3).map(|rank| Share::new(9, rank)).collect();
@@ -273,10 +284,8 @@ fn shares_can_be_weighted() {
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let errors = on_ranks(2, |group| {
             let weight = if group.rank() == 1 { bad } else { 1.0 };
-            DataParallel::weighted(Share::new(1, 0), group, weight)
-                .err()
-                .expect("an error")
-                .to_string()
+            let mean = make(&gpu, &config).gradient_mean(group).unwrap();
+            mean.with_weight(weight).unwrap_err().to_string()
         });
         assert!(errors.iter().all(|error| error.contains("on rank 1")), "{errors:?}");
     }
@@ -288,8 +297,8 @@ fn shares_can_be_weighted() {
 fn one_that_fails_is_told_to_all() {
     let gpu = gpu();
     for config in configs() {
-        let of = |group: Threads| DataParallel::new(Share::new(20, group.rank()), group);
-        let undisturbed = on_ranks(3, |group| train(&gpu, &config, &mut of(group), 7));
+        let share = |group: &Threads| Share::new(20, group.rank());
+        let undisturbed = on_ranks(3, |group| train_ranks(&gpu, &config, share(&group), group, 7));
         let fails = [
             (0, Fails::Begin(0)),
             (1, Fails::Begin(3)),
@@ -300,7 +309,7 @@ fn one_that_fails_is_told_to_all() {
         for (rank, fails) in fails {
             let disturbed = on_ranks(3, |group| {
                 let mut optimizer = make(&gpu, &config);
-                let mut objective = of(group);
+                let mut objective = optimizer.data_parallel(share(&group), group).unwrap();
                 if objective.group().rank() == rank {
                     objective.objective().fails = Some(fails);
                 }
@@ -346,8 +355,8 @@ fn a_spectrum_goes_on_alike() {
                 if group.rank() == 1 {
                     share.fails = Some(fails);
                 }
-                let mut objective = DataParallel::new(share, group);
                 let mut optimizer = make(&gpu, &config);
+                let mut objective = optimizer.data_parallel(share, group).unwrap();
                 let displacement = Displacement::Absolute(1.0);
                 let settings =
                     SpectrumConfig { lowest: 2, displacement, difference, ..Default::default() };
@@ -377,11 +386,11 @@ fn a_nan_on_one_rank_skips_the_step_on_all() {
     let gpu = gpu();
     let config = Config { dimer: None, ..fixed_rate() };
     let ranks = on_ranks(4, |group| {
-        let mut objective = DataParallel::new(Share::new(3, group.rank()), group);
-        if objective.group().rank() == 2 {
-            objective.objective().poisons = Some(4);
+        let mut share = Share::new(3, group.rank());
+        if group.rank() == 2 {
+            share.poisons = Some(4);
         }
-        train(&gpu, &config, &mut objective, 8)
+        train_ranks(&gpu, &config, share, group, 8)
     });
     for rank in &ranks {
         assert_eq!(rank.0, ranks[0].0);
@@ -401,7 +410,7 @@ fn ranks_that_part_are_an_error() {
         on_ranks(3, |group| {
             let rank = group.rank();
             let mut optimizer = make(&gpu, &config);
-            let mut objective = DataParallel::new(Share::new(3, rank), group);
+            let mut objective = optimizer.data_parallel(Share::new(3, rank), group).unwrap();
             for _ in 0..3 {
                 optimizer.step(&mut objective).unwrap();
             }
@@ -436,7 +445,7 @@ fn ranks_that_part_are_an_error() {
     assert!(losses.iter().all(|it| it.as_ref().unwrap_err().contains("losses")), "{losses:?}");
 }
 
-/// What a rank cannot try again ends it for all; each later call says so. So does a layout of another length, at once.
+/// What a rank cannot try again ends it for all; each later call says so.
 #[test]
 fn what_ends_a_group() {
     struct Lost;
@@ -450,11 +459,11 @@ fn what_ends_a_group() {
     let errors = on_ranks(2, |group| {
         let mut optimizer = make(&gpu, &config);
         if group.rank() == 0 {
-            let mut objective = DataParallel::new(Lost, group);
+            let mut objective = optimizer.data_parallel(Lost, group).unwrap();
             [(); 2].map(|()| optimizer.step(&mut objective).unwrap_err())
         } else {
             let share = Share { supplies_loss: false, ..Share::new(1, 1) };
-            let mut objective = DataParallel::new(share, group);
+            let mut objective = optimizer.data_parallel(share, group).unwrap();
             [(); 2].map(|()| optimizer.step(&mut objective).unwrap_err())
         }
     });
@@ -463,15 +472,6 @@ fn what_ends_a_group() {
         assert!(matches!(error, Error::Collective { .. }), "{errors:?}");
         assert!(error.to_string().contains("on rank 0: a test"), "{errors:?}");
     }
-    let lengths = on_ranks(2, |group| {
-        let len = 10 + group.rank() as usize;
-        let mut optimizer =
-            Optimizer::new(&gpu, Layout::flat(len).unwrap(), config.clone(), &vec![1.0; len])
-                .unwrap();
-        let mut objective = DataParallel::new(quadratic(vec![1.0; len]), group);
-        optimizer.step(&mut objective).unwrap_err().to_string()
-    });
-    assert!(lengths.iter().all(|error| error.contains("the layout of rank")), "{lengths:?}");
 }
 
 /// A thread that panics takes its rank with it.
@@ -511,7 +511,7 @@ fn objectives_around_objectives() {
             0.0
         });
         let several = Accumulated::new(one, 2).unwrap();
-        let mut objective = DataParallel::new(several, group);
+        let mut objective = optimizer.data_parallel(several, group).unwrap();
         optimizer.check_objective(&mut objective).unwrap();
         let mut spectrum = Spectrum::new(&mut optimizer, 2, 5).unwrap();
         spectrum.rotate(&mut objective, 40).unwrap();
@@ -545,51 +545,291 @@ fn a_check_sees_through() {
         let mut optimizer = make(&gpu, &Config { dimer: None, ..fixed_rate() });
         // One rank writes the first tensor and none of the others.
         let written = if group.rank() == 0 { layout().padded_len() } else { 3 };
-        optimizer.check_objective(&mut DataParallel::new(Leaves { written }, group))
+        let mut objective = optimizer.data_parallel(Leaves { written }, group).unwrap();
+        optimizer.check_objective(&mut objective)
     });
     let error = results[1].as_ref().unwrap_err().to_string();
     assert!(error.contains("did not write element 3"), "{error}");
 }
 
-/// A step by hand: each rank's gradient, read and added.
+/// Steps by hand have the bits of steps with an objective, whichever rank fails on the way.
 #[test]
 fn steps_by_hand() {
     let gpu = gpu();
-    let config = Config {
-        base: Base::AdamW(Default::default()),
-        dimer: Some(Dimer { schedule: Schedule::Every(2), ..Dimer::default() }),
-        ..fixed_rate()
-    };
-    let ranks = on_ranks(2, |mut group| {
-        let mut share = Share::new(30, group.rank());
-        let mut optimizer = make(&gpu, &config);
-        for index in 0..6 {
-            share.sign = if index % 2 == 0 { 1.0 } else { -1.0 };
-            let mut step = optimizer.begin_step().unwrap();
-            let mut point = Point::Centre;
-            loop {
-                let theta = wide(&step.read_params(point).unwrap());
-                let own: Vec<f32> = share.gradient_at(&theta).iter().map(|g| *g as f32).collect();
-                step.write_gradient(point, &own).unwrap();
-                let mut sum = step.read_gradient(point).unwrap();
-                assert_eq!(bits(&sum), bits(&own));
-                group.sum(&mut sum).unwrap();
-                sum.iter_mut().for_each(|g| *g *= 0.5);
-                step.write_gradient(point, &sum).unwrap();
-                if step.next_probe().unwrap().is_none() {
-                    break;
+    for config in configs() {
+        // There is no product by hand.
+        if config.dimer.as_ref().is_some_and(|dimer| dimer.difference == Difference::Exact) {
+            continue;
+        }
+        let ranks = on_ranks(2, |group| {
+            let rank = group.rank();
+            let mut share = Share::new(30, rank);
+            let mut optimizer = make(&gpu, &config);
+            let mut mean = optimizer.gradient_mean(group).unwrap();
+            // In which evaluation which rank fails.
+            let mut fails = vec![(0, 1), (5, 0), (8, 1)];
+            let mut evaluations = 0;
+            let mut failures = 0;
+            while optimizer.steps() < 9 {
+                let minibatch = optimizer.steps() - u64::from(optimizer.repeats_minibatch());
+                share.sign = if minibatch.is_multiple_of(2) { 1.0 } else { -1.0 };
+                let mut step = optimizer.begin_step().unwrap();
+                let mut point = Point::Centre;
+                let outcome = loop {
+                    let theta = wide(&step.read_params(point).unwrap());
+                    let own = share.gradient_at(&theta).iter().map(|g| *g as f32).collect();
+                    let failing = fails.first().is_some_and(|first| first.0 == evaluations);
+                    evaluations += 1;
+                    let own = match failing.then(|| fails.remove(0).1) {
+                        Some(failed) if failed == rank => Err(Error::objective("no data")),
+                        _ => Ok(own),
+                    };
+                    let loss = share.loss_at(&theta) as f32;
+                    if let Err(error) = step.write_mean(&mut mean, point, own, Some(loss)) {
+                        break Err(error);
+                    }
+                    if step.next_probe().unwrap().is_none() {
+                        break Ok(());
+                    }
+                    point = Point::Probe;
+                };
+                match outcome {
+                    Ok(()) => step.finish().unwrap(),
+                    Err(error) => {
+                        assert!(matches!(error, Error::Objective(_)), "{error}");
+                        assert!(error.to_string().contains("no data"), "{error}");
+                        failures += 1;
+                    }
                 }
-                point = Point::Probe;
             }
+            assert_eq!(failures, 3);
+            optimizer.check_ranks(mean.group()).unwrap();
+            (state(&optimizer), optimizer.telemetry().unwrap())
+        });
+        let mut with_callbacks =
+            on_ranks(2, |group| train_ranks(&gpu, &config, Share::new(30, group.rank()), group, 9));
+        // The events of central differences ask for no gradient at θ, and have no loss then.
+        let records = with_callbacks.iter_mut().flat_map(|rank| &mut rank.1);
+        for (with, by_hand) in records.zip(ranks.iter().flat_map(|rank| &rank.1)) {
+            if config.dimer.as_ref().is_some_and(|it| it.difference == Difference::Central) {
+                with.loss = by_hand.loss;
+            }
+        }
+        assert_eq!(ranks, with_callbacks, "{config:?}");
+    }
+}
+
+/// A loss that one rank lacks is missing; a gradient of another length, and a point that one rank is not at, are told.
+#[test]
+fn means_by_hand_that_do_not_fit() {
+    let gpu = gpu();
+    let config = Config { dimer: Some(Dimer::default()), ..fixed_rate() };
+    let losses = on_ranks(2, |group| {
+        let loss = (group.rank() == 0).then_some(1.0);
+        let mut optimizer = make(
+            &gpu,
+            &Config { dimer: None, learning_rate: LearningRate::Fixed(0.1), ..config.clone() },
+        );
+        let mut mean = optimizer.gradient_mean(group).unwrap();
+        for loss in [loss, Some(2.0)] {
+            let step = optimizer.begin_step().unwrap();
+            step.write_mean(&mut mean, Point::Centre, Ok(vec![1.0; LEN]), loss).unwrap();
             step.finish().unwrap();
         }
-        state(&optimizer)
+        let records = optimizer.telemetry().unwrap();
+        records.iter().map(|record| record.loss).collect::<Vec<_>>()
     });
-    let with_callbacks = on_ranks(2, |group| {
-        let share = Share { supplies_loss: false, ..Share::new(30, group.rank()) };
-        train(&gpu, &config, &mut DataParallel::new(share, group), 6).0
+    assert_eq!(losses, [[None, Some(2.0)], [None, Some(2.0)]]);
+    let errors = on_ranks(2, |group| {
+        let len = LEN + group.rank() as usize;
+        let mut optimizer = make(&gpu, &config);
+        let mut mean = optimizer.gradient_mean(group).unwrap();
+        let step = optimizer.begin_step().unwrap();
+        step.write_mean(&mut mean, Point::Centre, Ok(vec![1.0; len]), None).unwrap_err()
     });
-    assert_eq!(ranks, with_callbacks);
+    assert!(matches!(errors[1], Error::LengthMismatch { what: "gradient", .. }), "{errors:?}");
+    assert!(matches!(errors[0], Error::Collective { .. }), "{errors:?}");
+    assert!(errors[0].to_string().contains("on rank 1"), "{errors:?}");
+    let apart = on_ranks(2, |group| {
+        let rank = group.rank();
+        let mut optimizer = make(&gpu, &config);
+        let mut mean = optimizer.gradient_mean(group).unwrap();
+        let mut step = optimizer.begin_step().unwrap();
+        step.write_gradient(Point::Centre, &[1.0; LEN]).unwrap();
+        step.next_probe().unwrap();
+        let point = if rank == 0 { Point::Probe } else { Point::Centre };
+        step.write_mean(&mut mean, point, Ok(vec![1.0; LEN]), None).unwrap_err().to_string()
+    });
+    assert!(apart.iter().all(|error| error.contains("gradient at a probe")), "{apart:?}");
+}
+
+/// Optimizers that are not alike are refused when the ranks come together, with what differs; those that have parted
+/// since are found.
+#[test]
+fn ranks_must_be_alike() {
+    let gpu = gpu();
+    let config = Config { dimer: Some(Dimer::default()), ..fixed_rate() };
+    let tuned = {
+        let tuning = Tuning { workgroup_size: 64, ..*gpu.tuning() };
+        gpu.clone().with_tuning(tuning).unwrap()
+    };
+    let other_seed = Dimer { seed: 8, ..Dimer::default() };
+    let mut moved = start();
+    moved[LEN - 1] += 1e-3;
+    let named = |last: &str| {
+        let mut builder = Layout::builder();
+        builder.tensor("a", &[3]).tensor("b", &[10, 7]).tensor(last, &[10]);
+        builder.build().unwrap()
+    };
+    let still = {
+        let mut builder = Layout::builder();
+        let frozen = Group { learning_rate_scale: 0.0, ..Group::default() };
+        let frozen = builder.group(frozen);
+        builder.tensor("a", &[3]).tensor("b", &[10, 7]).tensor_in(frozen, "c", &[10]);
+        builder.build().unwrap()
+    };
+    let decays = Config { weight_decay: 0.5, ..config.clone() };
+    let seeded = Config { dimer: Some(other_seed), ..config.clone() };
+    let flat = Layout::flat(LEN).unwrap();
+    // What the last of three ranks has, and what the error names.
+    let cases = [
+        (&gpu, layout(), &config, start(), ""),
+        (&tuned, layout(), &config, start(), "`tuning` is"),
+        (&gpu, flat, &config, start(), "`tensor 0` is"),
+        (
+            &gpu,
+            named("d"),
+            &config,
+            start(),
+            "`tensor 2` is \"c\" of shape [10] on rank 0, but \"d\"",
+        ),
+        (
+            &gpu,
+            still,
+            &config,
+            start(),
+            "`groups.c.learning_rate_scale` is 1.0 on rank 0, but 0.0 on",
+        ),
+        (&gpu, layout(), &decays, start(), "`config.weight_decay` is"),
+        (&gpu, layout(), &seeded, start(), "`config.dimer.seed` is"),
+        (&gpu, layout(), &config, moved, "`params/c` is of checksum"),
+    ];
+    for (gpu_of_last, layout_of_last, config_of_last, params, expected) in &cases {
+        let outcomes = on_ranks(3, |group| {
+            let mut optimizer = if group.rank() == 2 {
+                let (layout, config) = (layout_of_last.clone(), (*config_of_last).clone());
+                Optimizer::new(gpu_of_last, layout, config, params).unwrap()
+            } else {
+                make(&gpu, &config)
+            };
+            optimizer.data_parallel(Share::new(1, group.rank()), group).map(drop)
+        });
+        for outcome in outcomes {
+            match outcome {
+                Ok(()) => assert!(expected.is_empty(), "{expected}"),
+                Err(error) => {
+                    assert!(!expected.is_empty(), "{error}");
+                    assert!(matches!(error, Error::Collective { .. }), "{error}");
+                    assert!(error.to_string().contains(expected), "{error}, for {expected}");
+                    assert!(error.to_string().contains("on rank 2") || expected.is_empty());
+                }
+            }
+        }
+    }
+    let parted = on_ranks(2, |mut group| {
+        let mut optimizer = make(&gpu, &config);
+        let mut share = Share::new(1, group.rank());
+        let mut objective = optimizer.data_parallel(&mut share, &mut group).unwrap();
+        for _ in 0..5 {
+            optimizer.step(&mut objective).unwrap();
+        }
+        optimizer.check_ranks(objective.group()).unwrap();
+        let mut found = Vec::new();
+        let n = optimizer.read_orientation().unwrap().unwrap();
+        if group.rank() == 1 {
+            let turned: Vec<f32> = n.iter().rev().copied().collect();
+            optimizer.write_orientation(&turned).unwrap();
+        }
+        found.push(optimizer.check_ranks(&mut group).unwrap_err().to_string());
+        optimizer.write_orientation(&n).unwrap();
+        optimizer.check_ranks(&mut group).unwrap();
+        if group.rank() == 1 {
+            optimizer.step(&mut share).unwrap();
+        }
+        found.push(optimizer.check_ranks(&mut group).unwrap_err().to_string());
+        found
+    });
+    assert_eq!(parted[0], parted[1]);
+    assert!(parted[0][0].contains("orientation/"), "{parted:?}");
+    assert!(parted[0][1].contains("`progress."), "{parted:?}");
+    // One that cannot tell, since a parameter is beyond f32.
+    let broken = on_ranks(2, |mut group| {
+        let mut optimizer = make(&gpu, &config);
+        if group.rank() == 1 {
+            let bytes = f32::INFINITY.to_le_bytes();
+            let params = optimizer.params();
+            gpu.queue().write_buffer(&params.buffer, params.offset, &bytes);
+        }
+        optimizer.check_ranks(&mut group).unwrap_err()
+    });
+    assert!(matches!(broken[1], Error::Checkpoint { .. }), "{broken:?}");
+    assert!(broken[0].to_string().contains("on rank 1: "), "{broken:?}");
+}
+
+/// Rank 0 saves, all go on from it to the bits of an undisturbed run; what is wrong on one rank changes none.
+#[test]
+fn ranks_save_and_load() {
+    let gpu = gpu();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ranks");
+    for config in configs() {
+        let ends = on_ranks(2, |mut group| {
+            let share = Share::new(50, group.rank());
+            let mut optimizer = make(&gpu, &config);
+            let mut objective = optimizer.data_parallel(share, &mut group).unwrap();
+            let train = |optimizer: &mut Optimizer, objective: &mut DataParallel<_, _>| {
+                for _ in 0..5 {
+                    optimizer.step(objective).unwrap();
+                }
+                state(optimizer)
+            };
+            train(&mut optimizer, &mut objective);
+            optimizer.save_ranks(objective.group(), &path).unwrap();
+            let end = train(&mut optimizer, &mut objective);
+            optimizer.load_ranks(objective.group(), &path).unwrap();
+            assert_eq!(optimizer.steps(), 5);
+            optimizer.check_ranks(objective.group()).unwrap();
+            // Not from what is left of the steps after.
+            assert_eq!(train(&mut optimizer, &mut objective), end, "{config:?}");
+            end
+        });
+        assert_eq!(ends[0], ends[1]);
+    }
+    let config = Config { dimer: Some(Dimer::default()), ..fixed_rate() };
+    let one_step = folder.path().join("one");
+    let mut other = make(&gpu, &config);
+    other.step(&mut Share::new(2, 0)).unwrap();
+    other.save(&one_step).unwrap();
+    let none = folder.path().join("none");
+    let first = folder.path().join("first");
+    make(&gpu, &config).save(&first).unwrap();
+    let nowhere = folder.path().join("no folder").join("file");
+    on_ranks(3, |mut group| {
+        let mut optimizer = make(&gpu, &config);
+        let before = state(&optimizer);
+        for (of_last, words) in [(&none, "cannot be read"), (&one_step, "checkpoint`")] {
+            let path = if group.rank() == 2 { of_last } else { &first };
+            let error = optimizer.load_ranks(&mut group, path).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+            let is_own = group.rank() == 2 && of_last == &none;
+            assert_eq!(matches!(error, Error::Checkpoint { .. }), is_own, "{error}");
+            assert_eq!((state(&optimizer), optimizer.steps()), (before.clone(), 0));
+        }
+        let error = optimizer.save_ranks(&mut group, &nowhere).unwrap_err();
+        assert!(error.to_string().contains("no folder"), "{error}");
+        assert_eq!(matches!(error, Error::Checkpoint { .. }), group.rank() == 0, "{error}");
+        optimizer.load_ranks(&mut group, &first).unwrap();
+    });
 }
 
 /// Sums of any length, the bits in the order of ranks; calls that differ are an error on all, and so are later ones.

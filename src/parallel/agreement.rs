@@ -1,0 +1,75 @@
+//! What ranks tell one another in words: errors, and facts that must be the same on all.
+
+use super::Collective;
+use crate::error::{Error, Result};
+
+/// Something that ranks must have in common: its name, and what it is here.
+pub(crate) type Fact = (String, String);
+
+/// The text of every rank.
+fn gather_text<C: Collective + ?Sized>(group: &mut C, text: &str) -> Result<Vec<String>> {
+    let lens = group.gather(&(text.len() as u64).to_le_bytes())?;
+    let lens: Vec<u64> = lens.iter().map(|bytes| bytemuck::pod_read_unaligned(bytes)).collect();
+    let mut padded = text.as_bytes().to_vec();
+    padded.resize(lens.iter().copied().max().unwrap_or(0) as usize, 0);
+    let texts = group.gather(&padded)?;
+    let texts = texts.iter().zip(lens);
+    Ok(texts.map(|(text, len)| String::from_utf8_lossy(&text[..len as usize]).into()).collect())
+}
+
+/// What every rank says of its error; of none it says nothing.
+pub(crate) fn gather_words<C: Collective + ?Sized>(
+    group: &mut C,
+    own: Option<&Error>,
+) -> Result<Vec<String>> {
+    let words = own.map_or_else(String::new, |error| match error {
+        Error::Objective(source) => source.to_string(),
+        error => error.to_string(),
+    });
+    gather_text(group, &words)
+}
+
+/// What this rank has done, if all have done it; if not, its own error or that of the first that has failed.
+pub(crate) fn all_succeed<T, C: Collective + ?Sized>(group: &mut C, own: Result<T>) -> Result<T> {
+    let failed = group.gather(&[u8::from(own.is_err())])?;
+    let Some(rank) = failed.iter().position(|failed| failed[0] != 0) else { return own };
+    let words = gather_words(group, own.as_ref().err())?;
+    own.and_then(|_| Err(Error::collective(format!("on rank {rank}: {}", words[rank]))))
+}
+
+/// Refuses ranks that are not alike, and names the first fact in which one differs from rank 0.
+pub(crate) fn agree<C: Collective + ?Sized>(group: &mut C, facts: &[Fact]) -> Result<()> {
+    let text = serde_json::to_string(facts)
+        .map_err(|error| Error::collective_from("what this rank is", error));
+    let text = all_succeed(group, text)?;
+    let checksum = crc32fast::hash(text.as_bytes()).to_le_bytes();
+    let checksums = group.gather(&checksum)?;
+    if checksums.iter().all(|other| *other == checksums[0]) {
+        return Ok(());
+    }
+    let texts = gather_text(group, &text)?;
+    let all: Vec<Vec<Fact>> = texts
+        .iter()
+        .map(|text| serde_json::from_str(text))
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|error| Error::collective_from("what another rank is", error))?;
+    let first = &all[0];
+    let different = all.iter().enumerate().find_map(|(rank, facts)| {
+        let mut pairs = first.iter().zip(facts);
+        match pairs.find(|(here, there)| here != there) {
+            Some(((name, here), (other, there))) if name == other => {
+                Some(format!("`{name}` is {here} on rank 0, but {there} on rank {rank}"))
+            }
+            Some(((name, _), (other, _))) => {
+                Some(format!("rank 0 has `{name}` where rank {rank} has `{other}`"))
+            }
+            None if first.len() != facts.len() => {
+                let longer = if first.len() > facts.len() { first } else { facts };
+                let name = &longer[first.len().min(facts.len())].0;
+                Some(format!("only one of the ranks 0 and {rank} has `{name}`"))
+            }
+            None => None,
+        }
+    });
+    Err(Error::collective(different.unwrap_or_else(|| "their checksums differ".into())))
+}

@@ -1,0 +1,200 @@
+//! [`GradientMean`]: the mean of what the ranks have found, or the error of one of them.
+
+use super::Collective;
+use super::agreement::gather_words;
+use crate::error::{Error, Result};
+use crate::objective::StepInfo;
+
+/// The mean of gradients over the ranks of a group, for steps by hand: see
+/// [`ManualStep::write_mean`](crate::ManualStep::write_mean). For objectives there is [`DataParallel`](crate::DataParallel), whose
+/// page says how ranks work together.
+#[derive(Debug)]
+pub struct GradientMean<C> {
+    group: C,
+    /// What this rank counts; those of all add up to 1.
+    share: f32,
+    /// How often the ranks have met.
+    meetings: u64,
+    /// Why the group is of no more use.
+    broken: Option<String>,
+}
+
+/// What is asked of the objectives of all ranks.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    pub is_product: bool,
+    pub is_probe: bool,
+    pub is_checked: bool,
+    pub supplies_loss: bool,
+}
+
+/// What each rank tells of itself, in numbers from 0 to 65 535, which any sum with zeros leaves as they are.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+struct Slot {
+    /// How its objective failed: [`FAILED`], [`LOST`], or 0.
+    failed: f32,
+    /// 1 if it brings no loss.
+    lacks_loss: f32,
+    place: Place,
+}
+
+/// Where a rank is, which all have to agree on: the low and the high bits of numbers, and what is asked.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+struct Place {
+    meetings: [f32; 2],
+    step: [f32; 2],
+    part: [f32; 4],
+    asked: f32,
+}
+
+/// By an error of its own, after which the step may be tried again; or by one that leaves the rank unable to go on.
+const FAILED: f32 = 1.0;
+const LOST: f32 = 2.0;
+
+/// The low and the high bits of a number below 2³².
+fn halves(number: u64) -> [f32; 2] {
+    [f32::from(number as u16), f32::from((number >> 16) as u16)]
+}
+
+impl Place {
+    fn new(meetings: u64, step: &StepInfo, asked: Asked) -> Self {
+        let [index, of] = [step.part.index, step.part.of].map(|number| halves(number.into()));
+        let Asked { is_product, is_probe, is_checked, supplies_loss } = asked;
+        let asked = [is_product, is_probe, is_checked, supplies_loss, step.repeats_minibatch];
+        Self {
+            meetings: halves(meetings),
+            step: halves(step.index),
+            part: [index[0], index[1], of[0], of[1]],
+            asked: asked.iter().fold(0.0, |sum, &bit| 2.0 * sum + f32::from(u8::from(bit))),
+        }
+    }
+
+    fn words(&self) -> String {
+        let whole = |halves: [f32; 2]| halves[0] + 65_536.0 * halves[1];
+        let bits = self.asked as u32;
+        let what = match (bits & 16 != 0, bits & 8 != 0) {
+            (true, _) => "product",
+            (false, true) => "gradient at a probe",
+            (false, false) => "gradient at θ",
+        };
+        let loss = if bits & 2 != 0 { "with" } else { "without" };
+        let (meetings, step) = (whole(self.meetings), whole(self.step));
+        format!("a {what} of step {step}, evaluation {meetings} in all, {loss} losses")
+    }
+}
+
+impl<C: Collective> GradientMean<C> {
+    /// Over ranks that count alike.
+    pub(crate) fn new(group: C) -> Self {
+        let share = 1.0 / group.size() as f32;
+        Self { group, share, meetings: 0, broken: None }
+    }
+
+    /// The mean in which this rank counts as much as `weight` says, such as its number of samples: positive and finite. Only
+    /// the ratios of all ranks' weights count; the ranks exchange them here.
+    ///
+    /// # Errors
+    /// [`Error::Collective`]; on all ranks [`Error::InvalidConfig`] if the weight of one is out of range.
+    pub fn with_weight(mut self, weight: f64) -> Result<Self> {
+        let weights = self.group.gather(&weight.to_le_bytes())?;
+        let weights: Vec<f64> =
+            weights.iter().map(|bytes| bytemuck::pod_read_unaligned(bytes)).collect();
+        let check =
+            |is_good: &dyn Fn(f64) -> bool| match weights.iter().position(|&it| !is_good(it)) {
+                None => Ok(()),
+                Some(rank) => Err(Error::InvalidConfig {
+                    field: "weight",
+                    value: format!("{:e} on rank {rank}", weights[rank]),
+                    expected: "positive and finite, and not vanishing beside the others",
+                }),
+            };
+        check(&|weight| weight.is_finite() && weight > 0.0)?;
+        let largest = weights.iter().fold(0.0, |largest: f64, &weight| largest.max(weight));
+        let total: f64 = weights.iter().map(|weight| weight / largest).sum();
+        let share = |weight: f64| (weight / largest / total) as f32;
+        check(&|weight| share(weight) >= f32::MIN_POSITIVE)?;
+        self.share = share(weight);
+        Ok(self)
+    }
+
+    /// The group, for what ranks do together besides.
+    pub fn group(&mut self) -> &mut C {
+        &mut self.group
+    }
+
+    /// The group.
+    pub fn into_group(self) -> C {
+        self.group
+    }
+
+    /// The mean of what the ranks have found, a vector of `len` elements and perhaps a loss, or the error of one of them.
+    pub(crate) fn of(
+        &mut self,
+        len: usize,
+        step: &StepInfo,
+        asked: Asked,
+        found: Result<(Vec<f32>, Option<f32>)>,
+    ) -> Result<(Vec<f32>, Option<f32>)> {
+        let (found, own) = match found {
+            Ok(found) => (found, None),
+            Err(error) => ((vec![0.0; len], None), Some(error)),
+        };
+        let met = match &self.broken {
+            Some(reason) => Err(Error::collective(reason)),
+            None => self.meet(step, asked, found, own.as_ref()),
+        };
+        if let Err(Error::Collective { reason, .. }) = &met {
+            self.broken.get_or_insert_with(|| reason.clone());
+        }
+        // A rank's own error says more than what comes of it.
+        own.map_or(met, Err)
+    }
+
+    /// One sum over all ranks, and if one has failed a gathering of its words.
+    fn meet(
+        &mut self,
+        step: &StepInfo,
+        asked: Asked,
+        (mut values, loss): (Vec<f32>, Option<f32>),
+        own: Option<&Error>,
+    ) -> Result<(Vec<f32>, Option<f32>)> {
+        let (size, rank) = (self.group.size() as usize, self.group.rank() as usize);
+        let len = values.len();
+        let place = Place::new(self.meetings, step, asked);
+        self.meetings += 1;
+        values.iter_mut().for_each(|value| *value *= self.share);
+        let mut slots = vec![Slot::default(); size];
+        slots[rank] = Slot {
+            failed: own.map_or(0.0, |error| {
+                if matches!(error, Error::Objective(_)) { FAILED } else { LOST }
+            }),
+            lacks_loss: f32::from(u8::from(loss.is_none())),
+            place,
+        };
+        values.push(loss.unwrap_or(0.0) * self.share);
+        values.extend_from_slice(bytemuck::cast_slice(&slots));
+        self.group.sum(&mut values)?;
+        let trailer = values.split_off(len);
+        let (loss, slots): (f32, Vec<Slot>) =
+            (trailer[0], bytemuck::cast_slice(&trailer[1..]).to_vec());
+        if let Some(other) = slots.iter().position(|slot| slot.place != place) {
+            return Err(Error::collective(format!(
+                "rank {rank} is at {}, but rank {other} at {}; all ranks must make the same calls from the same state",
+                place.words(),
+                slots[other].place.words()
+            )));
+        }
+        if let Some(other) = slots.iter().position(|slot| slot.failed != 0.0) {
+            let words = gather_words(&mut self.group, own)?;
+            let words = format!("on rank {other}: {}", words[other]);
+            return Err(match slots[other].failed == LOST {
+                true => Error::collective(words),
+                false => Error::objective(words),
+            });
+        }
+        let has_loss = slots.iter().all(|slot| slot.lacks_loss == 0.0);
+        Ok((values, has_loss.then_some(loss)))
+    }
+}
