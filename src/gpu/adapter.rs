@@ -33,6 +33,20 @@ pub(super) async fn best_adapter() -> Result<wgpu::Adapter> {
 /// The adapter that `Gpu::new` opens.
 #[cfg(not(target_family = "wasm"))]
 pub(super) async fn best_adapter() -> Result<wgpu::Adapter> {
+    Ok(best_adapters().await?.swap_remove(0))
+}
+
+/// The adapter that `Gpu::for_rank` opens.
+#[cfg(not(target_family = "wasm"))]
+pub(super) async fn adapter_of_rank(rank: u32) -> Result<wgpu::Adapter> {
+    let mut adapters = best_adapters().await?;
+    let index = rank as usize % adapters.len();
+    Ok(adapters.swap_remove(index))
+}
+
+/// At least one adapter: all that are of the best kind, and of one backend, since several list the same GPU.
+#[cfg(not(target_family = "wasm"))]
+async fn best_adapters() -> Result<Vec<wgpu::Adapter>> {
     let backends = wgpu::Backends::from_env().unwrap_or(wgpu::Backends::PRIMARY);
     if !wgpu::Backends::PRIMARY.intersects(backends) {
         return Err(Error::InvalidConfig {
@@ -41,32 +55,40 @@ pub(super) async fn best_adapter() -> Result<wgpu::Adapter> {
             expected: "vulkan, metal or dx12, or several of them with commas between",
         });
     }
-    let instance = instance();
     let wanted = std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default().to_lowercase();
     let mut rejected = Vec::new();
-    let mut best: Option<(u32, wgpu::Adapter)> = None;
-    for adapter in instance.enumerate_adapters(backends).await {
+    let mut best = (0, None);
+    let mut adapters = Vec::new();
+    for adapter in instance().enumerate_adapters(backends).await {
         let info = adapter.get_info();
         if !info.name.to_lowercase().contains(&wanted) {
             rejected.push(format!("{} does not have \"{wanted}\" in its name", info.name));
             continue;
         }
-        let rank = match info.device_type {
+        let worth = match info.device_type {
             wgpu::DeviceType::DiscreteGpu => 4,
             wgpu::DeviceType::IntegratedGpu => 3,
             wgpu::DeviceType::VirtualGpu => 2,
             wgpu::DeviceType::Cpu => 1,
             wgpu::DeviceType::Other => 0,
         };
-        if best.as_ref().is_none_or(|(best_rank, _)| rank > *best_rank) {
-            best = Some((rank, adapter));
+        let kind = (worth, Some(info.backend));
+        if best.1.is_none() || worth > best.0 {
+            best = kind;
+            adapters.clear();
+        }
+        if kind == best {
+            adapters.push(adapter);
         }
     }
-    best.map(|(_, adapter)| adapter).ok_or_else(|| Error::NoAdapter {
-        found: if rejected.is_empty() {
-            format!("none for the backends {backends:?}")
-        } else {
-            rejected.join("; ")
-        },
-    })
+    if adapters.is_empty() {
+        return Err(Error::NoAdapter {
+            found: if rejected.is_empty() {
+                format!("none for the backends {backends:?}")
+            } else {
+                rejected.join("; ")
+            },
+        });
+    }
+    Ok(adapters)
 }

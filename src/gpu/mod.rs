@@ -12,6 +12,8 @@ mod tuning;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
+#[cfg(not(target_family = "wasm"))]
+use adapter::adapter_of_rank;
 use adapter::best_adapter;
 pub(crate) use limits::DeviceLimits;
 use pipelines::Pipelines;
@@ -78,7 +80,33 @@ impl Gpu {
     /// # Errors
     /// The same as for [`Gpu::new`].
     pub async fn new_async() -> Result<Self> {
-        let adapter = best_adapter().await?;
+        Self::open(best_adapter().await?).await
+    }
+
+    /// Opens one of several GPUs, for ranks that train together ([`Optimizer::data_parallel`]): the adapters are those as good
+    /// as the one that [`Gpu::new`] opens and of its backend, in the order in which the driver lists them, and rank `rank` has
+    /// number `rank` of them, counted round and round. `WGPU_BACKEND` and `WGPU_ADAPTER_NAME` narrow the choice as they do
+    /// there.
+    ///
+    /// [`Optimizer::data_parallel`]: crate::Optimizer::data_parallel
+    ///
+    /// # Errors
+    /// The same as for [`Gpu::new`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn for_rank(rank: u32) -> Result<Self> {
+        block_on(Self::for_rank_async(rank))
+    }
+
+    /// The asynchronous twin of [`Gpu::for_rank`].
+    ///
+    /// # Errors
+    /// The same as for [`Gpu::new`].
+    #[cfg(not(target_family = "wasm"))]
+    pub async fn for_rank_async(rank: u32) -> Result<Self> {
+        Self::open(adapter_of_rank(rank).await?).await
+    }
+
+    async fn open(adapter: wgpu::Adapter) -> Result<Self> {
         let info = adapter.get_info();
         DeviceLimits::of(&adapter.limits()).check(WORKGROUP_SIZE)?;
         let wanted = wgpu::Features::TIMESTAMP_QUERY

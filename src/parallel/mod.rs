@@ -42,7 +42,7 @@ pub trait Collective {
     /// Gives the bytes of the rank `root` to all.
     ///
     /// # Errors
-    /// As the trait says, and [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a `root` that is no rank.
+    /// As the trait says, and for a `root` that is no rank.
     fn broadcast(&mut self, bytes: &mut [u8], root: u32) -> Result<()>;
 
     /// The bytes of every rank, in the order of ranks, on every rank. All bring the same number.

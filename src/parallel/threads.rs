@@ -192,11 +192,8 @@ impl Collective for Threads {
 
     fn broadcast(&mut self, bytes: &mut [u8], root: u32) -> Result<()> {
         if root >= self.group.size {
-            return Err(Error::InvalidArgument {
-                argument: "root",
-                value: root.to_string(),
-                expected: "a rank of the group",
-            });
+            let size = self.group.size;
+            return Err(Error::collective(format!("there is no rank {root} in a group of {size}")));
         }
         let outcome = self.meet(Operation::Broadcast { root }, bytes.to_vec())?;
         bytes.copy_from_slice(&outcome[root as usize]);

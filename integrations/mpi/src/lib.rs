@@ -1,0 +1,217 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dimer::{Collective, Error, Result};
+use mpi::Threading;
+use mpi::collective::SystemOperation;
+use mpi::environment::Universe;
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::{Communicator, CommunicatorCollectives, Root};
+
+/// The bindings of MPI whose communicators this crate accepts.
+pub use mpi;
+
+/// Values of a sum, and bytes of a broadcast and of a gathering, that MPI gets at a time: it counts in 32 bits.
+const SUMMED: usize = 1 << 24;
+const SENT: usize = 1 << 28;
+
+/// How long a rank waits for the others with all its attention, and how often it looks afterwards, which leaves the processor
+/// to those that compute.
+const EAGER: Duration = Duration::from_millis(1);
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// One of the processes that MPI has started together.
+///
+/// Before each operation the ranks tell each other what they are about to do. So ranks that make different calls get
+/// [`Error::Collective`], and so do those whose group another rank has left: by dropping it, at the end of `main`, with `?`, or
+/// in a panic that unwinds. They can still save what they have. The drop waits until all other ranks have come to their next
+/// operation, or have dropped theirs.
+///
+/// A process that is killed, or ends without dropping its group, ends the whole job: `mpirun` kills the others and names the
+/// rank (under Slurm use `srun --kill-on-bad-exit`). Go on from the last checkpoint then. The same holds for errors of MPI
+/// itself, whose default is to abort.
+///
+/// MPI adds in an order of its own, which it chooses by size, number of ranks and network, and gives all ranks the same bits
+/// (MPI 3.1, section 5.9). Another number of ranks rounds differently.
+///
+/// All calls belong to the thread that made the group.
+pub struct MpiGroup {
+    communicator: SimpleCommunicator,
+    local_rank: u32,
+    /// How often the ranks have met.
+    meetings: u64,
+    /// Why there are no more operations.
+    broken: Option<String>,
+    /// What ends MPI when it is dropped: after the communicator.
+    _universe: Option<Universe>,
+    /// MPI is called by one thread.
+    _stays: PhantomData<*const ()>,
+}
+
+impl fmt::Debug for MpiGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MpiGroup")
+            .field("rank", &self.rank())
+            .field("size", &self.size())
+            .field("local_rank", &self.local_rank)
+            .field("broken", &self.broken)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a rank is about to do: the number of the meeting, the operation, its root, and the number of values or bytes.
+type Call = [u64; 4];
+
+const SUM: u64 = 0;
+const BROADCAST: u64 = 1;
+const GATHER: u64 = 2;
+const LEAVE: u64 = 3;
+
+fn words([meeting, operation, root, len]: Call) -> String {
+    let what = match operation {
+        SUM => format!("`sum` with {len} values"),
+        BROADCAST => format!("`broadcast` from rank {root} with {len} bytes"),
+        _ => format!("`gather` with {len} bytes"),
+    };
+    format!("{what} as call {meeting}")
+}
+
+impl MpiGroup {
+    /// Initialises MPI, and groups all processes of the job; without `mpirun` this process alone. MPI ends when the group is
+    /// dropped, once and for all.
+    ///
+    /// # Errors
+    /// [`Error::Collective`] if this process has initialised MPI before, or if the library allows no other threads in its
+    /// process, which drivers of GPUs have.
+    pub fn world() -> Result<Self> {
+        let (universe, threading) = mpi::initialize_with_threading(Threading::Funneled)
+            .ok_or_else(|| {
+                Error::collective(
+                    "MPI was initialised before in this process; make the group with `MpiGroup::new`",
+                )
+            })?;
+        if threading < Threading::Funneled {
+            return Err(Error::collective("this library of MPI allows no other threads"));
+        }
+        Ok(Self::of(&universe.world(), Some(universe)))
+    }
+
+    /// Groups the processes of a communicator, which is duplicated: its own messages stay apart. All its ranks call this. The
+    /// program ends MPI after it has dropped the group.
+    pub fn new(communicator: &impl Communicator) -> Self {
+        Self::of(communicator, None)
+    }
+
+    fn of(communicator: &impl Communicator, universe: Option<Universe>) -> Self {
+        let communicator = communicator.duplicate();
+        let local = communicator.split_shared(communicator.rank());
+        Self {
+            local_rank: local.rank().cast_unsigned(),
+            communicator,
+            meetings: 0,
+            broken: None,
+            _universe: universe,
+            _stays: PhantomData,
+        }
+    }
+
+    /// Which one this is among the ranks of its machine, from 0: for [`Gpu::for_rank`](dimer::Gpu::for_rank).
+    pub fn local_rank(&self) -> u32 {
+        self.local_rank
+    }
+
+    /// Waits until all ranks are about to do the same.
+    fn meet(&mut self, operation: u64, root: u32, len: usize) -> Result<()> {
+        if let Some(reason) = &self.broken {
+            return Err(Error::collective(reason));
+        }
+        let calls = self.exchange(operation, root, len);
+        let left = calls.iter().position(|call| call[1] == LEAVE);
+        let other = calls.iter().position(|call| *call != calls[0]);
+        let reason = match (left, other) {
+            (Some(rank), _) => format!("rank {rank} has left the group of {}", calls.len()),
+            (None, Some(rank)) => format!(
+                "rank {rank} calls {}, but rank 0 {}; all ranks must make the same calls in the same order",
+                words(calls[rank]),
+                words(calls[0])
+            ),
+            (None, None) => return Ok(()),
+        };
+        self.broken = Some(reason.clone());
+        Err(Error::collective(reason))
+    }
+
+    /// What all ranks are about to do. Every rank comes here until it has left, so this ends.
+    fn exchange(&mut self, operation: u64, root: u32, len: usize) -> Vec<Call> {
+        let own: Call = [self.meetings, operation, root.into(), len as u64];
+        self.meetings += 1;
+        let mut all = vec![0; own.len() * self.size() as usize];
+        mpi::request::scope(|scope| {
+            let mut request =
+                self.communicator.immediate_all_gather_into(scope, &own[..], &mut all[..]);
+            let began = Instant::now();
+            while let Err(pending) = request.test() {
+                request = pending;
+                if began.elapsed() < EAGER { thread::yield_now() } else { thread::sleep(PAUSE) }
+            }
+        });
+        all.chunks_exact(own.len()).map(|call| call.try_into().expect("a call")).collect()
+    }
+}
+
+impl Collective for MpiGroup {
+    fn rank(&self) -> u32 {
+        self.communicator.rank().cast_unsigned()
+    }
+
+    fn size(&self) -> u32 {
+        self.communicator.size().cast_unsigned()
+    }
+
+    fn sum(&mut self, values: &mut [f32]) -> Result<()> {
+        self.meet(SUM, 0, values.len())?;
+        for piece in values.chunks_mut(SUMMED) {
+            let own = piece.to_vec();
+            self.communicator.all_reduce_into(&own[..], piece, SystemOperation::sum());
+        }
+        Ok(())
+    }
+
+    fn broadcast(&mut self, bytes: &mut [u8], root: u32) -> Result<()> {
+        if root >= self.size() {
+            let size = self.size();
+            return Err(Error::collective(format!("there is no rank {root} in a group of {size}")));
+        }
+        self.meet(BROADCAST, root, bytes.len())?;
+        let root = self.communicator.process_at_rank(root.cast_signed());
+        bytes.chunks_mut(SENT).for_each(|piece| root.broadcast_into(piece));
+        Ok(())
+    }
+
+    fn gather(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+        self.meet(GATHER, 0, bytes.len())?;
+        let size = self.size() as usize;
+        let mut all = vec![Vec::with_capacity(bytes.len()); size];
+        for piece in bytes.chunks((SENT / size).max(1)) {
+            let mut pieces = vec![0; piece.len() * size];
+            self.communicator.all_gather_into(piece, &mut pieces[..]);
+            let pieces = pieces.chunks_exact(piece.len());
+            all.iter_mut().zip(pieces).for_each(|(bytes, piece)| bytes.extend_from_slice(piece));
+        }
+        Ok(all)
+    }
+}
+
+impl Drop for MpiGroup {
+    fn drop(&mut self) {
+        // Ranks that have parted know it, and come here no more.
+        if self.broken.is_none() {
+            self.exchange(LEAVE, 0, 0);
+        }
+    }
+}
