@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use dimer::{Evaluation, Gpu, GpuSlice, Group, Layout, Objective, Optimizer, Point, Tensor};
+use dimer::{Evaluation, Gpu, GpuSlice, Group, Layout, Objective, Optimizer, Part, Point, Tensor};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -267,6 +267,9 @@ pub struct Training {
     network: Network,
     /// None where every step takes all images.
     minibatches: Option<Minibatches>,
+    /// What of each minibatch is taken, and the images of one.
+    share: Part,
+    batch: usize,
     criterion: Loss,
     /// Made when the optimizer first names their vectors, and its loss buffer.
     passes: Vec<Pass>,
@@ -283,9 +286,21 @@ struct Pass {
 impl Training {
     /// Cross-entropy on minibatches.
     pub fn new(optimizer: &Optimizer, images: &Images, batch: usize, seed: u64) -> Self {
-        let minibatches = Minibatches::new(images.len(), seed);
-        let training = Self::with_loss(optimizer, images, batch, Loss::CrossEntropy);
-        Self { minibatches: Some(minibatches), ..training }
+        Self::on_share(optimizer, images, batch, seed, Part::WHOLE)
+    }
+
+    /// The same on a part of every minibatch.
+    pub fn on_share(
+        optimizer: &Optimizer,
+        images: &Images,
+        batch: usize,
+        seed: u64,
+        share: Part,
+    ) -> Self {
+        let minibatches = Some(Minibatches::new(images.len(), seed));
+        let own = share.range(batch).len();
+        let training = Self::with_loss(optimizer, images, own, Loss::CrossEntropy);
+        Self { minibatches, share, batch, ..training }
     }
 
     /// A loss on all images in every step.
@@ -297,7 +312,8 @@ impl Training {
 
     fn with_loss(optimizer: &Optimizer, images: &Images, batch: usize, loss: Loss) -> Self {
         let network = Network::new(optimizer.gpu(), optimizer.layout(), images, batch);
-        Self { network, minibatches: None, criterion: loss, passes: Vec::new(), loss: None }
+        let (minibatches, share, passes) = (None, Part::WHOLE, Vec::new());
+        Self { network, minibatches, share, batch, criterion: loss, passes, loss: None }
     }
 
     fn pass(&mut self, params: &GpuSlice, gradient: &GpuSlice) -> &Pass {
@@ -316,7 +332,7 @@ impl Training {
 impl Objective for Training {
     fn begin_step(&mut self, step: dimer::StepInfo) -> dimer::Result<()> {
         if let Some(minibatches) = self.minibatches.as_mut().filter(|_| !step.repeats_minibatch) {
-            self.network.select(&minibatches.draw(self.network.batch));
+            self.network.select(&minibatches.draw(self.batch)[self.share.range(self.batch)]);
         }
         Ok(())
     }
