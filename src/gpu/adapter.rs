@@ -44,7 +44,7 @@ pub(super) async fn adapter_of_rank(rank: u32) -> Result<wgpu::Adapter> {
     Ok(adapters.swap_remove(index))
 }
 
-/// At least one adapter: all that are of the best kind, and of one backend, since several list the same GPU.
+/// At least one adapter: the best, and those that have its name, driver and backend.
 #[cfg(not(target_family = "wasm"))]
 async fn best_adapters() -> Result<Vec<wgpu::Adapter>> {
     let backends = wgpu::Backends::from_env().unwrap_or(wgpu::Backends::PRIMARY);
@@ -57,28 +57,18 @@ async fn best_adapters() -> Result<Vec<wgpu::Adapter>> {
     }
     let wanted = std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default().to_lowercase();
     let mut rejected = Vec::new();
-    let mut best = (0, None);
-    let mut adapters = Vec::new();
+    let mut adapters: Vec<wgpu::Adapter> = Vec::new();
     for adapter in instance().enumerate_adapters(backends).await {
         let info = adapter.get_info();
         if !info.name.to_lowercase().contains(&wanted) {
             rejected.push(format!("{} does not have \"{wanted}\" in its name", info.name));
             continue;
         }
-        let worth = match info.device_type {
-            wgpu::DeviceType::DiscreteGpu => 4,
-            wgpu::DeviceType::IntegratedGpu => 3,
-            wgpu::DeviceType::VirtualGpu => 2,
-            wgpu::DeviceType::Cpu => 1,
-            wgpu::DeviceType::Other => 0,
-        };
-        let kind = (worth, Some(info.backend));
-        if best.1.is_none() || worth > best.0 {
-            best = kind;
-            adapters.clear();
-        }
-        if kind == best {
-            adapters.push(adapter);
+        match adapters.first().map(wgpu::Adapter::get_info) {
+            Some(best) if worth(&info) > worth(&best) => adapters = vec![adapter],
+            Some(best) if is_alike(&info, &best) => adapters.push(adapter),
+            Some(_) => {}
+            None => adapters.push(adapter),
         }
     }
     if adapters.is_empty() {
@@ -91,4 +81,26 @@ async fn best_adapters() -> Result<Vec<wgpu::Adapter>> {
         });
     }
     Ok(adapters)
+}
+
+/// Discrete before integrated before virtual before software.
+#[cfg(not(target_family = "wasm"))]
+fn worth(info: &wgpu::AdapterInfo) -> u32 {
+    match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => 4,
+        wgpu::DeviceType::IntegratedGpu => 3,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Cpu => 1,
+        wgpu::DeviceType::Other => 0,
+    }
+}
+
+/// Whether two adapters round alike: other drivers, and other backends, may list the same GPU again.
+#[cfg(not(target_family = "wasm"))]
+fn is_alike(a: &wgpu::AdapterInfo, b: &wgpu::AdapterInfo) -> bool {
+    let kind = |info: &wgpu::AdapterInfo| {
+        let wgpu::AdapterInfo { name, driver, driver_info, backend, .. } = info.clone();
+        (name, driver, driver_info, backend)
+    };
+    kind(a) == kind(b)
 }

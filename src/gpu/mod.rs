@@ -83,12 +83,13 @@ impl Gpu {
         Self::open(best_adapter().await?).await
     }
 
-    /// Opens one of several GPUs, for ranks that train together ([`Optimizer::data_parallel`]): the adapters are those as good
-    /// as the one that [`Gpu::new`] opens and of its backend, in the order in which the driver lists them, and rank `rank` has
-    /// number `rank` of them, counted round and round. `WGPU_BACKEND` and `WGPU_ADAPTER_NAME` narrow the choice as they do
-    /// there.
+    /// Opens one of several GPUs that are alike, for ranks that train together ([`Optimizer::data_parallel`]): those with the
+    /// name, driver and backend of the one that [`Gpu::new`] opens, in the order in which the driver lists them. The rank
+    /// `rank` of a machine ([`Collective::local_rank`]) has number `rank` of them, counted round and round. `WGPU_BACKEND` and
+    /// `WGPU_ADAPTER_NAME` narrow the choice as they do there.
     ///
     /// [`Optimizer::data_parallel`]: crate::Optimizer::data_parallel
+    /// [`Collective::local_rank`]: crate::Collective::local_rank
     ///
     /// # Errors
     /// The same as for [`Gpu::new`].

@@ -170,7 +170,8 @@ impl<'a, O: Objective> Accumulated<'a, O> {
                 report(self.evaluations, index)?;
             }
             let repeats_minibatch = false;
-            let step = StepInfo { index: index as u64, repeats_minibatch, part: Part::WHOLE };
+            let step =
+                StepInfo { index: index as u64, repeats_minibatch, part: Part::WHOLE, checksum: 0 };
             self.objective.begin_step(step)?;
             part.begin(gpu, weight, marks);
             evaluate(&mut self.objective, encoder, &part.vector, &part.loss)?;

@@ -216,6 +216,8 @@ pub struct StepInfo {
     /// The part of the minibatch that every evaluation of the step is of; all of it unless [`Objective::parts`] says
     /// that there are several. The loss and the gradient are means over the part as they are over the whole.
     pub part: Part,
+    /// Of what kind of step it is and of its hyperparameters, which ranks that work together compare.
+    pub(crate) checksum: u32,
 }
 
 /// A part of a minibatch: one of several that are equally large.

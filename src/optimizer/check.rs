@@ -41,8 +41,12 @@ async fn check_gradients(
     optimizer.prepare(wait).await?;
     optimizer.set_loss_is_stale();
     let in_pair = optimizer.repeats_minibatch();
-    let first_step =
-        StepInfo { index: optimizer.index, repeats_minibatch: in_pair, part: Part::WHOLE };
+    let first_step = StepInfo {
+        index: optimizer.index,
+        repeats_minibatch: in_pair,
+        part: Part::WHOLE,
+        checksum: 0,
+    };
     // After the first of two steps on one minibatch comes the second, which the next step itself may be.
     let repeated_index = optimizer.index + u64::from(!in_pair);
     let repeated_step = StepInfo { index: repeated_index, repeats_minibatch: true, ..first_step };

@@ -8,8 +8,6 @@ use crate::error::{Error, Result};
 #[cfg(not(target_family = "wasm"))]
 use crate::gpu::block_on;
 use crate::gpu::{GpuSlice, PendingRead, Wait};
-#[cfg(not(target_family = "wasm"))]
-use crate::objective::StepInfo;
 use crate::objective::{Part, Point};
 #[cfg(not(target_family = "wasm"))]
 use crate::parallel::{Asked, Collective, GradientMean};
@@ -233,16 +231,16 @@ impl<'a> ManualStep<'a> {
         if let Some(slice) = self.place_of(point)? {
             optimizer.write(slice, &padded);
         }
+        if point == Point::Centre {
+            self.lacks_centre.store(false, Ordering::Relaxed);
+        }
         Ok(())
     }
 
     /// Where the gradient of a point belongs, if there is one.
     fn place_of(&self, point: Point) -> Result<Option<&GpuSlice>> {
         match point {
-            Point::Centre => {
-                self.lacks_centre.store(false, Ordering::Relaxed);
-                Ok(Some(&self.optimizer.state.gradient))
-            }
+            Point::Centre => Ok(Some(&self.optimizer.state.gradient)),
             Point::Probe if self.probe_gradient.is_none() && self.probes > 0 => Err(not_placed()),
             Point::Probe => Ok(self.probe_gradient.as_ref()),
         }
@@ -291,11 +289,7 @@ impl<'a> ManualStep<'a> {
             self.place_of(point)?;
             Ok((gradient, loss.filter(|_| point == Point::Centre)))
         });
-        let step = StepInfo {
-            index: optimizer.index,
-            repeats_minibatch: optimizer.repeats_minibatch(),
-            part: Part::WHOLE,
-        };
+        let step = optimizer.step_info(self.form, Part::WHOLE);
         let is_probe = point != Point::Centre;
         let asked = Asked { is_product: false, is_probe, is_checked: false, supplies_loss: false };
         let (gradient, loss) = mean.of(len, &step, asked, found)?;

@@ -469,12 +469,24 @@ impl Optimizer {
     ) -> Result<Part> {
         self.compile(form)?;
         self.prepare(wait).await?;
-        let repeats_minibatch = self.repeats_minibatch();
         let part = gradients.map_or(Part::WHOLE, |gradients| {
             part_of_event(self.index, gradients, objective.parts())
         });
-        objective.begin_step(StepInfo { index: self.index, repeats_minibatch, part })?;
+        objective.begin_step(self.step_info(form, part))?;
         Ok(part)
+    }
+
+    /// What is known of the next step before it begins.
+    fn step_info(&self, form: StepForm, part: Part) -> StepInfo {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(format!("{form:?}").as_bytes());
+        hasher.update(bytemuck::bytes_of(&self.hyperparameters));
+        StepInfo {
+            index: self.index,
+            repeats_minibatch: self.repeats_minibatch(),
+            part,
+            checksum: hasher.finalize(),
+        }
     }
 
     /// What the next step does.

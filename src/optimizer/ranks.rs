@@ -16,7 +16,7 @@ use crate::parallel::{Collective, DataParallel, GradientMean};
 
 impl Optimizer {
     /// The mean of `objective` over the ranks of `group`, each on its share of the batch, after
-    /// [`Optimizer::check_ranks`]. All ranks call this.
+    /// [`Optimizer::check_ranks`]. All ranks call this. Lend what shall outlive an error: `&mut objective`, `&mut group`.
     ///
     /// # Errors
     /// Those of [`Optimizer::check_ranks`].
@@ -43,8 +43,8 @@ impl Optimizer {
     /// and by checksums parameters, N, moments and all else that a checkpoint holds. All ranks call this at the same time;
     /// each waits for its steps so far, and reads as much as [`Optimizer::save_bytes`] does.
     ///
-    /// Ranks on devices of different kinds are refused, since these round differently and their parameters drift apart.
-    /// The loss of the last step is not compared.
+    /// Ranks on devices of different kinds are refused, since these round differently and their parameters drift apart. Metal
+    /// names no driver, so two releases of macOS pass as one. The loss of the last step is not compared.
     ///
     /// # Errors
     /// [`Error::Collective`] on every rank, with the first thing in which a rank differs from rank 0; where one cannot tell,
@@ -59,12 +59,14 @@ impl Optimizer {
     /// ranks call this after the same step.
     ///
     /// # Errors
-    /// On rank 0 those of [`Optimizer::save`], on the others [`Error::Collective`] with its words.
+    /// On rank 0 those of [`Optimizer::save`], on the others [`Error::Collective`] with its words; on all
+    /// [`Error::Collective`] if they are at different steps, and nothing is written.
     pub fn save_ranks<C: Collective + ?Sized>(
         &mut self,
         group: &mut C,
         path: impl AsRef<Path>,
     ) -> Result<()> {
+        agree(group, &[("the number of steps".into(), self.index.to_string())])?;
         let own = if group.rank() == 0 { self.save(path) } else { Ok(()) };
         all_succeed(group, own)
     }
@@ -75,7 +77,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// The rank's own of [`Optimizer::load`]; [`Error::Collective`] with its words on the others, and on all where the files
-    /// differ. Nothing has changed on any rank then, unless a device was lost.
+    /// differ. Nothing has changed on any rank then, unless a device was lost or ran out of memory.
     pub fn load_ranks<C: Collective + ?Sized>(
         &mut self,
         group: &mut C,
@@ -86,12 +88,18 @@ impl Optimizer {
             let checkpoint = Checkpoint::parse(&read(path)?)?;
             let checksum = checkpoint.checksum();
             let saved = Snapshot::parse(checkpoint, &self.layout)?;
+            // What is refused while steps are pending is refused before any rank has loaded.
+            self.wait_for_steps()?;
             Ok((self.fit(saved, Changes::Refused)?.0, checksum))
         });
         let (snapshot, checksum) = all_succeed(group, own)?;
         agree(group, &[("the checkpoint".into(), checksum)])?;
         let own = self.take_up(snapshot);
         all_succeed(group, own)
+    }
+
+    fn wait_for_steps(&self) -> Result<()> {
+        block_on(self.settle(Wait::Block))
     }
 
     fn take_up(&mut self, snapshot: Snapshot) -> Result<()> {

@@ -527,7 +527,7 @@ impl Optimizer {
 
     /// Waits for the steps so far. Steps that the user has yet to submit would come later, so they are
     /// refused.
-    async fn settle(&self, wait: Wait) -> Result<()> {
+    pub(super) async fn settle(&self, wait: Wait) -> Result<()> {
         self.gpu.read(&self.state.latest(), wait).await?;
         self.pending.settle(&self.gpu, &self.state, wait).await?;
         match self.pending.first() {

@@ -31,10 +31,21 @@ pub(crate) fn gather_words<C: Collective + ?Sized>(
 
 /// What this rank has done, if all have done it; if not, its own error or that of the first that has failed.
 pub(crate) fn all_succeed<T, C: Collective + ?Sized>(group: &mut C, own: Result<T>) -> Result<T> {
-    let failed = group.gather(&[u8::from(own.is_err())])?;
-    let Some(rank) = failed.iter().position(|failed| failed[0] != 0) else { return own };
-    let words = gather_words(group, own.as_ref().err())?;
-    own.and_then(|_| Err(Error::collective(format!("on rank {rank}: {}", words[rank]))))
+    let failure = first_failure(group, own.as_ref().err());
+    // A rank's own error says more than what comes of it.
+    let own = own?;
+    failure?.map_or(Ok(own), |words| Err(Error::collective(words)))
+}
+
+/// The words of the first rank that has failed, if one has.
+fn first_failure<C: Collective + ?Sized>(
+    group: &mut C,
+    own: Option<&Error>,
+) -> Result<Option<String>> {
+    let failed = group.gather(&[u8::from(own.is_some())])?;
+    let Some(rank) = failed.iter().position(|failed| failed[0] != 0) else { return Ok(None) };
+    let words = gather_words(group, own)?;
+    Ok(Some(format!("on rank {rank}: {}", words[rank])))
 }
 
 /// Refuses ranks that are not alike, and names the first fact in which one differs from rank 0.

@@ -22,8 +22,10 @@ use crate::objective::{Evaluation, HessianProduct, Objective, Part, Point, StepI
 /// [`Error::TooManySkips`], are told to nobody: a rank that gets one has to give up its group, by dropping it.
 ///
 /// A gradient that is not finite on one rank is not finite on all. A loss that one rank does not write is missing on all.
-/// Ranks that are at different evaluations, or whose objectives differ in [`Objective::supplies_loss`], get
-/// [`Error::Collective`]. A check of the mean sees less than one of each rank's own objective
+/// Ranks that are at different evaluations, whose steps are of different kinds or have different hyperparameters, or whose
+/// objectives differ in [`Objective::supplies_loss`], get [`Error::Collective`]. Other ways to part, such as a rank that
+/// writes parameters of its own, show in [`Optimizer::check_ranks`](crate::Optimizer::check_ranks), which is worth a call now
+/// and then. A check of the mean sees less than one of each rank's own objective
 /// ([`Optimizer::check_objective`](crate::Optimizer::check_objective)): check that first.
 ///
 /// ```
@@ -67,27 +69,36 @@ pub struct DataParallel<O, C> {
 impl<O, C: Collective> DataParallel<O, C> {
     /// The mean over ranks that count alike.
     pub(crate) fn new(objective: O, group: C) -> Self {
-        let step = StepInfo { index: 0, repeats_minibatch: false, part: Part::WHOLE };
+        let step = StepInfo { index: 0, repeats_minibatch: false, part: Part::WHOLE, checksum: 0 };
         Self { objective, mean: GradientMean::new(group), step, error: None }
     }
 
-    /// The mean in which this rank counts as much as `weight` says, as [`GradientMean::with_weight`] does it.
+    /// Makes this rank count as much as `weight` says, as [`GradientMean::set_weight`] does.
     ///
     /// # Errors
-    /// Those of [`GradientMean::with_weight`].
-    pub fn with_weight(mut self, weight: f64) -> Result<Self> {
-        self.mean = self.mean.with_weight(weight)?;
-        Ok(self)
+    /// Those of [`GradientMean::set_weight`].
+    pub fn set_weight(&mut self, weight: f64) -> Result<()> {
+        self.mean.set_weight(weight)
     }
 
     /// The objective of this rank's share.
-    pub fn objective(&mut self) -> &mut O {
+    pub fn objective(&self) -> &O {
+        &self.objective
+    }
+
+    /// The objective of this rank's share.
+    pub fn objective_mut(&mut self) -> &mut O {
         &mut self.objective
     }
 
-    /// The group, for what ranks do together besides.
-    pub fn group(&mut self) -> &mut C {
+    /// The group.
+    pub fn group(&self) -> &C {
         self.mean.group()
+    }
+
+    /// The group, for what ranks do together besides.
+    pub fn group_mut(&mut self) -> &mut C {
+        self.mean.group_mut()
     }
 
     /// The objective and the group.
@@ -122,9 +133,12 @@ impl<O: Objective, C: Collective> Objective for DataParallel<O, C> {
             // What was recorded before it runs on all ranks, so that they stay alike.
             Err(error) => Err(at.submit().err().unwrap_or(error)),
         };
-        // What a check finds unwritten stays so.
         let unwritten = unwritten(at.is_checked, &found);
         let (mut gradient, loss) = self.mean.of(at.layout.len(), &self.step, asked, found)?;
+        // What a check finds unwritten stays so, on the rank whose objective has left it.
+        if at.is_checked {
+            gradient.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = f32::NAN);
+        }
         unwritten.into_iter().for_each(|i| gradient[i] = f32::from_bits(UNWRITTEN));
         if wants_loss {
             at.write_loss(loss.unwrap_or(f32::from_bits(UNWRITTEN)));

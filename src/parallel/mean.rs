@@ -45,6 +45,8 @@ struct Slot {
 struct Place {
     meetings: [f32; 2],
     step: [f32; 2],
+    /// Of its kind and hyperparameters.
+    checksum: [f32; 2],
     part: [f32; 4],
     asked: f32,
 }
@@ -66,22 +68,33 @@ impl Place {
         Self {
             meetings: halves(meetings),
             step: halves(step.index),
+            checksum: halves(step.checksum.into()),
             part: [index[0], index[1], of[0], of[1]],
             asked: asked.iter().fold(0.0, |sum, &bit| 2.0 * sum + f32::from(u8::from(bit))),
         }
     }
 
+    /// All that is compared.
     fn words(&self) -> String {
-        let whole = |halves: [f32; 2]| halves[0] + 65_536.0 * halves[1];
+        let whole = |halves: &[f32]| halves[0] as u64 + ((halves[1] as u64) << 16);
         let bits = self.asked as u32;
-        let what = match (bits & 16 != 0, bits & 8 != 0) {
+        let [is_product, is_probe, is_checked, supplies_loss, repeats_minibatch] =
+            [16, 8, 4, 2, 1].map(|bit| bits & bit != 0);
+        let what = match (is_product, is_probe) {
             (true, _) => "product",
             (false, true) => "gradient at a probe",
             (false, false) => "gradient at θ",
         };
-        let loss = if bits & 2 != 0 { "with" } else { "without" };
-        let (meetings, step) = (whole(self.meetings), whole(self.step));
-        format!("a {what} of step {step}, evaluation {meetings} in all, {loss} losses")
+        let check = if is_checked { ", in a check" } else { "" };
+        let loss = if supplies_loss { "with" } else { "without" };
+        let repeats = if repeats_minibatch { ", which repeats its minibatch" } else { "" };
+        let (meetings, step) = (whole(&self.meetings), whole(&self.step));
+        let (part, of) = (whole(&self.part[..2]), whole(&self.part[2..]));
+        let checksum = whole(&self.checksum);
+        format!(
+            "a {what} of step {step}{repeats}{check}, part {part} of {of}, {loss} losses, evaluation {meetings} in all, kind \
+             of step and hyperparameters of checksum {checksum:08x}"
+        )
     }
 }
 
@@ -92,20 +105,21 @@ impl<C: Collective> GradientMean<C> {
         Self { group, share, meetings: 0, broken: None }
     }
 
-    /// The mean in which this rank counts as much as `weight` says, such as its number of samples: positive and finite. Only
-    /// the ratios of all ranks' weights count; the ranks exchange them here.
+    /// Makes this rank count as much as `weight` says, such as its number of samples: positive and finite. Only the ratios of
+    /// all ranks' weights count; all ranks call this, and exchange them. Without it all count alike.
     ///
     /// # Errors
-    /// [`Error::Collective`]; on all ranks [`Error::InvalidConfig`] if the weight of one is out of range.
-    pub fn with_weight(mut self, weight: f64) -> Result<Self> {
+    /// [`Error::Collective`]; on all ranks [`Error::InvalidArgument`] if the weight of one is out of range. The ranks count
+    /// as before then.
+    pub fn set_weight(&mut self, weight: f64) -> Result<()> {
         let weights = self.group.gather(&weight.to_le_bytes())?;
         let weights: Vec<f64> =
             weights.iter().map(|bytes| bytemuck::pod_read_unaligned(bytes)).collect();
         let check =
             |is_good: &dyn Fn(f64) -> bool| match weights.iter().position(|&it| !is_good(it)) {
                 None => Ok(()),
-                Some(rank) => Err(Error::InvalidConfig {
-                    field: "weight",
+                Some(rank) => Err(Error::InvalidArgument {
+                    argument: "weight",
                     value: format!("{:e} on rank {rank}", weights[rank]),
                     expected: "positive and finite, and not vanishing beside the others",
                 }),
@@ -116,11 +130,16 @@ impl<C: Collective> GradientMean<C> {
         let share = |weight: f64| (weight / largest / total) as f32;
         check(&|weight| share(weight) >= f32::MIN_POSITIVE)?;
         self.share = share(weight);
-        Ok(self)
+        Ok(())
+    }
+
+    /// The group.
+    pub fn group(&self) -> &C {
+        &self.group
     }
 
     /// The group, for what ranks do together besides.
-    pub fn group(&mut self) -> &mut C {
+    pub fn group_mut(&mut self) -> &mut C {
         &mut self.group
     }
 
@@ -148,8 +167,15 @@ impl<C: Collective> GradientMean<C> {
         if let Err(Error::Collective { reason, .. }) = &met {
             self.broken.get_or_insert_with(|| reason.clone());
         }
-        // A rank's own error says more than what comes of it.
-        own.map_or(met, Err)
+        match (own, met) {
+            (None, met) => met,
+            // It must not be tried again.
+            (Some(Error::Objective(source)), Err(Error::Collective { reason, .. })) => Err(
+                Error::collective_from(format!("{reason}; and the objective of this rank"), source),
+            ),
+            // A rank's own error says more than what comes of it.
+            (Some(own), _) => Err(own),
+        }
     }
 
     /// One sum over all ranks, and if one has failed a gathering of its words.
@@ -173,6 +199,7 @@ impl<C: Collective> GradientMean<C> {
             lacks_loss: f32::from(u8::from(loss.is_none())),
             place,
         };
+        values.reserve_exact(1 + size_of::<Slot>() / size_of::<f32>() * size);
         values.push(loss.unwrap_or(0.0) * self.share);
         values.extend_from_slice(bytemuck::cast_slice(&slots));
         self.group.sum(&mut values)?;
@@ -186,7 +213,9 @@ impl<C: Collective> GradientMean<C> {
                 slots[other].place.words()
             )));
         }
-        if let Some(other) = slots.iter().position(|slot| slot.failed != 0.0) {
+        // First those that cannot go on.
+        let failed = |how| slots.iter().position(|slot| slot.failed == how);
+        if let Some(other) = failed(LOST).or_else(|| failed(FAILED)) {
             let words = gather_words(&mut self.group, own)?;
             let words = format!("on rank {other}: {}", words[other]);
             return Err(match slots[other].failed == LOST {

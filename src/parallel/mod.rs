@@ -32,6 +32,12 @@ pub trait Collective {
     /// How many there are, at least 1.
     fn size(&self) -> u32;
 
+    /// Which one this is among the ranks of its machine, from 0, for [`Gpu::for_rank`](crate::Gpu::for_rank). Unless an
+    /// implementation says otherwise, all ranks are on one machine.
+    fn local_rank(&self) -> u32 {
+        self.rank()
+    }
+
     /// Adds `values` over all ranks, element by element, in f32: whole numbers up to 2^24 are added without rounding.
     /// Rounding may depend on `size`, but not on the rank.
     ///
@@ -60,6 +66,10 @@ impl<C: Collective + ?Sized> Collective for &mut C {
 
     fn size(&self) -> u32 {
         (**self).size()
+    }
+
+    fn local_rank(&self) -> u32 {
+        (**self).local_rank()
     }
 
     fn sum(&mut self, values: &mut [f32]) -> Result<()> {

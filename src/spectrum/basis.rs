@@ -98,6 +98,7 @@ impl Basis {
                 index: optimizer.index,
                 repeats_minibatch: optimizer.repeats_minibatch(),
                 part: Part::WHOLE,
+                checksum: 0,
             })?;
         }
         let mut encoder = optimizer.gpu.encoder("a spectrum");

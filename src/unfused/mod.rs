@@ -424,6 +424,7 @@ impl UnfusedOptimizer {
             index: self.progress.index,
             repeats_minibatch: self.progress.rate_clock.is_some_and(|clock| clock.in_pair()),
             part: Part::WHOLE,
+            checksum: 0,
         })?;
         objective.gradient(self.evaluation(encoder, Point::Centre))?;
         if let Some(rate) = &self.rate {

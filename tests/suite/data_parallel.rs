@@ -267,8 +267,9 @@ fn shares_can_be_weighted() {
         let share = Share::new(9, group.rank());
         let weight = weights[group.rank() as usize];
         let mut optimizer = make(&gpu, &config);
-        let mean = optimizer.data_parallel(share, group).unwrap();
-        train_on(&mut optimizer, &mut mean.with_weight(weight).unwrap(), 1).0
+        let mut mean = optimizer.data_parallel(share, group).unwrap();
+        mean.set_weight(weight).unwrap();
+        train_on(&mut optimizer, &mut mean, 1).0
     });
     assert!(ranks.iter().all(|rank| *rank == ranks[0]));
     let shares: Vec<_> = (0..3).map(|rank| Share::new(9, rank)).collect();
@@ -284,8 +285,8 @@ fn shares_can_be_weighted() {
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let errors = on_ranks(2, |group| {
             let weight = if group.rank() == 1 { bad } else { 1.0 };
-            let mean = make(&gpu, &config).gradient_mean(group).unwrap();
-            mean.with_weight(weight).unwrap_err().to_string()
+            let mut mean = make(&gpu, &config).gradient_mean(group).unwrap();
+            mean.set_weight(weight).unwrap_err().to_string()
         });
         assert!(errors.iter().all(|error| error.contains("on rank 1")), "{errors:?}");
     }
@@ -311,7 +312,7 @@ fn one_that_fails_is_told_to_all() {
                 let mut optimizer = make(&gpu, &config);
                 let mut objective = optimizer.data_parallel(share(&group), group).unwrap();
                 if objective.group().rank() == rank {
-                    objective.objective().fails = Some(fails);
+                    objective.objective_mut().fails = Some(fails);
                 }
                 let mut errors = Vec::new();
                 while optimizer.steps() < 7 {
@@ -437,9 +438,32 @@ fn ranks_that_part_are_an_error() {
     });
     assert!(apart.iter().all(Result::is_err), "{apart:?}");
     assert!(apart.iter().any(|it| it.as_ref().unwrap_err().contains("of step")), "{apart:?}");
+    // The same at a step that is an event, and settings of one rank's own.
+    let apart = part(&|rank, optimizer, objective| {
+        while optimizer.steps() < 50 {
+            optimizer.step(objective).unwrap();
+        }
+        if rank == 1 { optimizer.rotate(objective) } else { optimizer.step(objective) }
+    });
+    assert!(apart.iter().all(|it| it.as_ref().unwrap_err().contains("checksum")), "{apart:?}");
+    type Change = dyn Fn(&mut Optimizer) -> dimer::Result<()> + Sync;
+    let changes: [&Change; 3] = [
+        &|optimizer| optimizer.set_learning_rate(0.5),
+        &|optimizer| optimizer.set_rate_factor(0.5),
+        &|optimizer| optimizer.set_loss_scale(2.0),
+    ];
+    for change in changes {
+        let apart = part(&|rank, optimizer, objective| {
+            if rank == 1 {
+                change(optimizer).unwrap();
+            }
+            optimizer.step(objective)
+        });
+        assert!(apart.iter().all(|it| it.as_ref().unwrap_err().contains("checksum")), "{apart:?}");
+    }
     // A loss on two of them.
     let losses = part(&|rank, optimizer, objective| {
-        objective.objective().supplies_loss = rank != 1;
+        objective.objective_mut().supplies_loss = rank != 1;
         optimizer.step(objective)
     });
     assert!(losses.iter().all(|it| it.as_ref().unwrap_err().contains("losses")), "{losses:?}");
@@ -472,6 +496,35 @@ fn what_ends_a_group() {
         assert!(matches!(error, Error::Collective { .. }), "{errors:?}");
         assert!(error.to_string().contains("on rank 0: a test"), "{errors:?}");
     }
+}
+
+/// Where two ranks fail at once, what cannot be tried again decides; in a group that is broken, an objective's own error is no
+/// reason to try again.
+#[test]
+fn the_worst_error_counts() {
+    struct Fails(fn() -> Error);
+    impl Objective for Fails {
+        fn gradient(&mut self, _at: Evaluation<'_>) -> dimer::Result<()> {
+            Err((self.0)())
+        }
+    }
+    let gpu = gpu();
+    let config = Config { dimer: None, ..fixed_rate() };
+    let errors = on_ranks(3, |group| {
+        let mut optimizer = make(&gpu, &config);
+        let fails = Fails(match group.rank() {
+            2 => || Error::unsupported("a test", "this rank", "take another"),
+            _ => || Error::objective("no data"),
+        });
+        let mut objective = optimizer.data_parallel(fails, group).unwrap();
+        [(); 2].map(|()| optimizer.step(&mut objective).unwrap_err())
+    });
+    for error in errors[..2].iter().flatten() {
+        assert!(matches!(error, Error::Collective { .. }), "{errors:?}");
+        assert!(error.to_string().contains("on rank 2: a test"), "{errors:?}");
+        assert!(error.to_string().contains("no data"), "{errors:?}");
+    }
+    assert!(matches!(errors[2][0], Error::Unsupported { .. }), "{errors:?}");
 }
 
 /// A thread that panics takes its rank with it.
@@ -550,6 +603,9 @@ fn a_check_sees_through() {
     });
     let error = results[1].as_ref().unwrap_err().to_string();
     assert!(error.contains("did not write element 3"), "{error}");
+    // The other one has written it; its mean has a NaN there.
+    let error = results[0].as_ref().unwrap_err().to_string();
+    assert!(!error.contains("did not write"), "{error}");
 }
 
 /// Steps by hand have the bits of steps with an objective, whichever rank fails on the way.
@@ -603,7 +659,7 @@ fn steps_by_hand() {
                 }
             }
             assert_eq!(failures, 3);
-            optimizer.check_ranks(mean.group()).unwrap();
+            optimizer.check_ranks(mean.group_mut()).unwrap();
             (state(&optimizer), optimizer.telemetry().unwrap())
         });
         let mut with_callbacks =
@@ -650,6 +706,21 @@ fn means_by_hand_that_do_not_fit() {
     assert!(matches!(errors[1], Error::LengthMismatch { what: "gradient", .. }), "{errors:?}");
     assert!(matches!(errors[0], Error::Collective { .. }), "{errors:?}");
     assert!(errors[0].to_string().contains("on rank 1"), "{errors:?}");
+    let unfinished = on_ranks(2, |group| {
+        let rank = group.rank();
+        let mut optimizer = make(&gpu, &config);
+        let mut mean = optimizer.gradient_mean(group).unwrap();
+        let mut step = optimizer.begin_step().unwrap();
+        let own = if rank == 0 { Ok(vec![1.0; LEN]) } else { Err(Error::objective("no data")) };
+        step.write_mean(&mut mean, Point::Centre, own, None).unwrap_err();
+        while step.next_probe().unwrap().is_some() {
+            step.write_gradient(Point::Probe, &[1.0; LEN]).unwrap();
+        }
+        step.finish().unwrap_err()
+    });
+    for error in &unfinished {
+        assert!(matches!(error, Error::UnfinishedStep { lacks_centre: true, .. }), "{error}");
+    }
     let apart = on_ranks(2, |group| {
         let rank = group.rank();
         let mut optimizer = make(&gpu, &config);
@@ -743,7 +814,7 @@ fn ranks_must_be_alike() {
         for _ in 0..5 {
             optimizer.step(&mut objective).unwrap();
         }
-        optimizer.check_ranks(objective.group()).unwrap();
+        optimizer.check_ranks(objective.group_mut()).unwrap();
         let mut found = Vec::new();
         let n = optimizer.read_orientation().unwrap().unwrap();
         if group.rank() == 1 {
@@ -794,11 +865,11 @@ fn ranks_save_and_load() {
                 state(optimizer)
             };
             train(&mut optimizer, &mut objective);
-            optimizer.save_ranks(objective.group(), &path).unwrap();
+            optimizer.save_ranks(objective.group_mut(), &path).unwrap();
             let end = train(&mut optimizer, &mut objective);
-            optimizer.load_ranks(objective.group(), &path).unwrap();
+            optimizer.load_ranks(objective.group_mut(), &path).unwrap();
             assert_eq!(optimizer.steps(), 5);
-            optimizer.check_ranks(objective.group()).unwrap();
+            optimizer.check_ranks(objective.group_mut()).unwrap();
             // Not from what is left of the steps after.
             assert_eq!(train(&mut optimizer, &mut objective), end, "{config:?}");
             end
@@ -825,6 +896,21 @@ fn ranks_save_and_load() {
             assert_eq!(matches!(error, Error::Checkpoint { .. }), is_own, "{error}");
             assert_eq!((state(&optimizer), optimizer.steps()), (before.clone(), 0));
         }
+        // A step that is not submitted yet, on one rank.
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        if group.rank() == 2 {
+            optimizer.record_step(&mut encoder, &mut Share::new(2, 0)).unwrap();
+        }
+        let error = optimizer.load_ranks(&mut group, &first).unwrap_err();
+        assert!(error.to_string().contains("submit them first"), "{error}");
+        assert!(error.to_string().contains("first"), "{error}");
+        assert_eq!(state(&optimizer), before);
+        if group.rank() == 2 {
+            gpu.queue().submit([encoder.finish()]);
+        }
+        let error = optimizer.save_ranks(&mut group, &nowhere).unwrap_err().to_string();
+        assert!(error.contains("`the number of steps` is 0 on rank 0, but 1 on rank 2"), "{error}");
+        optimizer.load_ranks(&mut group, &first).unwrap();
         let error = optimizer.save_ranks(&mut group, &nowhere).unwrap_err();
         assert!(error.to_string().contains("no folder"), "{error}");
         assert_eq!(matches!(error, Error::Checkpoint { .. }), group.rank() == 0, "{error}");

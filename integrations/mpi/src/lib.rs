@@ -1,24 +1,26 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+use std::cell::RefCell;
 use std::fmt;
-use std::marker::PhantomData;
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use dimer::{Collective, Error, Result};
 use mpi::Threading;
 use mpi::collective::SystemOperation;
-use mpi::environment::Universe;
-use mpi::topology::SimpleCommunicator;
+use mpi::environment::{self, Universe};
+use mpi::request::{Request, StaticScope};
+use mpi::topology::{Color, SimpleCommunicator};
 use mpi::traits::{Communicator, CommunicatorCollectives, Root};
 
-/// The bindings of MPI whose communicators this crate accepts.
+/// The bindings of MPI whose [`Universe`] this crate accepts.
 pub use mpi;
 
 /// Values of a sum, and bytes of a broadcast and of a gathering, that MPI gets at a time: it counts in 32 bits.
 const SUMMED: usize = 1 << 24;
-const SENT: usize = 1 << 28;
+const SENT: usize = 1 << 26;
 
 /// How long a rank waits for the others with all its attention, and how often it looks afterwards, which leaves the processor
 /// to those that compute.
@@ -29,15 +31,18 @@ const PAUSE: Duration = Duration::from_micros(50);
 ///
 /// Before each operation the ranks tell each other what they are about to do. So ranks that make different calls get
 /// [`Error::Collective`], and so do those whose group another rank has left: by dropping it, at the end of `main`, with `?`, or
-/// in a panic that unwinds. They can still save what they have. The drop waits until all other ranks have come to their next
-/// operation, or have dropped theirs.
+/// in a panic that unwinds. They can still save what they have.
 ///
-/// A process that is killed, or ends without dropping its group, ends the whole job: `mpirun` kills the others and names the
+/// MPI ends when the last group of the process is dropped. That waits until all processes have come there, and `mpirun` kills
+/// those that are left as soon as the first has ended with an error: print errors before the group is dropped.
+///
+/// A process that is killed, or ends without dropping its groups, ends the whole job: `mpirun` kills the others and names the
 /// rank (under Slurm use `srun --kill-on-bad-exit`). Go on from the last checkpoint then. The same holds for errors of MPI
 /// itself, whose default is to abort.
 ///
 /// MPI adds in an order of its own, which it chooses by size, number of ranks and network, and gives all ranks the same bits
-/// (MPI 3.1, section 5.9). Another number of ranks rounds differently.
+/// (MPI 3.1, section 5.9). Another number of ranks rounds differently. Another run of as many ranks has the same bits where
+/// MPI's sum repeats itself, as that of Open MPI on one machine does.
 ///
 /// All calls belong to the thread that made the group.
 pub struct MpiGroup {
@@ -47,10 +52,34 @@ pub struct MpiGroup {
     meetings: u64,
     /// Why there are no more operations.
     broken: Option<String>,
-    /// What ends MPI when it is dropped: after the communicator.
-    _universe: Option<Universe>,
-    /// MPI is called by one thread.
-    _stays: PhantomData<*const ()>,
+    /// Dropped after the communicator.
+    process: Rc<Process>,
+}
+
+/// MPI in this process, which ends with the last group.
+struct Process {
+    /// The news that this rank has left groups, on their way to the others.
+    leaving: RefCell<Vec<News>>,
+    _universe: Universe,
+}
+
+/// An exchange of calls that nobody waits for.
+type News = Request<'static, [u64], StaticScope>;
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // MPI must not end before. Every rank leaves each of its groups some time, so this ends.
+        self.leaving.borrow_mut().drain(..).for_each(|news| complete(news, |news| news.test()));
+    }
+}
+
+/// Looks until a request is complete.
+fn complete<R, T>(mut request: R, test: impl Fn(R) -> std::result::Result<T, R>) {
+    let began = Instant::now();
+    while let Err(pending) = test(request) {
+        request = pending;
+        if began.elapsed() < EAGER { thread::yield_now() } else { thread::sleep(PAUSE) }
+    }
 }
 
 impl fmt::Debug for MpiGroup {
@@ -70,59 +99,71 @@ type Call = [u64; 4];
 const SUM: u64 = 0;
 const BROADCAST: u64 = 1;
 const GATHER: u64 = 2;
-const LEAVE: u64 = 3;
+const SPLIT: u64 = 3;
+const LEAVE: u64 = 4;
 
 fn words([meeting, operation, root, len]: Call) -> String {
     let what = match operation {
         SUM => format!("`sum` with {len} values"),
         BROADCAST => format!("`broadcast` from rank {root} with {len} bytes"),
+        SPLIT => "`split`".to_owned(),
         _ => format!("`gather` with {len} bytes"),
     };
     format!("{what} as call {meeting}")
 }
 
 impl MpiGroup {
-    /// Initialises MPI, and groups all processes of the job; without `mpirun` this process alone. MPI ends when the group is
-    /// dropped, once and for all.
+    /// Initialises MPI, and groups all processes of the job; without `mpirun` this process alone.
     ///
     /// # Errors
     /// [`Error::Collective`] if this process has initialised MPI before, or if the library allows no other threads in its
     /// process, which drivers of GPUs have.
     pub fn world() -> Result<Self> {
-        let (universe, threading) = mpi::initialize_with_threading(Threading::Funneled)
-            .ok_or_else(|| {
-                Error::collective(
-                    "MPI was initialised before in this process; make the group with `MpiGroup::new`",
-                )
-            })?;
-        if threading < Threading::Funneled {
-            return Err(Error::collective("this library of MPI allows no other threads"));
+        if environment::is_finalized() {
+            return Err(Error::collective(
+                "MPI has ended in this process, with the last of its groups, and cannot begin again",
+            ));
         }
-        Ok(Self::of(&universe.world(), Some(universe)))
+        let (universe, _) = mpi::initialize_with_threading(Threading::Funneled).ok_or_else(|| {
+            Error::collective(
+                "MPI was initialised before in this process; split the group that has done so, or use \
+                 `MpiGroup::with_universe`",
+            )
+        })?;
+        Self::with_universe(universe)
     }
 
-    /// Groups the processes of a communicator, which is duplicated: its own messages stay apart. All its ranks call this. The
-    /// program ends MPI after it has dropped the group.
-    pub fn new(communicator: &impl Communicator) -> Self {
-        Self::of(communicator, None)
+    /// The same for a program that has initialised MPI itself, for at least [`Threading::Funneled`].
+    ///
+    /// # Errors
+    /// [`Error::Collective`] if it was initialised without other threads.
+    pub fn with_universe(universe: Universe) -> Result<Self> {
+        if environment::threading_support() < Threading::Funneled {
+            return Err(Error::collective(
+                "MPI allows no other threads here; initialise it with `Threading::Funneled`",
+            ));
+        }
+        let world = universe.world().duplicate();
+        let process = Process { leaving: RefCell::default(), _universe: universe };
+        Ok(Self::of(world, Rc::new(process)))
     }
 
-    fn of(communicator: &impl Communicator, universe: Option<Universe>) -> Self {
-        let communicator = communicator.duplicate();
+    /// Groups those ranks that bring the same color, in their order here; none has no group. All ranks of this group call
+    /// this.
+    ///
+    /// # Errors
+    /// As the trait says.
+    pub fn split(&mut self, color: Option<u16>) -> Result<Option<Self>> {
+        self.meet(SPLIT, 0, 0)?;
+        let color = color.map_or(Color::undefined(), |color| Color::with_value(color.into()));
+        let communicator = self.communicator.split_by_color(color);
+        Ok(communicator.map(|communicator| Self::of(communicator, Rc::clone(&self.process))))
+    }
+
+    fn of(communicator: SimpleCommunicator, process: Rc<Process>) -> Self {
         let local = communicator.split_shared(communicator.rank());
-        Self {
-            local_rank: local.rank().cast_unsigned(),
-            communicator,
-            meetings: 0,
-            broken: None,
-            _universe: universe,
-            _stays: PhantomData,
-        }
-    }
-
-    /// Which one this is among the ranks of its machine, from 0: for [`Gpu::for_rank`](dimer::Gpu::for_rank).
-    pub fn local_rank(&self) -> u32 {
-        self.local_rank
+        let local_rank = local.rank().cast_unsigned();
+        Self { communicator, local_rank, meetings: 0, broken: None, process }
     }
 
     /// Waits until all ranks are about to do the same.
@@ -148,19 +189,19 @@ impl MpiGroup {
 
     /// What all ranks are about to do. Every rank comes here until it has left, so this ends.
     fn exchange(&mut self, operation: u64, root: u32, len: usize) -> Vec<Call> {
-        let own: Call = [self.meetings, operation, root.into(), len as u64];
-        self.meetings += 1;
+        let own = self.next_call(operation, root, len);
         let mut all = vec![0; own.len() * self.size() as usize];
         mpi::request::scope(|scope| {
-            let mut request =
+            let request =
                 self.communicator.immediate_all_gather_into(scope, &own[..], &mut all[..]);
-            let began = Instant::now();
-            while let Err(pending) = request.test() {
-                request = pending;
-                if began.elapsed() < EAGER { thread::yield_now() } else { thread::sleep(PAUSE) }
-            }
+            complete(request, |request| request.test());
         });
         all.chunks_exact(own.len()).map(|call| call.try_into().expect("a call")).collect()
+    }
+
+    fn next_call(&mut self, operation: u64, root: u32, len: usize) -> Call {
+        self.meetings += 1;
+        [self.meetings, operation, root.into(), len as u64]
     }
 }
 
@@ -171,6 +212,10 @@ impl Collective for MpiGroup {
 
     fn size(&self) -> u32 {
         self.communicator.size().cast_unsigned()
+    }
+
+    fn local_rank(&self) -> u32 {
+        self.local_rank
     }
 
     fn sum(&mut self, values: &mut [f32]) -> Result<()> {
@@ -210,8 +255,14 @@ impl Collective for MpiGroup {
 impl Drop for MpiGroup {
     fn drop(&mut self) {
         // Ranks that have parted know it, and come here no more.
-        if self.broken.is_none() {
-            self.exchange(LEAVE, 0, 0);
+        if self.broken.is_some() {
+            return;
         }
+        // Whoever waited here could wait for a rank that waits for this one in another group.
+        let own = self.next_call(LEAVE, 0, 0);
+        let all = vec![0; own.len() * self.size() as usize];
+        let (own, all) = (Box::leak(Box::new(own)), Box::leak(all.into_boxed_slice()));
+        let news = self.communicator.immediate_all_gather_into(StaticScope, &own[..], all);
+        self.process.leaving.borrow_mut().push(news);
     }
 }

@@ -2,10 +2,11 @@
 
     python -m venv torch && torch/bin/pip install torch numpy
     torch/bin/python integrations/mpi/examples/data_parallel/ddp.py
-    mpirun -n 4 target/release/examples/data_parallel --rate 1e-3
+    LP_NUM_THREADS=1 mpirun -n 4 target/release/examples/data_parallel --rate 1e-3
 
 Network, images, size of the minibatches, schedule, AdamW and its settings are those of main.rs with --rate; the weights
-and the order of the images come from another generator of random numbers.
+and the order of the images come from another generator of random numbers. LP_NUM_THREADS is for Mesa's software
+renderer, which otherwise uses all cores for each rank.
 """
 
 import argparse
@@ -81,6 +82,9 @@ def train(rank, ranks, args, port):
         ends = [args.steps // 3, args.steps * 2 // 3, args.steps]
         means = "".join(f"{losses[end - 10 : end].mean():>15.6f}" for end in ends)
         print(f"{ranks:>5}{means}{1e3 * elapsed / (args.steps - UNTIMED):>10.2f}", flush=True)
+    # gloo aborts a rank now and then if another goes while it still reads.
+    dist.barrier()
+    time.sleep(0.5)
     dist.destroy_process_group()
 
 
@@ -92,6 +96,8 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    if args.steps < 30:
+        parser.error("at least 30 steps")
     ends = [args.steps // 3, args.steps * 2 // 3, args.steps]
     heads = [f"loss at {ends[0]}", f"at {ends[1]}", f"at {ends[2]}"]
     print("ranks" + "".join(f"{head:>15}" for head in heads) + f"{'ms/step':>10}")

@@ -15,8 +15,6 @@ use std::time::Instant;
 use clap::Parser;
 use dimer::{Collective, Config, Gpu, LearningRate, Optimizer, Part, Threads, cosine_with_warm_up};
 use dimer_mpi::MpiGroup;
-use dimer_mpi::mpi::topology::{Color, SimpleCommunicator};
-use dimer_mpi::mpi::traits::Communicator;
 use indicatif::{ProgressBar, ProgressStyle};
 use network::Training;
 use timed::Timed;
@@ -28,7 +26,7 @@ struct Arguments {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
     /// Steps of each training; the first tenth warms up, and the rate then falls to a tenth.
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(20..))]
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(30..))]
     steps: u64,
     /// Images of a minibatch, of which each rank takes its share.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(32..=1024))]
@@ -64,18 +62,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let mut all = MpiGroup::world()?;
+    let outcome = by_processes(&mut all, &arguments);
+    if let Err(error) = &outcome {
+        // While MPI is there: then `mpirun` ends the other ranks.
+        eprintln!("rank {}: {error}", all.rank());
+    }
+    Ok(outcome?)
+}
+
+fn by_processes(all: &mut MpiGroup, arguments: &Arguments) -> dimer::Result<()> {
     for ranks in 1..=all.size() {
-        // The others wait in a call that leaves the processor to these.
         let takes_part = all.rank() < ranks;
-        let world = SimpleCommunicator::world();
-        let color = if takes_part { Color::with_value(0) } else { Color::undefined() };
-        if let Some(communicator) = world.split_by_color(color) {
-            let group = MpiGroup::new(&communicator);
-            let local_rank = group.local_rank();
-            if let Some(row) = train(group, local_rank, &arguments)? {
-                print_row(&row, &arguments);
-            }
+        if let Some(group) = all.split(takes_part.then_some(0))?
+            && let Some(row) = train(group, arguments)?
+        {
+            print_row(&row, arguments);
         }
+        // The others wait in a call that leaves the processor to these.
         all.gather(&[])?;
     }
     Ok(())
@@ -84,26 +87,22 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn by_threads(ranks: u32, arguments: &Arguments) -> dimer::Result<Row> {
     let rows = std::thread::scope(|scope| {
         let ranks = Threads::group(ranks)?.into_iter();
-        let ranks: Vec<_> = ranks
-            .map(|group| {
-                let rank = group.rank();
-                scope.spawn(move || train(group, rank, arguments))
-            })
-            .collect();
+        let ranks: Vec<_> =
+            ranks.map(|group| scope.spawn(move || train(group, arguments))).collect();
         let rows = ranks.into_iter().map(|rank| rank.join().expect("no panic"));
-        rows.collect::<dimer::Result<Vec<_>>>()
+        Ok::<Vec<_>, dimer::Error>(rows.collect())
     })?;
+    // That a rank has left, the others say as well; why, it says itself.
+    let is_cause = |row: &dimer::Result<_>| matches!(row, Err(error) if !matches!(error, dimer::Error::Collective { .. }));
+    let (causes, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_cause);
+    let rows = causes.into_iter().chain(rows).collect::<dimer::Result<Vec<_>>>()?;
     Ok(rows.into_iter().flatten().next().expect("that of rank 0"))
 }
 
 /// Trains by the ranks of a group; rank 0 shows how far it is, and has the row.
-fn train(
-    group: impl Collective,
-    local_rank: u32,
-    arguments: &Arguments,
-) -> dimer::Result<Option<Row>> {
+fn train(group: impl Collective, arguments: &Arguments) -> dimer::Result<Option<Row>> {
     let (rank, ranks) = (group.rank(), group.size());
-    let gpu = Gpu::for_rank(local_rank)?;
+    let gpu = Gpu::for_rank(group.local_rank())?;
     let config = match arguments.rate {
         Some(rate) => {
             Config { learning_rate: LearningRate::Fixed(rate), dimer: None, ..Config::default() }
@@ -115,9 +114,8 @@ fn train(
     let mut optimizer = Optimizer::new(&gpu, network::layout()?, config, &params)?;
     let (batch, share) = (arguments.batch as usize, Part { index: rank, of: ranks });
     let training = Training::on_share(&optimizer, &images, batch, arguments.seed, share);
-    let mut objective = optimizer
-        .data_parallel(training, Timed::new(group))?
-        .with_weight(share.range(batch).len() as f64)?;
+    let mut objective = optimizer.data_parallel(training, Timed::new(group))?;
+    objective.set_weight(share.range(batch).len() as f64)?;
     let bar = if rank == 0 { ProgressBar::new(arguments.steps) } else { ProgressBar::hidden() };
     let style = ProgressStyle::with_template("{prefix:8} {bar:30} {pos:>5}/{len} {elapsed:>3}");
     bar.set_style(style.expect("a template"));
@@ -127,7 +125,7 @@ fn train(
     for step in 0..arguments.steps {
         if step == UNTIMED {
             optimizer.read_params()?;
-            objective.group().forget();
+            objective.group_mut().forget();
             began = Instant::now();
         }
         optimizer.set_rate_factor(cosine_with_warm_up(
@@ -145,7 +143,7 @@ fn train(
     let in_collectives = objective.group().time().as_secs_f64();
     bar.finish_and_clear();
     // As they were at the start, and still.
-    optimizer.check_ranks(objective.group())?;
+    optimizer.check_ranks(objective.group_mut())?;
     let mean = |end: usize| losses[end - 10..end].iter().sum::<f32>() / 10.0;
     Ok((rank == 0).then(|| Row {
         ranks,

@@ -41,6 +41,10 @@ impl<C: Collective> Collective for Timed<C> {
         self.group.size()
     }
 
+    fn local_rank(&self) -> u32 {
+        self.group.local_rank()
+    }
+
     fn sum(&mut self, values: &mut [f32]) -> Result<()> {
         self.timed(|group| group.sum(values))
     }

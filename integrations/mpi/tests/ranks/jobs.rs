@@ -60,10 +60,7 @@ impl Job {
                 break Ok(status);
             }
             if self.began.elapsed() > DEADLINE {
-                // It ends its ranks when it is asked to.
-                let _ = Command::new("kill").arg(self.mpirun.id().to_string()).status();
-                thread::sleep(Duration::from_secs(5));
-                let _ = self.mpirun.kill();
+                self.stop();
                 break Err("the job had not ended after two minutes");
             }
             thread::sleep(Duration::from_millis(10));
@@ -71,6 +68,25 @@ impl Job {
         let text = [said, warned].map(|it| it.join().expect("a reader").unwrap_or_default());
         let text = text.concat();
         status.map(|status| (status, text.clone())).map_err(|error| format!("{error}:\n{text}"))
+    }
+}
+
+impl Job {
+    /// Ends it if it runs.
+    fn stop(&mut self) {
+        if let Ok(None) = self.mpirun.try_wait() {
+            // It ends its ranks when it is asked to.
+            let _ = Command::new("kill").arg(self.mpirun.id().to_string()).status();
+            thread::sleep(Duration::from_secs(3));
+            let _ = self.mpirun.kill();
+            let _ = self.mpirun.wait();
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -117,7 +133,10 @@ fn killed() -> Outcome {
         }
         thread::sleep(after);
         let id = std::fs::read_to_string(&id).map_err(|error| error.to_string())?;
-        Command::new("kill").args(["-9", &id]).status().map_err(|error| error.to_string())?;
+        let kill = Command::new("kill").args(["-9", &id]).status();
+        if !kill.is_ok_and(|status| status.success()) {
+            return Err(format!("attempt {attempt}: there was no process {id} to kill"));
+        }
         let (status, said) = job.end()?;
         let named = format!("process rank {rank} with PID");
         if status.success() || !said.contains(&named) || !said.contains("signal 9") {

@@ -1,4 +1,4 @@
-//! What ranks of MPI do, on 2 and 4 of them, and how their jobs end when one is lost. Run without arguments, this starts
+//! What ranks of MPI do, on 1, 2 and 4 of them, and how their jobs end when one is lost. Run without arguments, this starts
 //! `mpirun` with itself for each test.
 
 mod jobs;

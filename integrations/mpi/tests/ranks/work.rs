@@ -8,7 +8,6 @@ use dimer::{
     LearningRate, Objective, Optimizer, RateProbe, Schedule, StepInfo, Threads,
 };
 use dimer_mpi::MpiGroup;
-use dimer_mpi::mpi::topology::SimpleCommunicator;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -22,11 +21,12 @@ pub const PASSED: &str = "has passed";
 pub const CHECKPOINT: &str = "checkpoint";
 const END: &str = "end";
 
-type Work = fn(MpiGroup, &Path) -> dimer::Result<()>;
+type Work = fn(&mut MpiGroup, &Path) -> dimer::Result<()>;
 
 /// What passes on any number of ranks.
 pub const TESTS: &[(&str, Work)] = &[
     ("collectives", collectives),
+    ("groups", groups),
     ("calls_that_differ", calls_that_differ),
     ("leaving", leaving),
     ("trains_as_threads_do", trains_as_threads_do),
@@ -46,9 +46,10 @@ const OTHERS: &[(&str, Work)] = &[
 
 pub fn run(name: &str, folder: &Path) -> ExitCode {
     let work = TESTS.iter().chain(OTHERS).find(|test| test.0 == name).expect("a test").1;
-    let group = MpiGroup::world().expect("MPI");
+    let mut group = MpiGroup::world().expect("MPI");
     let rank = group.rank();
-    match work(group, folder) {
+    // What is said after the group is gone may be lost.
+    match work(&mut group, folder) {
         Ok(()) => {
             println!("rank {rank} {PASSED}");
             ExitCode::SUCCESS
@@ -70,7 +71,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 /// The same bits on all ranks, near the sum in f64; whole numbers are exact. Some are longer than MPI gets at a time.
-fn collectives(mut group: MpiGroup, _: &Path) -> dimer::Result<()> {
+fn collectives(group: &mut MpiGroup, _: &Path) -> dimer::Result<()> {
     let (rank, size) = (group.rank(), group.size());
     assert!(group.local_rank() < size);
     for len in [0, 1, 3, 1000, 100_003, (1 << 24) + 5] {
@@ -87,10 +88,11 @@ fn collectives(mut group: MpiGroup, _: &Path) -> dimer::Result<()> {
         group.broadcast(bytemuck::cast_slice_mut(&mut of_root), size - 1)?;
         assert_eq!(bits(&of_root), bits(&sum), "of {len}");
     }
-    let mut whole = [16_777_216.0 - f32::from(size as u16), 1.0];
-    group.sum(&mut whole[1..])?;
-    assert_eq!(whole[1], size as f32);
-    for len in [0, 1, 7, 70_001] {
+    // Whole numbers are exact.
+    let mut whole = [if rank == 0 { 16_777_216.0 - (size - 1) as f32 } else { 1.0 }];
+    group.sum(&mut whole)?;
+    assert_eq!(whole, [16_777_216.0]);
+    for len in [0, 1, 7, 70_001, (1 << 25) + 3] {
         let own: Vec<u8> = (0..len).map(|i| (i * (rank as usize + 3)) as u8).collect();
         for (other, bytes) in group.gather(&own)?.iter().enumerate() {
             let expected: Vec<u8> = (0..len).map(|i| (i * (other + 3)) as u8).collect();
@@ -104,13 +106,31 @@ fn collectives(mut group: MpiGroup, _: &Path) -> dimer::Result<()> {
     Ok(())
 }
 
-/// A group beside that of all ranks.
-fn another() -> MpiGroup {
-    MpiGroup::new(&SimpleCommunicator::world())
+/// Groups of some of the ranks; ranks that leave two groups in different orders do not wait for each other.
+fn groups(group: &mut MpiGroup, _: &Path) -> dimer::Result<()> {
+    let (rank, size) = (group.rank(), group.size());
+    let halves = group.split(Some((rank % 2) as u16))?.expect("a group");
+    assert_eq!(halves.rank(), rank / 2);
+    assert_eq!(halves.size(), (size + 1 - rank % 2) / 2);
+    let first = group.split((rank == 0).then_some(7))?;
+    assert_eq!(first.map(|group| (group.rank(), group.size())), (rank == 0).then_some((0, 1)));
+    let mut pair = [(); 2].map(|()| group.split(Some(0)).unwrap().expect("a group"));
+    if rank == 0 {
+        let [one, mut other] = pair;
+        drop(one);
+        let error = other.sum(&mut [1.0]);
+        assert_eq!(error.is_err(), size > 1);
+    } else {
+        let error = pair[0].sum(&mut [1.0]).unwrap_err();
+        assert!(error.to_string().contains("rank 0 has left"), "{error}");
+        drop(pair);
+    }
+    drop(halves);
+    group.sum(&mut [0.0])
 }
 
 /// An error on all ranks, again and again, and no wait for ever; other groups go on.
-fn calls_that_differ(mut group: MpiGroup, _: &Path) -> dimer::Result<()> {
+fn calls_that_differ(group: &mut MpiGroup, _: &Path) -> dimer::Result<()> {
     let (rank, size) = (group.rank(), group.size());
     let last = rank == size - 1;
     type Call = fn(&mut MpiGroup) -> dimer::Result<()>;
@@ -121,7 +141,7 @@ fn calls_that_differ(mut group: MpiGroup, _: &Path) -> dimer::Result<()> {
         (|group| group.broadcast(&mut [0; 4], 0), "calls `broadcast` from rank 0 with 4 bytes"),
     ];
     for (other, words) in cases {
-        let mut beside = another();
+        let mut beside = group.split(Some(0))?.expect("a group");
         sum(&mut beside)?;
         for _ in 0..2 {
             let outcome = if last { other(&mut beside) } else { sum(&mut beside) };
@@ -140,10 +160,10 @@ fn calls_that_differ(mut group: MpiGroup, _: &Path) -> dimer::Result<()> {
 }
 
 /// A rank that leaves, even before the others' first call.
-fn leaving(mut group: MpiGroup, _: &Path) -> dimer::Result<()> {
+fn leaving(group: &mut MpiGroup, _: &Path) -> dimer::Result<()> {
     let (rank, size) = (group.rank(), group.size());
     for calls in [0, 1, 5] {
-        let mut beside = another();
+        let mut beside = group.split(Some(0))?.expect("a group");
         for _ in 0..calls {
             beside.sum(&mut [1.0; 9])?;
         }
@@ -238,14 +258,14 @@ fn make(gpu: &Gpu, config: &Config) -> Optimizer {
 }
 
 /// Parameters and losses after so many steps.
-fn trained<C: Collective>(gpu: &Gpu, config: &Config, mut group: C) -> dimer::Result<Vec<u32>> {
+fn trained<C: Collective>(gpu: &Gpu, config: &Config, group: C) -> dimer::Result<Vec<u32>> {
     let mut optimizer = make(gpu, config);
     let share = Share::new(group.rank());
-    let mut objective = optimizer.data_parallel(share, &mut group)?;
+    let mut objective = optimizer.data_parallel(share, group)?;
     for _ in 0..20 {
         optimizer.step(&mut objective)?;
     }
-    optimizer.check_ranks(objective.group())?;
+    optimizer.check_ranks(objective.group_mut())?;
     let mut end = bits(&optimizer.read_params()?);
     let losses = optimizer.telemetry()?;
     end.extend(losses.iter().map(|record| record.loss.expect("a loss").to_bits()));
@@ -254,10 +274,10 @@ fn trained<C: Collective>(gpu: &Gpu, config: &Config, mut group: C) -> dimer::Re
 
 /// The same bits on all ranks. On two, where there is one order of adding, those of two threads; on more, as near to them as
 /// rounding allows.
-fn trains_as_threads_do(mut group: MpiGroup, _: &Path) -> dimer::Result<()> {
+fn trains_as_threads_do(group: &mut MpiGroup, _: &Path) -> dimer::Result<()> {
     let gpu = Gpu::for_rank(group.local_rank())?;
     for config in configs() {
-        let found = trained(&gpu, &config, &mut group)?;
+        let found = trained(&gpu, &config, &mut *group)?;
         let all = group.gather(bytemuck::cast_slice(&found))?;
         assert!(all.iter().all(|other| other == &all[0]));
         let (gpu, config) = (&gpu, &config);
@@ -282,15 +302,15 @@ fn trains_as_threads_do(mut group: MpiGroup, _: &Path) -> dimer::Result<()> {
 }
 
 /// Every rank gets the words, nothing has changed, and a retry goes on as if nothing had been.
-fn an_error_of_one_is_told_to_all(mut group: MpiGroup, _: &Path) -> dimer::Result<()> {
+fn an_error_of_one_is_told_to_all(group: &mut MpiGroup, _: &Path) -> dimer::Result<()> {
     let gpu = Gpu::for_rank(group.local_rank())?;
     let config = &configs()[1];
-    let undisturbed = trained(&gpu, config, &mut group)?;
+    let undisturbed = trained(&gpu, config, &mut *group)?;
     let mut optimizer = make(&gpu, config);
     let mut share = Share::new(group.rank());
     let last = group.size() - 1;
     share.fails = (group.rank() == last).then_some(5);
-    let mut objective = optimizer.data_parallel(share, &mut group)?;
+    let mut objective = optimizer.data_parallel(share, &mut *group)?;
     let mut errors = Vec::new();
     while optimizer.steps() < 20 {
         let before = bits(&optimizer.read_params()?);
@@ -311,14 +331,14 @@ fn an_error_of_one_is_told_to_all(mut group: MpiGroup, _: &Path) -> dimer::Resul
     if objective.group().rank() == 0 {
         share.c[7] = f32::NAN;
     }
-    *objective.objective() = share;
+    *objective.objective_mut() = share;
     optimizer.step(&mut objective)?;
     assert_eq!(bits(&optimizer.read_params()?), end);
     assert!(optimizer.telemetry()?.last().expect("a record").skipped);
     Ok(())
 }
 
-fn ranks_must_be_alike(mut group: MpiGroup, _: &Path) -> dimer::Result<()> {
+fn ranks_must_be_alike(group: &mut MpiGroup, _: &Path) -> dimer::Result<()> {
     let gpu = Gpu::for_rank(group.local_rank())?;
     let last = group.rank() == group.size() - 1;
     let mut config = configs()[1].clone();
@@ -326,7 +346,7 @@ fn ranks_must_be_alike(mut group: MpiGroup, _: &Path) -> dimer::Result<()> {
         config.weight_decay = 0.5;
     }
     let mut optimizer = make(&gpu, &config);
-    let outcome = optimizer.check_ranks(&mut group);
+    let outcome = optimizer.check_ranks(group);
     if group.size() == 1 {
         return outcome;
     }
@@ -335,57 +355,57 @@ fn ranks_must_be_alike(mut group: MpiGroup, _: &Path) -> dimer::Result<()> {
     let words =
         format!("`config.weight_decay` is 0.01 on rank 0, but 0.5 on rank {}", group.size() - 1);
     assert!(error.to_string().contains(&words), "{error}");
-    make(&gpu, &configs()[1]).check_ranks(&mut group)
+    make(&gpu, &configs()[1]).check_ranks(group)
 }
 
 /// Rank 0 saves, all load.
-fn checkpoints(mut group: MpiGroup, folder: &Path) -> dimer::Result<()> {
+fn checkpoints(group: &mut MpiGroup, folder: &Path) -> dimer::Result<()> {
     let gpu = Gpu::for_rank(group.local_rank())?;
     let path = folder.join(CHECKPOINT);
     for config in configs() {
         let mut optimizer = make(&gpu, &config);
         let share = Share::new(group.rank());
-        let mut objective = optimizer.data_parallel(share, &mut group)?;
+        let mut objective = optimizer.data_parallel(share, &mut *group)?;
         let mut ends = Vec::new();
         for _ in 0..5 {
             optimizer.step(&mut objective)?;
         }
-        optimizer.save_ranks(objective.group(), &path)?;
+        optimizer.save_ranks(objective.group_mut(), &path)?;
         for _ in 0..2 {
             for _ in 0..5 {
                 optimizer.step(&mut objective)?;
             }
             ends.push(bits(&optimizer.read_params()?));
-            optimizer.load_ranks(objective.group(), &path)?;
+            optimizer.load_ranks(objective.group_mut(), &path)?;
         }
         assert_eq!(ends[0], ends[1]);
-        optimizer.check_ranks(objective.group())?;
+        optimizer.check_ranks(objective.group_mut())?;
     }
     let mut optimizer = make(&gpu, &configs()[0]);
-    let error = optimizer.save_ranks(&mut group, folder.join("no folder").join("file"));
+    let error = optimizer.save_ranks(group, folder.join("no folder").join("file"));
     let error = error.unwrap_err();
     assert!(error.to_string().contains("no folder"), "{error}");
     Ok(())
 }
 
 /// Trains from what is saved in the folder, if anything is, and saves every tenth step; at the end rank 0 says where it is.
-fn train(mut group: MpiGroup, folder: &Path, pause: u64) -> dimer::Result<()> {
+fn train(group: &mut MpiGroup, folder: &Path, pause: u64) -> dimer::Result<()> {
     let gpu = Gpu::for_rank(group.local_rank())?;
     let path = folder.join(CHECKPOINT);
     let mut optimizer = make(&gpu, &configs()[2]);
     // Another rank may save before this one looks.
     let exists = group.gather(&[u8::from(path.exists())])?[0][0] == 1;
     if exists {
-        optimizer.load_ranks(&mut group, &path)?;
+        optimizer.load_ranks(group, &path)?;
         assert!(optimizer.steps() >= 10);
     }
     let share = Share { pause, ..Share::new(group.rank()) };
-    let mut objective = optimizer.data_parallel(share, &mut group)?;
+    let mut objective = optimizer.data_parallel(share, &mut *group)?;
     write(&folder.join(format!("id{}", objective.group().rank())), &std::process::id().to_string());
     while optimizer.steps() < 100 {
         optimizer.step(&mut objective)?;
         if optimizer.steps().is_multiple_of(10) {
-            optimizer.save_ranks(objective.group(), &path)?;
+            optimizer.save_ranks(objective.group_mut(), &path)?;
         }
     }
     if objective.group().rank() == 0 {
@@ -407,14 +427,14 @@ pub fn end_of(folder: &Path) -> String {
 
 /// Rank 1 goes its own way after some steps.
 fn part(
-    mut group: MpiGroup,
+    group: &mut MpiGroup,
     folder: &Path,
     goes: fn(&mut Optimizer) -> dimer::Result<()>,
 ) -> dimer::Result<()> {
     let gpu = Gpu::for_rank(group.local_rank())?;
     let rank = group.rank();
     let mut optimizer = make(&gpu, &configs()[1]);
-    let mut objective = optimizer.data_parallel(Share::new(rank), &mut group)?;
+    let mut objective = optimizer.data_parallel(Share::new(rank), &mut *group)?;
     for _ in 0..7 {
         optimizer.step(&mut objective)?;
     }
