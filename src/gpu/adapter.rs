@@ -66,7 +66,9 @@ async fn best_adapters() -> Result<Vec<wgpu::Adapter>> {
         }
         match adapters.first().map(wgpu::Adapter::get_info) {
             Some(best) if worth(&info) > worth(&best) => adapters = vec![adapter],
-            Some(best) if is_alike(&info, &best) => adapters.push(adapter),
+            Some(best) if is_alike(&info, &best) && !is_listed(&info, &adapters) => {
+                adapters.push(adapter);
+            }
             Some(_) => {}
             None => adapters.push(adapter),
         }
@@ -93,6 +95,13 @@ fn worth(info: &wgpu::AdapterInfo) -> u32 {
         wgpu::DeviceType::Cpu => 1,
         wgpu::DeviceType::Other => 0,
     }
+}
+
+/// Whether a GPU is among `adapters`: a driver that is installed twice lists each twice.
+#[cfg(not(target_family = "wasm"))]
+fn is_listed(info: &wgpu::AdapterInfo, adapters: &[wgpu::Adapter]) -> bool {
+    let place = &info.device_pci_bus_id;
+    !place.is_empty() && adapters.iter().any(|other| other.get_info().device_pci_bus_id == *place)
 }
 
 /// Whether two adapters round alike: other drivers, and other backends, may list the same GPU again.

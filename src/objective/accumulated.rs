@@ -71,6 +71,8 @@ pub struct Accumulated<'a, O> {
     progress: Option<Box<dyn FnMut(Progress) -> Result<()> + 'a>>,
     /// Gradients and products so far.
     evaluations: u64,
+    /// Of the step.
+    checksum: u32,
     part: Option<PartOfSum>,
 }
 
@@ -120,7 +122,7 @@ impl<'a, O: Objective> Accumulated<'a, O> {
             });
         }
         let weights = weights.iter().map(|&weight| share(weight)).collect();
-        Ok(Self { objective, weights, progress: None, evaluations: 0, part: None })
+        Ok(Self { objective, weights, progress: None, evaluations: 0, checksum: 0, part: None })
     }
 
     /// Calls `progress` before the first minibatch of each evaluation and after each one. An error that it returns ends
@@ -169,9 +171,9 @@ impl<'a, O: Objective> Accumulated<'a, O> {
             if index > 0 {
                 report(self.evaluations, index)?;
             }
-            let repeats_minibatch = false;
+            let (repeats_minibatch, checksum) = (false, self.checksum);
             let step =
-                StepInfo { index: index as u64, repeats_minibatch, part: Part::WHOLE, checksum: 0 };
+                StepInfo { index: index as u64, repeats_minibatch, part: Part::WHOLE, checksum };
             self.objective.begin_step(step)?;
             part.begin(gpu, weight, marks);
             evaluate(&mut self.objective, encoder, &part.vector, &part.loss)?;
@@ -186,6 +188,15 @@ impl<'a, O: Objective> Accumulated<'a, O> {
 }
 
 impl<O: Objective> Objective for Accumulated<'_, O> {
+    fn begin_step(&mut self, step: StepInfo) -> Result<()> {
+        // The minibatches take the place of the step.
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&step.index.to_le_bytes());
+        hasher.update(&step.checksum.to_le_bytes());
+        self.checksum = hasher.finalize();
+        Ok(())
+    }
+
     fn gradient(&mut self, at: Evaluation<'_>) -> Result<()> {
         let Evaluation { gpu, layout, encoder, point, params, gradient, loss, is_checked } = at;
         let takes_loss = point == Point::Centre && self.objective.supplies_loss();

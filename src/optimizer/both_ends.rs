@@ -112,7 +112,7 @@ impl Optimizer {
         let gradients = [&*self, &*second].map(|it| it.plan.gradients_of_a_part(ROTATION));
         let gradients = gradients[0].zip(gradients[1]);
         let gradients = gradients.map(|(one, other)| one + other - u32::from(share_gradient));
-        let part = self.begin(objective, ROTATION, gradients, wait).await?;
+        let part = self.begin(objective, ROTATION, gradients, Some(&*second), wait).await?;
         let mut first = self.player(ROTATION)?;
         let mut other = second.player(ROTATION)?;
         // What objectives submit in between must not turn one dimer before the other has its gradients.

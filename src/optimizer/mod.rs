@@ -74,7 +74,7 @@ pub struct Optimizer {
     compiled: [Option<Compiled>; StepForm::COUNT],
     plateau: Option<Plateau>,
     /// The hyperparameters of the next step.
-    hyperparameters: Step,
+    pub(crate) hyperparameters: Step,
     pub(crate) index: u64,
     /// In gradients of a whole minibatch.
     pub(crate) gradient_evaluations: f64,
@@ -449,7 +449,7 @@ impl Optimizer {
         wait: Wait,
     ) -> Result<Recorded> {
         let gradients = self.plan.gradients_of_a_part(form);
-        let part = self.begin(objective, form, gradients, wait).await?;
+        let part = self.begin(objective, form, gradients, None, wait).await?;
         let mut player = self.player(form)?;
         // Until the step is submitted, the loss that the objective may write is not that of the next try.
         self.set_loss_is_stale();
@@ -459,12 +459,14 @@ impl Optimizer {
         Ok(Recorded { form, evaluations, part })
     }
 
-    /// Prepares a step of `form`, and has the objective fix its minibatch, or a part of it for so many gradients.
+    /// Prepares a step of `form`, and has the objective fix its minibatch, or a part of it for so many gradients, which are
+    /// also those of the optimizer `beside`.
     async fn begin(
         &mut self,
         objective: &mut (impl Objective + ?Sized),
         form: StepForm,
         gradients: Option<u32>,
+        beside: Option<&Self>,
         wait: Wait,
     ) -> Result<Part> {
         self.compile(form)?;
@@ -472,7 +474,14 @@ impl Optimizer {
         let part = gradients.map_or(Part::WHOLE, |gradients| {
             part_of_event(self.index, gradients, objective.parts())
         });
-        objective.begin_step(self.step_info(form, part))?;
+        let mut step = self.step_info(form, part);
+        if let Some(other) = beside {
+            let config = crc32fast::hash(format!("{:?}", other.config).as_bytes());
+            let checksums = [step, other.step_info(form, part)].map(|step| step.checksum);
+            let all = [checksums[0], checksums[1], config];
+            step.checksum = crc32fast::hash(bytemuck::bytes_of(&all));
+        }
+        objective.begin_step(step)?;
         Ok(part)
     }
 

@@ -77,7 +77,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// The rank's own of [`Optimizer::load`]; [`Error::Collective`] with its words on the others, and on all where the files
-    /// differ. Nothing has changed on any rank then, unless a device was lost or ran out of memory.
+    /// differ. Nothing has changed on any rank then, unless a device was lost, memory ran out or a rank left meanwhile.
     pub fn load_ranks<C: Collective + ?Sized>(
         &mut self,
         group: &mut C,
@@ -141,6 +141,10 @@ fn flatten(at: &str, value: &Value, facts: &mut Vec<Fact>) {
     match value {
         Value::Object(fields) => {
             fields.iter().for_each(|(name, field)| flatten(&format!("{at}.{name}"), field, facts));
+        }
+        Value::Array(_) => {
+            let checksum = crc32fast::hash(value.to_string().as_bytes());
+            facts.push((at.into(), format!("of checksum {checksum:08x}")));
         }
         other => facts.push((at.into(), other.to_string())),
     }

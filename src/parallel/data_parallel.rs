@@ -25,7 +25,10 @@ use crate::objective::{Evaluation, HessianProduct, Objective, Part, Point, StepI
 /// Ranks that are at different evaluations, whose steps are of different kinds or have different hyperparameters, or whose
 /// objectives differ in [`Objective::supplies_loss`], get [`Error::Collective`]. Other ways to part, such as a rank that
 /// writes parameters of its own, show in [`Optimizer::check_ranks`](crate::Optimizer::check_ranks), which is worth a call now
-/// and then. A check of the mean sees less than one of each rank's own objective
+/// and then. What a program decides by what the optimizer has found, such as another learning rate, it has to decide alike on
+/// all ranks: by [`Optimizer::telemetry`](crate::Optimizer::telemetry), or by the word of one rank that is broadcast, not by
+/// `poll_telemetry`, whose records arrive on each rank when they do. [`Accumulated`](crate::Accumulated) belongs inside of
+/// this: around it there would be a meeting for every minibatch. A check of the mean sees less than one of each rank's own objective
 /// ([`Optimizer::check_objective`](crate::Optimizer::check_objective)): check that first.
 ///
 /// ```
@@ -134,12 +137,18 @@ impl<O: Objective, C: Collective> Objective for DataParallel<O, C> {
             Err(error) => Err(at.submit().err().unwrap_or(error)),
         };
         let unwritten = unwritten(at.is_checked, &found);
+        let has_loss = matches!(found, Ok((_, Some(_))));
         let (mut gradient, loss) = self.mean.of(at.layout.len(), &self.step, asked, found)?;
         // What a check finds unwritten stays so, on the rank whose objective has left it.
         if at.is_checked {
             gradient.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = f32::NAN);
         }
         unwritten.into_iter().for_each(|i| gradient[i] = f32::from_bits(UNWRITTEN));
+        if at.is_checked && has_loss && loss.is_none() {
+            return Err(Error::InconsistentObjective {
+                reason: "that of another rank did not write its loss at θ, although `supplies_loss` is true".into(),
+            });
+        }
         if wants_loss {
             at.write_loss(loss.unwrap_or(f32::from_bits(UNWRITTEN)));
         }

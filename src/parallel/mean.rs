@@ -208,7 +208,8 @@ impl<C: Collective> GradientMean<C> {
             (trailer[0], bytemuck::cast_slice(&trailer[1..]).to_vec());
         if let Some(other) = slots.iter().position(|slot| slot.place != place) {
             return Err(Error::collective(format!(
-                "rank {rank} is at {}, but rank {other} at {}; all ranks must make the same calls from the same state",
+                "rank {rank} is at {}, but rank {other} at {}; all ranks must make the same calls from the same state; \
+                 `check_ranks` tells what differs",
                 place.words(),
                 slots[other].place.words()
             )));

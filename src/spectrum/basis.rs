@@ -66,13 +66,13 @@ impl Basis {
         Ok(Self { shards, workspace, results, groups, arguments_of_parts })
     }
 
-    /// Records and submits `program`. With `begins`, the objective begins a step before it.
+    /// Records and submits `program`. With `begins`, which says what it is of, the objective begins a step before it.
     pub(super) async fn play(
         &self,
         optimizer: &mut Optimizer,
         objective: &mut (impl Objective + ?Sized),
         program: &Program,
-        begins: bool,
+        begins: Option<&str>,
         wait: Wait,
     ) -> Result<()> {
         let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, program)?;
@@ -87,18 +87,22 @@ impl Basis {
         optimizer: &mut Optimizer,
         objective: &mut (impl Objective + ?Sized),
         (program, compiled): (&Program, &Compiled),
-        begins: bool,
+        begins: Option<&str>,
         wait: Wait,
     ) -> Result<()> {
         // Every gradient has been finite so far; what was not is no longer in the basis.
         let valid = std::mem::offset_of!(Results, valid) as u64;
         optimizer.gpu.queue().write_buffer(&self.results, valid, bytemuck::bytes_of(&1_u32));
-        if begins {
+        if let Some(what) = begins {
+            let mut hasher = crc32fast::Hasher::new();
+            hasher.update(what.as_bytes());
+            hasher.update(format!("{program:?}").as_bytes());
+            hasher.update(bytemuck::bytes_of(&optimizer.hyperparameters));
             objective.begin_step(StepInfo {
                 index: optimizer.index,
                 repeats_minibatch: optimizer.repeats_minibatch(),
                 part: Part::WHOLE,
-                checksum: 0,
+                checksum: hasher.finalize(),
             })?;
         }
         let mut encoder = optimizer.gpu.encoder("a spectrum");

@@ -191,7 +191,8 @@ impl Spectrum<'_> {
         let before = self.plan.before_vectors(!self.has_distance());
         // The rotations before a search move the modes.
         self.has_modes &= self.has_distance();
-        self.basis.play(self.optimizer, objective, &before, true, wait).await?;
+        let what = format!("{}, {vectors} more of {steps} steps", self.what());
+        self.basis.play(self.optimizer, objective, &before, Some(&what), wait).await?;
         self.found_distance(self.plan.has_probes());
         basis.copy_distance(&self.optimizer.gpu, &self.basis)?;
         Ok(Lanczos { steps, program: plan.program(), basis })
@@ -209,7 +210,7 @@ impl Spectrum<'_> {
         self.drawn += 1;
         let vector = orientation::signs(&self.optimizer.layout, seed);
         lanczos.basis.write(&self.optimizer.gpu, 0, &vector);
-        lanczos.basis.play(self.optimizer, objective, &lanczos.program, false, wait).await
+        lanczos.basis.play(self.optimizer, objective, &lanczos.program, None, wait).await
     }
 
     /// The tridiagonal matrix that the kernels have found, up to where nothing was left of the next vector.

@@ -162,10 +162,16 @@ impl<'a> Spectrum<'a> {
         let program = self.plan.program(rotations, !self.has_distance());
         // What is broken off may have moved some of the modes.
         self.has_modes = false;
-        self.basis.play(self.optimizer, objective, &program, true, wait).await?;
+        let what = self.what();
+        self.basis.play(self.optimizer, objective, &program, Some(&what), wait).await?;
         self.found_distance(self.plan.has_probes());
         self.has_modes = true;
         Ok(())
+    }
+
+    /// What ranks must have in common, beside the program.
+    fn what(&self) -> String {
+        format!("{:?}, {} vectors drawn", self.plan, self.drawn)
     }
 
     /// The optimizer at whose parameters the spectrum is.

@@ -4,9 +4,9 @@ use crate::common::*;
 use crate::matrix::Matrix;
 use dimer::{
     Accumulated, Collective, Config, CurvatureRate, DataParallel, Difference, Dimer, Displacement,
-    Error, Evaluation, Gpu, Group, HessianProduct, HostObjective, Layout, LearningRate, Objective,
-    Optimizer, Point, RateProbe, Regime, Rotation, Schedule, Spectrum, SpectrumConfig, StepInfo,
-    Telemetry, Threads, Tuning,
+    Error, Evaluation, Gpu, Group, HessianProduct, HostObjective, Layout, LearningRate, Mode,
+    Objective, Optimizer, Point, RateProbe, Regime, Rotation, Schedule, Spectrum, SpectrumConfig,
+    StepInfo, Telemetry, Threads, Tuning,
 };
 
 const LEN: usize = 83;
@@ -461,6 +461,24 @@ fn ranks_that_part_are_an_error() {
         });
         assert!(apart.iter().all(|it| it.as_ref().unwrap_err().contains("checksum")), "{apart:?}");
     }
+    // Spectra of other settings, and a second dimer of one rank's own.
+    let apart = part(&|rank, optimizer, objective| {
+        let settings = SpectrumConfig { seed: rank.into(), ..SpectrumConfig::default() };
+        Spectrum::with_config(optimizer, settings)?.rotate(objective, 2)
+    });
+    assert!(apart.iter().all(|it| it.as_ref().unwrap_err().contains("checksum")), "{apart:?}");
+    let apart = part(&|rank, optimizer, objective| {
+        let mut spectrum = Spectrum::new(optimizer, 1, 0)?;
+        spectrum.density(objective, 1, 2 + rank).map(drop)
+    });
+    assert!(apart.iter().all(|it| it.as_ref().unwrap_err().contains("checksum")), "{apart:?}");
+    let apart = part(&|rank, optimizer, objective| {
+        let seed = u64::from(rank == 1);
+        let mut second =
+            optimizer.second_dimer(Dimer { seeks: Mode::Stiffest, seed, ..Dimer::default() })?;
+        optimizer.rotate_both(&mut second, objective)
+    });
+    assert!(apart.iter().all(|it| it.as_ref().unwrap_err().contains("checksum")), "{apart:?}");
     // A loss on two of them.
     let losses = part(&|rank, optimizer, objective| {
         objective.objective_mut().supplies_loss = rank != 1;
@@ -606,6 +624,54 @@ fn a_check_sees_through() {
     // The other one has written it; its mean has a NaN there.
     let error = results[0].as_ref().unwrap_err().to_string();
     assert!(!error.contains("did not write"), "{error}");
+}
+
+/// A loss that one rank does not write, a check of the mean finds on both, each in its own words.
+#[test]
+fn a_check_finds_a_loss_that_is_missing() {
+    struct Silent {
+        writes: bool,
+    }
+    impl Objective for Silent {
+        fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+            if self.writes && at.point == Point::Centre {
+                at.write_loss(1.0);
+            }
+            let theta = at.read_params()?;
+            at.write_gradient(&theta)
+        }
+
+        fn supplies_loss(&self) -> bool {
+            true
+        }
+    }
+    let gpu = gpu();
+    let errors = on_ranks(2, |group| {
+        let mut optimizer = make(&gpu, &Config { dimer: None, ..fixed_rate() });
+        let silent = Silent { writes: group.rank() == 0 };
+        let mut objective = optimizer.data_parallel(silent, group).unwrap();
+        optimizer.check_objective(&mut objective).unwrap_err().to_string()
+    });
+    assert!(errors[0].contains("that of another rank did not write its loss"), "{errors:?}");
+    assert!(errors[1].contains("it did not write its loss"), "{errors:?}");
+}
+
+/// Around `DataParallel`, a sum over minibatches hands on what is compared.
+#[test]
+fn sums_around_means_compare_too() {
+    let gpu = gpu();
+    let errors = on_ranks(2, |group| {
+        let mut optimizer = make(&gpu, &Config { dimer: None, ..fixed_rate() });
+        let rank = group.rank();
+        let mean = optimizer.data_parallel(Share::new(4, rank), group).unwrap();
+        let mut objective = Accumulated::new(mean, 2).unwrap();
+        optimizer.step(&mut objective).unwrap();
+        if rank == 1 {
+            optimizer.set_rate_factor(0.5).unwrap();
+        }
+        optimizer.step(&mut objective).unwrap_err().to_string()
+    });
+    assert!(errors.iter().all(|error| error.contains("checksum")), "{errors:?}");
 }
 
 /// Steps by hand have the bits of steps with an objective, whichever rank fails on the way.

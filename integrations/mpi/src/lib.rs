@@ -31,7 +31,8 @@ const PAUSE: Duration = Duration::from_micros(50);
 ///
 /// Before each operation the ranks tell each other what they are about to do. So ranks that make different calls get
 /// [`Error::Collective`], and so do those whose group another rank has left: by dropping it, at the end of `main`, with `?`, or
-/// in a panic that unwinds. They can still save what they have.
+/// in a panic that unwinds. They can still save what they have. With some libraries of MPI the news travels only while the
+/// rank that has left calls MPI again, or ends.
 ///
 /// MPI ends when the last group of the process is dropped. That waits until all processes have come there, and `mpirun` kills
 /// those that are left as soon as the first has ended with an error: print errors before the group is dropped.
@@ -44,9 +45,10 @@ const PAUSE: Duration = Duration::from_micros(50);
 /// (MPI 3.1, section 5.9). Another number of ranks rounds differently. Another run of as many ranks has the same bits where
 /// MPI's sum repeats itself, as that of Open MPI on one machine does.
 ///
-/// All calls belong to the thread that made the group.
+/// All calls belong to the thread that initialised MPI.
 pub struct MpiGroup {
     communicator: SimpleCommunicator,
+    /// Among all ranks of the machine, not only those of the group: each has a GPU of its own.
     local_rank: u32,
     /// How often the ranks have met.
     meetings: u64,
@@ -144,8 +146,9 @@ impl MpiGroup {
             ));
         }
         let world = universe.world().duplicate();
+        let local_rank = world.split_shared(world.rank()).rank().cast_unsigned();
         let process = Process { leaving: RefCell::default(), _universe: universe };
-        Ok(Self::of(world, Rc::new(process)))
+        Ok(Self::of(world, local_rank, Rc::new(process)))
     }
 
     /// Groups those ranks that bring the same color, in their order here; none has no group. All ranks of this group call
@@ -157,12 +160,11 @@ impl MpiGroup {
         self.meet(SPLIT, 0, 0)?;
         let color = color.map_or(Color::undefined(), |color| Color::with_value(color.into()));
         let communicator = self.communicator.split_by_color(color);
-        Ok(communicator.map(|communicator| Self::of(communicator, Rc::clone(&self.process))))
+        let (local_rank, process) = (self.local_rank, Rc::clone(&self.process));
+        Ok(communicator.map(|communicator| Self::of(communicator, local_rank, process)))
     }
 
-    fn of(communicator: SimpleCommunicator, process: Rc<Process>) -> Self {
-        let local = communicator.split_shared(communicator.rank());
-        let local_rank = local.rank().cast_unsigned();
+    fn of(communicator: SimpleCommunicator, local_rank: u32, process: Rc<Process>) -> Self {
         Self { communicator, local_rank, meetings: 0, broken: None, process }
     }
 
@@ -263,6 +265,9 @@ impl Drop for MpiGroup {
         let all = vec![0; own.len() * self.size() as usize];
         let (own, all) = (Box::leak(Box::new(own)), Box::leak(all.into_boxed_slice()));
         let news = self.communicator.immediate_all_gather_into(StaticScope, &own[..], all);
-        self.process.leaving.borrow_mut().push(news);
+        let mut leaving = self.process.leaving.borrow_mut();
+        let pending: Vec<News> = leaving.drain(..).filter_map(|news| news.test().err()).collect();
+        leaving.extend(pending);
+        leaving.push(news);
     }
 }

@@ -112,6 +112,8 @@ fn groups(group: &mut MpiGroup, _: &Path) -> dimer::Result<()> {
     let halves = group.split(Some((rank % 2) as u16))?.expect("a group");
     assert_eq!(halves.rank(), rank / 2);
     assert_eq!(halves.size(), (size + 1 - rank % 2) / 2);
+    // Two groups of one machine do not share its GPUs.
+    assert_eq!(halves.local_rank(), group.local_rank());
     let first = group.split((rank == 0).then_some(7))?;
     assert_eq!(first.map(|group| (group.rank(), group.size())), (rank == 0).then_some((0, 1)));
     let mut pair = [(); 2].map(|()| group.split(Some(0)).unwrap().expect("a group"));
