@@ -1,8 +1,9 @@
 //! Futures that are dropped before they have finished: nothing is lost, and nothing is done twice.
 //!
 //! How far one comes until it is dropped depends on how busy the GPU is, so every second one meets a GPU that is
-//! at work for longer than a poll takes.
+//! at work, with twice as much as before until it is for longer than a poll takes.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -25,6 +26,8 @@ struct Work {
     gpu: Gpu,
     from: wgpu::Buffer,
     to: wgpu::Buffer,
+    /// How many, up to some seconds of them.
+    copies: Cell<u32>,
 }
 
 impl Work {
@@ -37,15 +40,31 @@ impl Work {
                 mapped_at_creation: false,
             })
         };
-        Self { gpu: gpu.clone(), from: buffer(), to: buffer() }
+        Self { gpu: gpu.clone(), from: buffer(), to: buffer(), copies: Cell::new(16) }
     }
 
-    fn submit(&self) {
+    /// Twice as much as the last time, unless enough was `seen` to be given up.
+    fn submit(&self, seen: u32) {
+        if seen == 0 {
+            self.copies.set((2 * self.copies.get()).min(2048));
+        }
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-        for _ in 0..16 {
+        for _ in 0..self.copies.get() {
             encoder.copy_buffer_to_buffer(&self.from, 0, &self.to, 0, None);
         }
         self.gpu.queue().submit([encoder.finish()]);
+    }
+
+    /// Whether a read that is asked for behind seconds of work is there at once, as with Mesa's renderer under Vulkan's layers,
+    /// where a call that submits returns when all is done: then no future is under way when it is dropped.
+    fn is_done_at_once(&self, optimizer: &Optimizer) -> bool {
+        self.copies.set(512);
+        self.submit(0);
+        let at_once = !given_up(optimizer.read_params_async());
+        if at_once {
+            println!("this driver works while one submits: nothing was given up");
+        }
+        at_once
     }
 }
 
@@ -81,7 +100,7 @@ fn a_step_is_taken_once() {
         let mut times = 0;
         for step in 0..16 {
             if step % 4 < 2 {
-                work.submit();
+                work.submit(times);
             }
             times += u32::from(given_up(disturbed.step_async(&mut objective)));
             while disturbed.steps() == undisturbed.steps() {
@@ -91,7 +110,7 @@ fn a_step_is_taken_once() {
             assert_eq!(disturbed.steps(), undisturbed.steps());
             assert_eq!(state(&disturbed), state(&undisturbed));
         }
-        assert!(times > 0, "no step was given up");
+        assert!(times > 0 || work.is_done_at_once(&disturbed), "no step was given up");
         let losses = |it: &mut Optimizer| {
             it.telemetry().unwrap().iter().map(|record| record.loss).collect::<Vec<_>>()
         };
@@ -116,7 +135,7 @@ fn a_probe_is_placed_once() {
                 let mut found = None;
                 if gives_up {
                     if (index / 2 + placed) % 2 == 0 {
-                        work.submit();
+                        work.submit(times);
                     }
                     let mut asked = pin!(step.next_probe_async());
                     match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -140,7 +159,8 @@ fn a_probe_is_placed_once() {
     for displacement in DISPLACEMENTS {
         let (undisturbed, expected, _) = run(false, displacement);
         let (disturbed, probes, times) = run(true, displacement);
-        assert!(times > 0, "no probe was given up");
+        let at_once = || work.is_done_at_once(&optimizer(displacement));
+        assert!(times > 0 || at_once(), "no probe was given up");
         assert_eq!(probes, expected);
         assert_eq!(disturbed, undisturbed);
     }
@@ -157,7 +177,7 @@ fn telemetry_comes_later() {
             optimizer.step(&mut objective).unwrap();
         }
         if round % 4 < 2 {
-            work.submit();
+            work.submit(times);
         }
         let mut read = pin!(optimizer.telemetry_async());
         match read.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -166,7 +186,7 @@ fn telemetry_comes_later() {
         }
     }
     records.extend(optimizer.telemetry().unwrap());
-    assert!(times > 0, "no read was given up");
+    assert!(times > 0 || work.is_done_at_once(&optimizer), "no read was given up");
     let steps: Vec<u64> = records.iter().map(|record| record.step).collect();
     assert_eq!(steps, (0..100).collect::<Vec<_>>());
 }
