@@ -1,6 +1,6 @@
 //! [`Accumulated`]: the mean of an objective over several minibatches.
 
-use super::{Evaluation, HessianProduct, Objective, Part, Point, StepInfo, UNWRITTEN};
+use super::{Evaluation, HessianProduct, Objective, Part, Point, StepInfo, UNWRITTEN, shares};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice, WORKGROUP_SIZE, group_layout};
 use crate::kernels::bindings::{Access, numbered};
@@ -103,17 +103,11 @@ impl<'a, O: Objective> Accumulated<'a, O> {
     /// # Errors
     /// [`Error::InvalidConfig`] without a weight, and for one out of range.
     pub fn weighted(objective: O, weights: &[f64]) -> Result<Self> {
-        let largest = weights.iter().fold(0.0, |largest: f64, &weight| largest.max(weight));
-        let total: f64 = weights.iter().map(|weight| weight / largest).sum();
-        let share = |weight: f64| (weight / largest / total) as f32;
-        let in_range = |weight: f64| weight.is_finite() && share(weight) >= f32::MIN_POSITIVE;
-        if let Some(&weight) = weights.iter().find(|&&weight| !in_range(weight)) {
-            return Err(Error::InvalidConfig {
-                field: "weights",
-                value: format!("{weight:e}"),
-                expected: "positive and finite, and not vanishing beside the others",
-            });
-        }
+        let shares = shares(weights).map_err(|index| Error::InvalidConfig {
+            field: "weights",
+            value: format!("{:e}", weights[index]),
+            expected: "positive and finite, and not vanishing beside the others",
+        })?;
         if weights.is_empty() {
             return Err(Error::InvalidConfig {
                 field: "minibatches",
@@ -121,8 +115,14 @@ impl<'a, O: Objective> Accumulated<'a, O> {
                 expected: "at least 1",
             });
         }
-        let weights = weights.iter().map(|&weight| share(weight)).collect();
-        Ok(Self { objective, weights, progress: None, evaluations: 0, checksum: 0, part: None })
+        Ok(Self {
+            objective,
+            weights: shares,
+            progress: None,
+            evaluations: 0,
+            checksum: 0,
+            part: None,
+        })
     }
 
     /// Calls `progress` before the first minibatch of each evaluation and after each one. An error that it returns ends

@@ -255,6 +255,22 @@ impl Part {
     }
 }
 
+/// What each of several counts by its weight, so that they add up to 1; or which weight is none: positive and finite, and not
+/// vanishing beside the others.
+pub(crate) fn shares(weights: &[f64]) -> std::result::Result<Vec<f32>, usize> {
+    if let Some(index) = weights.iter().position(|weight| !(weight.is_finite() && *weight > 0.0)) {
+        return Err(index);
+    }
+    let largest = weights.iter().fold(0.0, |largest: f64, &weight| largest.max(weight));
+    let total: f64 = weights.iter().map(|weight| weight / largest).sum();
+    let shares = weights.iter().map(|weight| (weight / largest / total) as f32);
+    let shares: Vec<f32> = shares.collect();
+    match shares.iter().position(|&share| share < f32::MIN_POSITIVE) {
+        Some(index) => Err(index),
+        None => Ok(shares),
+    }
+}
+
 /// The two points of a dimer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

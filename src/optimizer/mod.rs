@@ -74,7 +74,7 @@ pub struct Optimizer {
     compiled: [Option<Compiled>; StepForm::COUNT],
     plateau: Option<Plateau>,
     /// The hyperparameters of the next step.
-    pub(crate) hyperparameters: Step,
+    hyperparameters: Step,
     pub(crate) index: u64,
     /// In gradients of a whole minibatch.
     pub(crate) gradient_evaluations: f64,
@@ -476,10 +476,8 @@ impl Optimizer {
         });
         let mut step = self.step_info(form, part);
         if let Some(other) = beside {
-            let config = crc32fast::hash(format!("{:?}", other.config).as_bytes());
-            let checksums = [step, other.step_info(form, part)].map(|step| step.checksum);
-            let all = [checksums[0], checksums[1], config];
-            step.checksum = crc32fast::hash(bytemuck::bytes_of(&all));
+            let other = other.checksum(format!("{:?}", other.config).as_bytes());
+            step.checksum = crc32fast::hash(bytemuck::bytes_of(&[step.checksum, other]));
         }
         objective.begin_step(step)?;
         Ok(part)
@@ -487,15 +485,20 @@ impl Optimizer {
 
     /// What is known of the next step before it begins.
     fn step_info(&self, form: StepForm, part: Part) -> StepInfo {
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(format!("{form:?}").as_bytes());
-        hasher.update(bytemuck::bytes_of(&self.hyperparameters));
         StepInfo {
             index: self.index,
             repeats_minibatch: self.repeats_minibatch(),
             part,
-            checksum: hasher.finalize(),
+            checksum: self.checksum(&form.index().to_le_bytes()),
         }
+    }
+
+    /// Of `what` is done next, and of its hyperparameters.
+    pub(crate) fn checksum(&self, what: &[u8]) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(what);
+        hasher.update(bytemuck::bytes_of(&self.hyperparameters));
+        hasher.finalize()
     }
 
     /// What the next step does.

@@ -50,9 +50,7 @@ impl Optimizer {
     /// [`Error::Collective`] on every rank, with the first thing in which a rank differs from rank 0; where one cannot tell,
     /// its own error of [`Optimizer::save_bytes`], and [`Error::Collective`] with its words on the others.
     pub fn check_ranks<C: Collective + ?Sized>(&mut self, group: &mut C) -> Result<()> {
-        let facts = self.facts();
-        let facts = all_succeed(group, facts)?;
-        agree(group, &facts)
+        agree(group, self.facts())
     }
 
     /// Rank 0 saves a checkpoint as [`Optimizer::save`] does; the others wait until it has, and return its error if not. All
@@ -66,7 +64,7 @@ impl Optimizer {
         group: &mut C,
         path: impl AsRef<Path>,
     ) -> Result<()> {
-        agree(group, &[("the number of steps".into(), self.index.to_string())])?;
+        agree(group, Ok(vec![("the number of steps".into(), self.index.to_string())]))?;
         let own = if group.rank() == 0 { self.save(path) } else { Ok(()) };
         all_succeed(group, own)
     }
@@ -93,7 +91,7 @@ impl Optimizer {
             Ok((self.fit(saved, Changes::Refused)?.0, checksum))
         });
         let (snapshot, checksum) = all_succeed(group, own)?;
-        agree(group, &[("the checkpoint".into(), checksum)])?;
+        agree(group, Ok(vec![("the checkpoint".into(), checksum)]))?;
         let own = self.take_up(snapshot);
         all_succeed(group, own)
     }

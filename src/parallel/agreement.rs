@@ -48,10 +48,13 @@ fn first_failure<C: Collective + ?Sized>(
     Ok(Some(format!("on rank {rank}: {}", words[rank])))
 }
 
-/// Refuses ranks that are not alike, and names the first fact in which one differs from rank 0.
-pub(crate) fn agree<C: Collective + ?Sized>(group: &mut C, facts: &[Fact]) -> Result<()> {
-    let text = serde_json::to_string(facts)
-        .map_err(|error| Error::collective_from("what this rank is", error));
+/// Refuses ranks that are not alike, and names the first fact in which one differs from rank 0; or the error of one that
+/// cannot tell.
+pub(crate) fn agree<C: Collective + ?Sized>(group: &mut C, own: Result<Vec<Fact>>) -> Result<()> {
+    let text = own.and_then(|facts| {
+        serde_json::to_string(&facts)
+            .map_err(|error| Error::collective_from("what this rank is", error))
+    });
     let text = all_succeed(group, text)?;
     let checksum = crc32fast::hash(text.as_bytes()).to_le_bytes();
     let checksums = group.gather(&checksum)?;

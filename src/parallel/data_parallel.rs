@@ -22,13 +22,16 @@ use crate::objective::{Evaluation, HessianProduct, Objective, Part, Point, StepI
 /// [`Error::TooManySkips`], are told to nobody: a rank that gets one has to give up its group, by dropping it.
 ///
 /// A gradient that is not finite on one rank is not finite on all. A loss that one rank does not write is missing on all.
+///
 /// Ranks that are at different evaluations, whose steps are of different kinds or have different hyperparameters, or whose
 /// objectives differ in [`Objective::supplies_loss`], get [`Error::Collective`]. Other ways to part, such as a rank that
-/// writes parameters of its own, show in [`Optimizer::check_ranks`](crate::Optimizer::check_ranks), which is worth a call now
-/// and then. What a program decides by what the optimizer has found, such as another learning rate, it has to decide alike on
-/// all ranks: by [`Optimizer::telemetry`](crate::Optimizer::telemetry), or by the word of one rank that is broadcast, not by
-/// `poll_telemetry`, whose records arrive on each rank when they do. [`Accumulated`](crate::Accumulated) belongs inside of
-/// this: around it there would be a meeting for every minibatch. A check of the mean sees less than one of each rank's own objective
+/// writes parameters of its own, show in [`Optimizer::check_ranks`](crate::Optimizer::check_ranks): call it now and then.
+/// What a program decides by what the optimizer has found, such as another learning rate, it has to decide alike on all
+/// ranks: by [`Optimizer::telemetry`](crate::Optimizer::telemetry), or by the word of one rank that is broadcast, but not by
+/// `poll_telemetry`, whose records arrive on each rank when they do.
+///
+/// [`Accumulated`](crate::Accumulated) belongs inside of this; around it, there is a meeting for every minibatch. A check of
+/// the mean sees less than one of each rank's own objective
 /// ([`Optimizer::check_objective`](crate::Optimizer::check_objective)): check that first.
 ///
 /// ```

@@ -3,11 +3,11 @@
 use super::Collective;
 use super::agreement::gather_words;
 use crate::error::{Error, Result};
-use crate::objective::StepInfo;
+use crate::objective::{StepInfo, shares};
 
 /// The mean of gradients over the ranks of a group, for steps by hand: see
-/// [`ManualStep::write_mean`](crate::ManualStep::write_mean). For objectives there is [`DataParallel`](crate::DataParallel), whose
-/// page says how ranks work together.
+/// [`ManualStep::write_mean`](crate::ManualStep::write_mean). For objectives there is
+/// [`DataParallel`](crate::DataParallel), whose page says how ranks work together.
 #[derive(Debug)]
 pub struct GradientMean<C> {
     group: C,
@@ -115,21 +115,12 @@ impl<C: Collective> GradientMean<C> {
         let weights = self.group.gather(&weight.to_le_bytes())?;
         let weights: Vec<f64> =
             weights.iter().map(|bytes| bytemuck::pod_read_unaligned(bytes)).collect();
-        let check =
-            |is_good: &dyn Fn(f64) -> bool| match weights.iter().position(|&it| !is_good(it)) {
-                None => Ok(()),
-                Some(rank) => Err(Error::InvalidArgument {
-                    argument: "weight",
-                    value: format!("{:e} on rank {rank}", weights[rank]),
-                    expected: "positive and finite, and not vanishing beside the others",
-                }),
-            };
-        check(&|weight| weight.is_finite() && weight > 0.0)?;
-        let largest = weights.iter().fold(0.0, |largest: f64, &weight| largest.max(weight));
-        let total: f64 = weights.iter().map(|weight| weight / largest).sum();
-        let share = |weight: f64| (weight / largest / total) as f32;
-        check(&|weight| share(weight) >= f32::MIN_POSITIVE)?;
-        self.share = share(weight);
+        let shares = shares(&weights).map_err(|rank| Error::InvalidArgument {
+            argument: "weight",
+            value: format!("{:e} on rank {rank}", weights[rank]),
+            expected: "positive and finite, and not vanishing beside the others",
+        })?;
+        self.share = shares[self.group.rank() as usize];
         Ok(())
     }
 

@@ -94,15 +94,11 @@ impl Basis {
         let valid = std::mem::offset_of!(Results, valid) as u64;
         optimizer.gpu.queue().write_buffer(&self.results, valid, bytemuck::bytes_of(&1_u32));
         if let Some(what) = begins {
-            let mut hasher = crc32fast::Hasher::new();
-            hasher.update(what.as_bytes());
-            hasher.update(format!("{program:?}").as_bytes());
-            hasher.update(bytemuck::bytes_of(&optimizer.hyperparameters));
             objective.begin_step(StepInfo {
                 index: optimizer.index,
                 repeats_minibatch: optimizer.repeats_minibatch(),
                 part: Part::WHOLE,
-                checksum: hasher.finalize(),
+                checksum: optimizer.checksum(what.as_bytes()),
             })?;
         }
         let mut encoder = optimizer.gpu.encoder("a spectrum");

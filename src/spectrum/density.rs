@@ -191,7 +191,7 @@ impl Spectrum<'_> {
         let before = self.plan.before_vectors(!self.has_distance());
         // The rotations before a search move the modes.
         self.has_modes &= self.has_distance();
-        let what = format!("{}, {vectors} more of {steps} steps", self.what());
+        let what = self.words(&format!("{vectors} vectors of {steps} steps"));
         self.basis.play(self.optimizer, objective, &before, Some(&what), wait).await?;
         self.found_distance(self.plan.has_probes());
         basis.copy_distance(&self.optimizer.gpu, &self.basis)?;

@@ -162,16 +162,17 @@ impl<'a> Spectrum<'a> {
         let program = self.plan.program(rotations, !self.has_distance());
         // What is broken off may have moved some of the modes.
         self.has_modes = false;
-        let what = self.what();
+        let what = self.words(&format!("{rotations} rotations"));
         self.basis.play(self.optimizer, objective, &program, Some(&what), wait).await?;
         self.found_distance(self.plan.has_probes());
         self.has_modes = true;
         Ok(())
     }
 
-    /// What ranks must have in common, beside the program.
-    fn what(&self) -> String {
-        format!("{:?}, {} vectors drawn", self.plan, self.drawn)
+    /// All that decides at which points `what` is evaluated, which ranks compare.
+    fn words(&self, what: &str) -> String {
+        let searches = if self.has_distance() { "" } else { " after a search" };
+        format!("{what}{searches} of {:?}, {} vectors drawn", self.plan, self.drawn)
     }
 
     /// The optimizer at whose parameters the spectrum is.

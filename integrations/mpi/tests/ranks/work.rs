@@ -70,7 +70,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// The same bits on all ranks, near the sum in f64; whole numbers are exact. Some are longer than MPI gets at a time.
+/// The same bits on all ranks, near the sum in f64; whole numbers are exact. The longest of each operation go to MPI in pieces.
 fn collectives(group: &mut MpiGroup, _: &Path) -> dimer::Result<()> {
     let (rank, size) = (group.rank(), group.size());
     assert!(group.local_rank() < size);
