@@ -8,10 +8,31 @@ use crate::buffers::Pinned;
 use crate::error::{Error, Result, device};
 use crate::parameters::Parameters;
 
-/// What to take of each parameter.
-enum Take<'a> {
-    Values,
-    Gradients(&'a mut Gradients),
+/// Where the tensor of a parameter comes from.
+pub(crate) trait Source {
+    fn take<const D: usize>(&mut self, param: &Param<Tensor<D>>) -> Option<Tensor<D>>;
+}
+
+/// The values of the parameters themselves.
+struct Values;
+
+impl Source for Values {
+    fn take<const D: usize>(&mut self, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
+        Some(param.val())
+    }
+}
+
+impl Source for Gradients {
+    fn take<const D: usize>(&mut self, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
+        param.val().grad_remove(self)
+    }
+}
+
+#[cfg(feature = "train")]
+impl Source for burn::optim::GradientsParams {
+    fn take<const D: usize>(&mut self, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
+        self.remove(param.id)
+    }
 }
 
 /// How to take it.
@@ -33,24 +54,20 @@ impl Collected for Vec<f32> {
 }
 
 /// One entry per parameter; `None` where the loss does not depend on it.
-struct Collector<'a, T> {
+struct Collector<'a, S, T> {
     parameters: &'a Parameters,
-    take: Take<'a>,
+    source: &'a mut S,
     found: Vec<Option<T>>,
     error: Option<Error>,
 }
 
-impl<T: Collected> ModuleVisitor for Collector<'_, T> {
+impl<S: Source, T: Collected> ModuleVisitor for Collector<'_, S, T> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let Some(index) = self.parameters.position(param.id) else { return };
         if self.found[index].is_some() || self.error.is_some() {
             return;
         }
-        let tensor = match &mut self.take {
-            Take::Values => Some(param.val()),
-            Take::Gradients(gradients) => param.val().grad_remove(gradients),
-        };
-        match tensor.map(T::of).transpose() {
+        match self.source.take(param).map(T::of).transpose() {
             Ok(found) => self.found[index] = found,
             Err(error) => self.error = Some(error),
         }
@@ -60,10 +77,10 @@ impl<T: Collected> ModuleVisitor for Collector<'_, T> {
 fn collect<M: Module, T: Collected>(
     module: &M,
     parameters: &Parameters,
-    take: Take<'_>,
+    source: &mut impl Source,
 ) -> Result<Vec<Option<T>>> {
     let found = (0..parameters.len()).map(|_| None).collect();
-    let mut collector = Collector { parameters, take, found, error: None };
+    let mut collector = Collector { parameters, source, found, error: None };
     module.visit(&mut collector);
     collector.error.map_or(Ok(collector.found), Err)
 }
@@ -73,16 +90,16 @@ pub(crate) fn pinned_values<M: Module>(
     module: &M,
     parameters: &Parameters,
 ) -> Result<Vec<Option<Pinned>>> {
-    collect(module, parameters, Take::Values)
+    collect(module, parameters, &mut Values)
 }
 
 /// The memory of each parameter's gradient.
 pub(crate) fn pinned_gradients<M: Module>(
     module: &M,
     parameters: &Parameters,
-    gradients: &mut Gradients,
+    gradients: &mut impl Source,
 ) -> Result<Vec<Option<Pinned>>> {
-    collect(module, parameters, Take::Gradients(gradients))
+    collect(module, parameters, gradients)
 }
 
 /// The parameters as one vector on the host.
@@ -91,7 +108,7 @@ pub(crate) fn values<M: Module>(
     parameters: &Parameters,
     layout: &Layout,
 ) -> Result<Vec<f32>> {
-    Ok(joined(collect(module, parameters, Take::Values)?, layout))
+    Ok(joined(collect(module, parameters, &mut Values)?, layout))
 }
 
 /// The gradient as one vector on the host.
@@ -99,9 +116,9 @@ pub(crate) fn gradient<M: Module>(
     module: &M,
     parameters: &Parameters,
     layout: &Layout,
-    gradients: &mut Gradients,
+    gradients: &mut impl Source,
 ) -> Result<Vec<f32>> {
-    Ok(joined(collect(module, parameters, Take::Gradients(gradients))?, layout))
+    Ok(joined(collect(module, parameters, gradients)?, layout))
 }
 
 fn joined(parts: Vec<Option<Vec<f32>>>, layout: &Layout) -> Vec<f32> {

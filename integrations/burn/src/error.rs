@@ -40,6 +40,15 @@ pub enum Error {
         /// Every name that it could have matched.
         names: String,
     },
+    /// A model is spread over several devices.
+    #[error(
+        "the model is on {0} devices; train on one, or with one model and one optimizer on each: see \
+         `dimer::Optimizer::data_parallel`"
+    )]
+    SeveralDevices(usize),
+    /// Burn's trainer is set up in a way in which it cannot train with this optimizer.
+    #[error("the trainer {0}")]
+    Trainer(String),
     /// The loss cannot be differentiated.
     #[error("the loss {0}")]
     Loss(String),

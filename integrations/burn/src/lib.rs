@@ -8,6 +8,7 @@
 //! - [`DimerDevice`]: the device of the module and of its optimizer.
 //! - [`DimerOptimizer`]: trains a module; one closure from the module to its loss is all it asks for.
 //! - [`RepeatableBatches`]: minibatches for a learning rate from curvature that needs no gradient of its own.
+//! - `train::DimerStrategy`, with the feature `train`: trains in Burn's own trainer, `SupervisedTraining`.
 //! - [`CurvatureTracker`]: follows the curvature while an optimizer of Burn trains a module.
 //!
 //! # Features
@@ -27,6 +28,8 @@ mod optimizer;
 mod parameters;
 mod rebind;
 mod tracker;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use batches::RepeatableBatches;
 pub use device::DimerDevice;
@@ -35,6 +38,6 @@ pub use error::{Error, Result};
 pub use optimizer::DimerOptimizer;
 pub use tracker::CurvatureTracker;
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "train"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,13 +1,28 @@
-//! [`ModuleObjective`]: a closure from a module to its loss, as an objective of the core.
+//! [`ModuleObjective`]: what gives the gradients of a module, as an objective of the core.
 
 use burn::module::Module;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Gradients, Tensor};
 use dimer::{Evaluation, Objective, Point};
 
 use crate::binding::Binding;
 use crate::buffers::Pinned;
-use crate::collect;
+use crate::collect::{self, Source};
 use crate::error::{Error, Result, device};
+
+/// What came of one evaluation of a module.
+pub(crate) struct Evaluated<G> {
+    pub gradients: G,
+    pub loss: Option<Tensor<1>>,
+}
+
+impl Evaluated<Gradients> {
+    /// The gradients of a loss.
+    pub(crate) fn of(loss: Tensor<1>) -> Result<Self> {
+        check(&loss)?;
+        let gradients = loss.backward();
+        Ok(Self { gradients, loss: Some(loss.inner()) })
+    }
+}
 
 /// The evaluations of one step.
 pub(crate) struct ModuleObjective<'a, M, F> {
@@ -16,7 +31,9 @@ pub(crate) struct ModuleObjective<'a, M, F> {
     pub centre: &'a M,
     /// The module whose parameters are those of the probe.
     pub probe: &'a mut M,
-    pub loss: F,
+    pub evaluate: F,
+    /// Whether that gives a loss.
+    pub gives_loss: bool,
     /// What the device's random numbers start from in every evaluation.
     pub seed: Option<u64>,
     pub losses: Losses,
@@ -42,10 +59,16 @@ impl Losses {
     }
 }
 
-impl<'a, M: Module, F: FnMut(&M) -> Tensor<1>> ModuleObjective<'a, M, F> {
+impl<'a, M: Module, G: Source, F: FnMut(&M) -> Result<Evaluated<G>>> ModuleObjective<'a, M, F> {
     /// No evaluation made yet, and random numbers left alone.
-    pub(crate) fn new(binding: &'a Binding, centre: &'a M, probe: &'a mut M, loss: F) -> Self {
-        Self { binding, centre, probe, loss, seed: None, losses: Losses::default() }
+    pub(crate) fn new(
+        binding: &'a Binding,
+        centre: &'a M,
+        probe: &'a mut M,
+        gives_loss: bool,
+        evaluate: F,
+    ) -> Self {
+        Self { binding, centre, probe, evaluate, gives_loss, seed: None, losses: Losses::default() }
     }
 
     fn evaluate(&mut self, at: &mut Evaluation<'_>) -> Result<()> {
@@ -60,17 +83,14 @@ impl<'a, M: Module, F: FnMut(&M) -> Tensor<1>> ModuleObjective<'a, M, F> {
         if let Some(seed) = self.seed {
             binding.device.burn().seed(seed);
         }
-        let loss = (self.loss)(module);
-        check(&loss)?;
-        let mut gradients = loss.backward();
-        let loss = loss.inner();
+        let Evaluated { mut gradients, loss } = (self.evaluate)(module)?;
+        let at_centre = loss.as_ref().filter(|_| at.point == Point::Centre);
         if binding.device.is_shared() {
             let parts = collect::pinned_gradients(module, &binding.parameters, &mut gradients)?;
-            let value = Pinned::new(loss.clone())?;
+            let value = at_centre.map(|loss| Pinned::new(loss.clone())).transpose()?;
             binding.flush()?;
             collect::gather(at.encoder, &parts, at.layout, at.gradient);
-            if at.point == Point::Centre {
-                let Pinned { slice, .. } = &value;
+            if let Some(Pinned { slice, .. }) = &value {
                 at.encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, at.loss, 0, 4);
             }
             // Before the memory is Burn's again.
@@ -78,27 +98,29 @@ impl<'a, M: Module, F: FnMut(&M) -> Tensor<1>> ModuleObjective<'a, M, F> {
         } else {
             let (parameters, layout) = (&binding.parameters, at.layout);
             let gradient = collect::gradient(module, parameters, layout, &mut gradients)?;
-            if at.point == Point::Centre {
+            if let Some(loss) = at_centre {
                 let data = loss.clone().try_into_data().map_err(device)?;
                 at.write_loss(data.iter::<f32>().next().unwrap_or(f32::NAN));
             }
             at.write_gradient(&gradient)?;
         }
         match at.point {
-            Point::Centre => self.losses.centre = Some(loss),
-            _ => self.losses.probes.push(loss),
+            Point::Centre => self.losses.centre = loss,
+            _ => self.losses.probes.extend(loss),
         }
         Ok(())
     }
 }
 
-impl<M: Module, F: FnMut(&M) -> Tensor<1>> Objective for ModuleObjective<'_, M, F> {
+impl<M: Module, G: Source, F: FnMut(&M) -> Result<Evaluated<G>>> Objective
+    for ModuleObjective<'_, M, F>
+{
     fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
         self.evaluate(&mut at).map_err(dimer::Error::objective)
     }
 
     fn supplies_loss(&self) -> bool {
-        true
+        self.gives_loss
     }
 }
 

@@ -7,9 +7,10 @@ use burn::tensor::Tensor;
 use dimer::{Config, Group, Optimizer, Telemetry};
 
 use crate::binding::Binding;
+use crate::collect::Source;
 use crate::device::DimerDevice;
 use crate::error::Result;
-use crate::objective::ModuleObjective;
+use crate::objective::{Evaluated, Losses, ModuleObjective};
 use crate::parameters::Parameters;
 
 /// Trains a Burn module with Dimer-Enhanced Optimization.
@@ -117,16 +118,26 @@ impl<M: Module> DimerOptimizer<M> {
     /// [`Error::Loss`](crate::Error::Loss) for a loss that cannot be differentiated;
     /// [`Error::Device`](crate::Error::Device); [`Error::Dimer`](crate::Error::Dimer) as for
     /// [`dimer::Optimizer::step`]. Nothing has changed then.
-    pub fn step(&mut self, loss: impl FnMut(&M) -> Tensor<1>) -> Result<Tensor<1>> {
+    pub fn step(&mut self, mut loss: impl FnMut(&M) -> Tensor<1>) -> Result<Tensor<1>> {
+        self.step_by(true, |module| Evaluated::of(loss(module)))?.into_loss()
+    }
+
+    /// The same by what gives gradients, and perhaps a loss.
+    pub(crate) fn step_by<G: Source>(
+        &mut self,
+        gives_loss: bool,
+        evaluate: impl FnMut(&M) -> Result<Evaluated<G>>,
+    ) -> Result<Losses> {
         self.refresh()?;
-        let mut objective =
-            ModuleObjective::new(&self.binding, &self.module, &mut self.probe, loss);
         let minibatch = self.optimizer.steps() - u64::from(self.optimizer.repeats_minibatch());
+        let (centre, probe) = (&self.module, &mut self.probe);
+        let mut objective =
+            ModuleObjective::new(&self.binding, centre, probe, gives_loss, evaluate);
         objective.seed = self.seed.map(|seed| seed.wrapping_add(minibatch));
         self.optimizer.step(&mut objective)?;
         let losses = objective.losses;
         self.current = self.binding.device.is_shared();
-        losses.into_loss()
+        Ok(losses)
     }
 
     /// Evaluates `loss` at θ and at a probe as in one step and compares the gradients, as
@@ -135,10 +146,20 @@ impl<M: Module> DimerOptimizer<M> {
     /// # Errors
     /// [`dimer::Error::InconsistentObjective`], which says what was found: the minibatch moved, or dropout
     /// is live; see [`DimerOptimizer::repeat_randomness`]. Otherwise as [`DimerOptimizer::step`].
-    pub fn check(&mut self, loss: impl FnMut(&M) -> Tensor<1>) -> Result<()> {
+    pub fn check(&mut self, mut loss: impl FnMut(&M) -> Tensor<1>) -> Result<()> {
+        self.check_by(true, |module| Evaluated::of(loss(module)))
+    }
+
+    /// The same by what gives gradients, and perhaps a loss.
+    pub(crate) fn check_by<G: Source>(
+        &mut self,
+        gives_loss: bool,
+        evaluate: impl FnMut(&M) -> Result<Evaluated<G>>,
+    ) -> Result<()> {
         self.refresh()?;
+        let (centre, probe) = (&self.module, &mut self.probe);
         let mut objective =
-            ModuleObjective::new(&self.binding, &self.module, &mut self.probe, loss);
+            ModuleObjective::new(&self.binding, centre, probe, gives_loss, evaluate);
         objective.seed = self.seed;
         Ok(self.optimizer.check_objective(&mut objective)?)
     }
@@ -284,6 +305,18 @@ impl<M: Module> DimerOptimizer<M> {
     /// The optimizer of the core, for everything that reads it.
     pub fn optimizer(&self) -> &Optimizer {
         &self.optimizer
+    }
+
+    /// The first parameter to which `rate` gives another learning rate than its base.
+    #[cfg(feature = "train")]
+    pub(crate) fn other_rate(
+        &self,
+        rate: &burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate,
+    ) -> Option<&str> {
+        let mut parameters = self.binding.parameters.iter();
+        let other =
+            parameters.find(|(id, name)| rate.lr_from_param(*id, Some(name)) != rate.base());
+        other.map(|(_, name)| name)
     }
 
     /// Brings the module up to date, where its memory is not the optimizer's.

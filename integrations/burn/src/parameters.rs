@@ -76,6 +76,12 @@ impl Parameters {
         self.entries.len()
     }
 
+    /// The identity and the name of each.
+    #[cfg(feature = "train")]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ParamId, &str)> {
+        self.entries.iter().map(|entry| (entry.id, entry.name.as_str()))
+    }
+
     /// Whether `other`, of another module, has the same names and shapes in the same order.
     pub(crate) fn check_same(&self, other: &Self) -> Result<()> {
         let changed = |what: String| Err(Error::ModuleChanged(what));

@@ -9,7 +9,7 @@ use dimer::{
 use crate::binding::Binding;
 use crate::device::DimerDevice;
 use crate::error::Result;
-use crate::objective::ModuleObjective;
+use crate::objective::{Evaluated, ModuleObjective};
 use crate::parameters::Parameters;
 
 /// Follows an end of the spectrum of the Hessian while another optimizer trains, or both: the stiffest direction, whose
@@ -130,14 +130,20 @@ impl<M: Module> CurvatureTracker<M> {
     /// [`Error::ModuleChanged`](crate::Error::ModuleChanged) if the parameters of `module` have other
     /// names or shapes than those of the first; otherwise as
     /// [`DimerOptimizer::step`](crate::DimerOptimizer::step).
-    pub fn after_step(&mut self, module: &M, loss: impl FnMut(&M) -> Tensor<1>) -> Result<bool> {
+    pub fn after_step(
+        &mut self,
+        module: &M,
+        mut loss: impl FnMut(&M) -> Tensor<1>,
+    ) -> Result<bool> {
         let Schedule::Every(interval) = self.schedule else { return Ok(false) };
         let event = (self.steps + 1).is_multiple_of(u64::from(interval));
         if event {
             let parameters = Parameters::of(module, &self.binding.device.burn())?;
             self.binding.parameters.check_same(&parameters)?;
             self.binding.write(module, &self.optimizer)?;
-            let mut objective = ModuleObjective::new(&self.binding, module, &mut self.probe, loss);
+            let evaluate = |module: &M| Evaluated::of(loss(module));
+            let probe = &mut self.probe;
+            let mut objective = ModuleObjective::new(&self.binding, module, probe, true, evaluate);
             match &mut self.other {
                 Some(other) => self.optimizer.rotate_both(other, &mut objective)?,
                 None => self.optimizer.rotate(&mut objective)?,

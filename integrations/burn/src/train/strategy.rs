@@ -1,0 +1,141 @@
+//! [`DimerStrategy`]: trains a model of Burn's trainer.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::module::ParamGroup;
+use burn::optim::ModuleOptimizer;
+use dimer::{Config, Dimer, Group, Mode, Telemetry};
+
+use super::metric::{DimerMetric, Kind, Latest};
+use super::record::StateKeeper;
+use crate::device::DimerDevice;
+
+/// Trains in Burn's own trainer with [`DimerOptimizer`](crate::DimerOptimizer), by one line:
+/// `.with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)))`. Model, loaders, metrics, dashboard, early stopping,
+/// accumulation of gradients and checkpoints stay the user's.
+///
+/// The learner is made with [`DimerStrategy::optimizer`] in the place of an optimizer, so that the trainer's checkpoints hold
+/// the state of this one. A model's record from such a checkpoint is an ordinary one.
+///
+/// - Gradients are those that [`TrainStep::step`](burn::train::TrainStep::step) gives. At probes it is called again on the same minibatch, and must give the
+///   gradient of the same function; before the first step the strategy checks this. For dropout there is
+///   [`DimerStrategy::repeat_randomness`]. A minibatch is cloned for each call.
+/// - With [`LearningRate::Fixed`](dimer::LearningRate::Fixed) the rate of each step is that of the learner's scheduler; with a
+///   rate from curvature the scheduler's value over its first one is the factor on it, or over
+///   [`DimerStrategy::with_full_rate`]. A scheduler with groups is refused: groups have
+///   [`Group::learning_rate_scale`].
+/// - With accumulation, the gradient is the sum over the minibatches of a step, as in Burn, at every point. One step is one of
+///   the scheduler.
+/// - [`TrainStep::optimize`](burn::train::TrainStep::optimize) is not called, and there is no loss in the telemetry: the trainer keeps it in the output of the
+///   model. A schedule that looks at the loss ([`Schedule::OnPlateau`](dimer::Schedule::OnPlateau)) has none to look at.
+/// - An epoch does not end between two steps on one minibatch
+///   ([`RateProbe::RepeatedMinibatch`](dimer::RateProbe::RepeatedMinibatch)).
+/// - What goes wrong ends the training, as an error of [`LearningResult`](burn::train::LearningResult); its kind is
+///   [`TrainingError::Workers`](burn::train::TrainingError::Workers), since Burn has none for others.
+///
+/// To go on from a checkpoint gives the bits of a training that was never interrupted, if the loader gives the same minibatches
+/// in the same epoch: one that shuffles with a generator that is not saved does not.
+#[derive(Clone, Debug)]
+pub struct DimerStrategy {
+    pub(super) device: DimerDevice,
+    pub(super) config: Config,
+    pub(super) groups: Vec<(ParamGroup, Group)>,
+    pub(super) seed: Option<u64>,
+    pub(super) full_rate: Option<f64>,
+    pub(super) keeper: StateKeeper,
+    pub(super) latest: Latest,
+    pub(super) records: Records,
+}
+
+/// What is called for each record of the telemetry.
+#[derive(Clone, Default)]
+pub(super) struct Records(Option<Arc<Mutex<Call>>>);
+
+type Call = dyn FnMut(&Telemetry) + Send;
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Records").field(&self.0.is_some()).finish()
+    }
+}
+
+impl Records {
+    pub(super) fn take(&self, records: &[Telemetry]) {
+        if let Some(call) = &self.0 {
+            let mut call = call.lock().unwrap_or_else(PoisonError::into_inner);
+            records.iter().for_each(&mut *call);
+        }
+    }
+}
+
+impl DimerStrategy {
+    /// Trains on `device`, where the model is moved, with all its parameters in one group.
+    pub fn new(device: &DimerDevice, config: Config) -> Self {
+        Self {
+            device: device.clone(),
+            config,
+            groups: Vec::new(),
+            seed: None,
+            full_rate: None,
+            keeper: StateKeeper::default(),
+            latest: Latest::default(),
+            records: Records::default(),
+        }
+    }
+
+    /// Calls `record` with each record of the telemetry, in order, some steps after it: for a file, for instance, with serde
+    /// and the crates csv or serde_json. The training waits for it.
+    #[must_use]
+    pub fn with_records(self, record: impl FnMut(&Telemetry) + Send + 'static) -> Self {
+        Self { records: Records(Some(Arc::new(Mutex::new(record)))), ..self }
+    }
+
+    /// Puts each parameter into the first of `groups` that matches its name, as
+    /// [`DimerOptimizer::with_groups`](crate::DimerOptimizer::with_groups) does.
+    #[must_use]
+    pub fn with_groups(self, groups: &[(ParamGroup, Group)]) -> Self {
+        Self { groups: groups.to_vec(), ..self }
+    }
+
+    /// Makes random numbers, such as those of dropout, the same in all evaluations of one step, as
+    /// [`DimerOptimizer::repeat_randomness`](crate::DimerOptimizer::repeat_randomness) does.
+    #[must_use]
+    pub fn repeat_randomness(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
+    }
+
+    /// The value of the scheduler at which the factor on a rate from curvature is 1: for schedulers that begin lower. Default:
+    /// its first value.
+    #[must_use]
+    pub fn with_full_rate(self, full_rate: f64) -> Self {
+        Self { full_rate: Some(full_rate), ..self }
+    }
+
+    /// What to make the learner with. It takes no steps; it keeps the state of the optimizer for the trainer's checkpoints.
+    pub fn optimizer(&self) -> ModuleOptimizer {
+        self.keeper.optimizer(&self.device.burn())
+    }
+
+    /// [`Telemetry::curvature`] of the last event, with a mark whether it is an eigenvalue ([`Telemetry::resolved`]): of a
+    /// dimer that seeks the stiffest direction it is called sharpness. Without a dimer it has no value.
+    pub fn curvature(&self) -> DimerMetric {
+        let dimer = self.config.dimer.as_ref();
+        self.latest
+            .metric(Kind::Curvature(dimer.map_or(Mode::default(), |Dimer { seeks, .. }| *seeks)))
+    }
+
+    /// The learning rate of the last step, as it was set from curvature and by the factor.
+    pub fn learning_rate(&self) -> DimerMetric {
+        self.latest.metric(Kind::LearningRate)
+    }
+
+    /// How many steps had a gradient that was not finite.
+    pub fn skipped_steps(&self) -> DimerMetric {
+        self.latest.metric(Kind::SkippedSteps)
+    }
+
+    /// How many gradients have been evaluated, in those of a whole minibatch.
+    pub fn gradient_evaluations(&self) -> DimerMetric {
+        self.latest.metric(Kind::GradientEvaluations)
+    }
+}

@@ -1,0 +1,447 @@
+//! Burn's trainer with `DimerStrategy`: the steps of `DimerOptimizer`, checkpoints, and what is refused.
+
+mod common;
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
+use burn::data::dataset::DatasetError;
+use burn::lr_scheduler::constant::ConstantLr;
+use burn::lr_scheduler::linear::LinearLrSchedulerConfig;
+use burn::module::{Module, ParamGroup};
+use burn::nn::{Dropout, DropoutConfig};
+use burn::optim::SgdConfig;
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+use burn::store::ModuleRecord;
+use burn::tensor::{Device, ExecutionError, Tensor, TensorReadError, activation};
+use burn::train::checkpoint::{Checkpoint, KeepLastNCheckpoints};
+use burn::train::metric::store::{Aggregate, Direction, Split};
+use burn::train::metric::{
+    Adaptor, LossInput, LossMetric, Metric, MetricMetadata, MetricName, SerializedEntry,
+};
+use burn::train::renderer::CliMetricsRenderer;
+use burn::train::{
+    InferenceStep, ItemLazy, Learner, LearningResult, MetricEarlyStoppingStrategy,
+    StoppingCondition, SupervisedTraining, TrainOutput, TrainStep, TrainingStrategy,
+};
+use common::{Batch, Network, batch, config, elements, flex, scalar, shared};
+use dimer::{Base, Config, CurvatureRate, Dimer, LearningRate, RateProbe, Schedule, Sgd};
+use dimer_burn::train::DimerStrategy;
+use dimer_burn::{DimerDevice, DimerOptimizer};
+
+/// Steps of an epoch.
+const STEPS: u64 = 6;
+
+/// A network that may forget some of its hidden units.
+#[derive(Module, Debug)]
+struct Model {
+    network: Network,
+    dropout: Dropout,
+}
+
+impl Model {
+    fn new(dropout: f64, device: &DimerDevice) -> Self {
+        let network = Network::new(32, &device.burn());
+        Self { network, dropout: DropoutConfig::new(dropout).init() }
+    }
+
+    fn loss(&self, (x, y): &Batch) -> Tensor<1> {
+        let hidden = activation::tanh(self.network.hidden.forward(x.clone()));
+        let output = self.network.output.forward(self.dropout.forward(hidden));
+        (output - y.clone()).powi_scalar(2).mean()
+    }
+
+    fn params(&self) -> Vec<u32> {
+        let Network { hidden, output } = &self.network;
+        let mut all = elements(hidden.weight.val().inner());
+        for bias in [&hidden.bias, &output.bias] {
+            all.extend(elements(bias.as_ref().unwrap().val().inner()));
+        }
+        all.extend(elements(output.weight.val().inner()));
+        all.iter().map(|value: &f32| value.to_bits()).collect()
+    }
+}
+
+/// Burn's CPU devices have one generator of random numbers for all, so trainings with dropout follow each other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a step gives.
+struct Loss(Tensor<1>);
+
+impl ItemLazy for Loss {
+    fn sync(self) -> Result<Self, ExecutionError> {
+        Ok(self)
+    }
+}
+
+impl Adaptor<LossInput> for Loss {
+    fn adapt(&self) -> LossInput {
+        LossInput::new(self.0.clone())
+    }
+}
+
+/// The input of [`Record`].
+struct Value(Tensor<1>);
+
+impl Adaptor<Value> for Loss {
+    fn adapt(&self) -> Value {
+        Value(self.0.clone())
+    }
+}
+
+impl TrainStep for Model {
+    type Input = Batch;
+    type Output = Loss;
+
+    fn step(&self, batch: Batch) -> TrainOutput<Loss> {
+        let loss = self.loss(&batch);
+        let gradients = loss.backward();
+        TrainOutput::new(self, gradients, Loss(loss.inner()))
+    }
+}
+
+impl InferenceStep for Model {
+    type Input = Batch;
+    type Output = Loss;
+
+    fn step(&self, batch: Batch) -> Loss {
+        assert!(!self.network.hidden.weight.val().is_autodiff());
+        Loss(self.loss(&batch))
+    }
+}
+
+/// The minibatches of these steps, the same in every epoch.
+#[derive(Clone)]
+struct Loader {
+    steps: Range<u64>,
+    device: Device,
+}
+
+struct Batches {
+    loader: Loader,
+    next: u64,
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.next;
+        self.next += 1;
+        self.loader.steps.contains(&step).then(|| Ok(batch(step, &self.loader.device)))
+    }
+}
+
+impl DataLoaderIterator<Batch> for Batches {
+    fn progress(&self) -> Progress {
+        let done = (self.next - self.loader.steps.start) as usize;
+        Progress::new(done, self.loader.num_items(), None)
+    }
+}
+
+impl DataLoader<Batch> for Loader {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch> + 'a> {
+        Box::new(Batches { loader: self.clone(), next: self.steps.start })
+    }
+
+    fn num_items(&self) -> usize {
+        (self.steps.end - self.steps.start) as usize
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<Batch>> {
+        Arc::new(Self { device: device.clone(), ..self.clone() })
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<Batch>> {
+        let first = self.steps.start;
+        Arc::new(Self { steps: first + start as u64..first + end as u64, ..self.clone() })
+    }
+}
+
+/// Keeps every loss.
+#[derive(Clone, Default)]
+struct Record(Arc<Mutex<Vec<f32>>>);
+
+impl Metric for Record {
+    type Input = Value;
+
+    fn name(&self) -> MetricName {
+        Arc::new("Record".to_owned())
+    }
+
+    fn update(
+        &mut self,
+        value: &Value,
+        _: &MetricMetadata,
+    ) -> Result<SerializedEntry, TensorReadError> {
+        let value = scalar(value.0.clone());
+        self.0.lock().unwrap().push(value);
+        Ok(SerializedEntry::new(value.to_string(), value.to_string()))
+    }
+
+    fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
+        Ok(SerializedEntry::not_available(None))
+    }
+
+    fn clear(&mut self) {}
+}
+
+fn training(folder: &Path, epochs: usize) -> SupervisedTraining<Model> {
+    let device = Device::flex();
+    let train = Loader { steps: 0..STEPS, device: device.clone() };
+    let valid = Loader { steps: 100..102, device };
+    SupervisedTraining::new(folder, Arc::new(train), Arc::new(valid))
+        .num_epochs(epochs)
+        .with_application_logger(None)
+        .renderer(Box::new(CliMetricsRenderer::new()))
+}
+
+fn launch(
+    training: SupervisedTraining<Model>,
+    strategy: DimerStrategy,
+    model: Model,
+    scheduler: impl Into<ModuleLrScheduler>,
+) -> LearningResult<Model> {
+    let learner = Learner::new(model, strategy.optimizer(), scheduler);
+    training.with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy))).launch(learner)
+}
+
+fn rate() -> ConstantLr {
+    ConstantLr::new(1e-2)
+}
+
+/// With the default rate from curvature, of either kind.
+fn from_curvature(probe: RateProbe) -> Config {
+    let rate = CurvatureRate { probe, interval: 4, burn_in: 3, ..CurvatureRate::default() };
+    Config { learning_rate: LearningRate::Curvature(rate), ..config() }
+}
+
+/// The losses and parameters of three epochs are those of the same steps by `DimerOptimizer`, with and without accumulation,
+/// and with dropout; on a shared device and through the host. Sums over minibatches are rounded in another order here, of which
+/// SGD without a dimer makes least.
+#[test]
+fn takes_the_steps_of_dimer_optimizer() {
+    let _alone = alone();
+    for device in [flex(), shared()] {
+        for (accumulation, dropout) in [(1, 0.0), (2, 0.0), (4, 0.0), (1, 0.3), (2, 0.3)] {
+            let folder = tempfile::tempdir().unwrap();
+            let record = Record::default();
+            let config = match accumulation {
+                1 => config(),
+                _ => Config { base: Base::Sgd(Sgd::default()), dimer: None, ..config() },
+            };
+            let strategy = DimerStrategy::new(&device, config.clone()).repeat_randomness(7);
+            let mut training = training(folder.path(), 3).metric_train(record.clone());
+            if accumulation > 1 {
+                training = training.grads_accumulation(accumulation);
+            }
+            let result = launch(training, strategy, Model::new(dropout, &device), rate());
+            assert!(result.error.is_none(), "{:?}", result.error);
+            let losses = record.0.lock().unwrap().clone();
+
+            let model = Model::new(dropout, &device);
+            let mut optimizer =
+                DimerOptimizer::new(model, &device, config).unwrap().repeat_randomness(7);
+            let mut expected = Vec::new();
+            for _ in 0..3 {
+                let steps: Vec<u64> = (0..STEPS).collect();
+                // The last step of an epoch may have fewer.
+                for steps in steps.chunks(accumulation) {
+                    let batches: Vec<Batch> =
+                        steps.iter().map(|step| batch(*step, &device.burn())).collect();
+                    let mut first = Vec::new();
+                    let loss = |model: &Model| {
+                        let losses: Vec<_> = batches.iter().map(|it| model.loss(it)).collect();
+                        if first.is_empty() {
+                            first = losses.iter().map(|loss| loss.clone().inner()).collect();
+                        }
+                        Tensor::cat(losses, 0).sum()
+                    };
+                    optimizer.step(loss).unwrap();
+                    expected.extend(first.into_iter().map(scalar));
+                }
+            }
+            assert_eq!(losses.len(), 3 * STEPS as usize);
+            for (found, expected) in losses.iter().zip(&expected) {
+                let bound = 1e-6 * expected.abs().max(1.0);
+                assert!(
+                    (found - expected).abs() <= bound,
+                    "{found} for {expected}, {accumulation}"
+                );
+            }
+            let expected = optimizer.into_module().unwrap();
+            if accumulation == 1 {
+                assert_eq!(result.model.params(), expected.params());
+            }
+        }
+    }
+}
+
+/// A training that is interrupted after two epochs, in another process as far as it can tell, ends with the bits of one that
+/// was not; the model's record of a checkpoint is an ordinary one.
+#[test]
+fn goes_on_with_the_same_bits() {
+    let _alone = alone();
+    let configs = [
+        config(),
+        from_curvature(RateProbe::SeparateGradient),
+        from_curvature(RateProbe::RepeatedMinibatch),
+    ];
+    for device in [flex(), shared()] {
+        for config in &configs {
+            let run = |folder: &Path, epochs, from: Option<usize>| {
+                let strategy = DimerStrategy::new(&device, config.clone()).repeat_randomness(3);
+                let mut training = training(folder, epochs)
+                    .with_checkpointing_strategy(KeepLastNCheckpoints::new(9))
+                    .with_default_checkpointers();
+                if let Some(epoch) = from {
+                    training = training.checkpoint(epoch);
+                }
+                let scheduler = LinearLrSchedulerConfig::new(1e-2, 1e-3, 24).init().unwrap();
+                let result = launch(training, strategy, Model::new(0.2, &device), scheduler);
+                assert!(result.error.is_none(), "{:?}", result.error);
+                result.model
+            };
+            let folder = tempfile::tempdir().unwrap();
+            let undisturbed = run(folder.path(), 4, None);
+            let folder = tempfile::tempdir().unwrap();
+            let half = run(folder.path(), 2, None);
+            let resumed = run(folder.path(), 4, Some(2));
+            assert_eq!(resumed.params(), undisturbed.params(), "{config:?}");
+            assert_ne!(half.params(), undisturbed.params());
+            let file = folder.path().join("checkpoint").join("model-2");
+            let found = std::fs::read_dir(folder.path().join("checkpoint")).unwrap();
+            let names: Vec<_> = found.map(|entry| entry.unwrap().file_name()).collect();
+            let record = <ModuleRecord as Checkpoint>::load(file)
+                .unwrap_or_else(|error| panic!("{error}: {names:?}"));
+            let plain = Model::new(0.2, &flex()).load_record(record);
+            assert_eq!(plain.params(), half.params());
+        }
+    }
+}
+
+/// A strategy that has trained, and saved, begins anew with the next learner.
+#[test]
+fn begins_anew_without_a_checkpoint() {
+    let _alone = alone();
+    let device = flex();
+    let strategy = DimerStrategy::new(&device, config());
+    let run = || {
+        let folder = tempfile::tempdir().unwrap();
+        let training = training(folder.path(), 2).with_default_checkpointers();
+        let result = launch(training, strategy.clone(), Model::new(0.0, &device), rate());
+        assert!(result.error.is_none(), "{:?}", result.error);
+        result.model.params()
+    };
+    assert_eq!(run(), run());
+}
+
+fn error_of(result: &LearningResult<Model>) -> String {
+    result.error.as_ref().expect("an error").to_string()
+}
+
+/// What cannot train ends before the first epoch, with what to do.
+#[test]
+fn refuses_what_cannot_train() {
+    let _alone = alone();
+    let device = flex();
+    let folder = tempfile::tempdir().unwrap();
+    let record = Record::default();
+    let run = |strategy: DimerStrategy, dropout| {
+        let training = training(folder.path(), 1).metric_train(record.clone());
+        launch(training, strategy, Model::new(dropout, &device), rate())
+    };
+    let strategy = || DimerStrategy::new(&device, config());
+    let error = error_of(&run(strategy(), 0.5));
+    assert!(error.contains("repeat_randomness"), "{error}");
+    assert!(record.0.lock().unwrap().is_empty());
+
+    let wrong = Config { weight_decay: -1.0, ..config() };
+    let error = error_of(&run(DimerStrategy::new(&device, wrong), 0.0));
+    assert!(error.contains("weight_decay"), "{error}");
+
+    let groups = [(ParamGroup::from_path("nothing"), dimer::Group::default())];
+    let error = error_of(&run(strategy().with_groups(&groups), 0.0));
+    assert!(error.contains("matches no parameter"), "{error}");
+
+    // A scheduler that has a rate of its own for some parameters.
+    let scheduler = ModuleLrScheduler::new(rate())
+        .with_group(ParamGroup::from_path("network.hidden.bias"), ConstantLr::new(1.0));
+    let result =
+        launch(training(folder.path(), 1), strategy(), Model::new(0.0, &device), scheduler);
+    assert!(error_of(&result).contains("learning_rate_scale"), "{}", error_of(&result));
+
+    // Another optimizer in the learner.
+    let learner = Learner::new(Model::new(0.0, &device), SgdConfig::new().init(), rate());
+    let custom = TrainingStrategy::Custom(Arc::new(strategy()));
+    let result = training(folder.path(), 1).with_training_strategy(custom).launch(learner);
+    assert!(error_of(&result).contains("DimerStrategy::optimizer"), "{}", error_of(&result));
+
+    // Layers on two devices.
+    let mut model = Model::new(0.0, &device);
+    model.network.output = model.network.output.fork(&shared().burn());
+    let result = launch(training(folder.path(), 1), strategy(), model, rate());
+    assert!(error_of(&result).contains("2 devices"), "{}", error_of(&result));
+    assert!(error_of(&result).contains("data_parallel"), "{}", error_of(&result));
+
+    // A rate that cannot be a factor.
+    let curvature = from_curvature(RateProbe::SeparateGradient);
+    let strategy = DimerStrategy::new(&device, curvature).with_full_rate(0.0);
+    let error = error_of(&run(strategy, 0.0));
+    assert!(error.contains("with_full_rate"), "{error}");
+}
+
+/// Early stopping, validation without autodiff, and the metrics of the optimizer, in Burn's own logs.
+#[test]
+fn stops_early_and_logs_what_it_found() {
+    let _alone = alone();
+    for device in [flex(), shared()] {
+        let folder = tempfile::tempdir().unwrap();
+        let dimer = Dimer { schedule: Schedule::Every(2), ..Dimer::default() };
+        let config = Config { dimer: Some(dimer), ..from_curvature(RateProbe::SeparateGradient) };
+        let records = Arc::new(Mutex::new(Vec::new()));
+        let strategy = DimerStrategy::new(&device, config).with_records({
+            let records = Arc::clone(&records);
+            move |record| records.lock().unwrap().push(*record)
+        });
+        // A loss that has to fall for ever.
+        let stopping = MetricEarlyStoppingStrategy::new(
+            &LossMetric::new(),
+            Aggregate::Mean,
+            Direction::Highest,
+            Split::Valid,
+            StoppingCondition::NoImprovementSince { n_epochs: 2 },
+        );
+        let training = training(folder.path(), 30)
+            .metric_train_numeric(strategy.curvature())
+            .metric_train_numeric(strategy.learning_rate())
+            .metric_train_numeric(strategy.skipped_steps())
+            .metric_train_numeric(strategy.gradient_evaluations())
+            .metric_valid_numeric(LossMetric::new())
+            .early_stopping(stopping);
+        let result = launch(training, strategy, Model::new(0.0, &device), rate());
+        assert!(result.error.is_none(), "{:?}", result.error);
+        let epochs = std::fs::read_dir(folder.path().join("train")).unwrap().count();
+        assert!((3..30).contains(&epochs), "{epochs} epochs");
+        let last = |name: &str| {
+            let log = folder.path().join("train").join(format!("epoch-{epochs}"));
+            let names: Vec<_> = std::fs::read_dir(&log).unwrap().collect();
+            let text = std::fs::read_to_string(log.join(format!("{name}.log")))
+                .unwrap_or_else(|error| panic!("{error}: {names:?}"));
+            let line = text.lines().last().unwrap().to_owned();
+            line.split(',').next().unwrap().parse::<f64>().unwrap_or_else(|_| panic!("{text}"))
+        };
+        assert!(last("Curvature").is_finite());
+        assert!(last("Optimizer_Learning_Rate") > 0.0);
+        assert_eq!(last("Skipped_Steps"), 0.0);
+        assert!(last("Gradient_Evaluations") > (STEPS * epochs as u64) as f64);
+        let records = records.lock().unwrap();
+        let steps: Vec<u64> = records.iter().map(|record| record.step).collect();
+        assert_eq!(steps, (0..STEPS * epochs as u64).collect::<Vec<_>>());
+    }
+}
