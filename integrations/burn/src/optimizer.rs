@@ -141,7 +141,7 @@ impl<M: Module> DimerOptimizer<M> {
     }
 
     /// Evaluates `loss` at θ and at a probe as in one step and compares the gradients, as
-    /// [`dimer::Optimizer::check_objective`] does; changes no parameter.
+    /// [`dimer::Optimizer::check_objective`] does; changes no parameter, and no running statistics.
     ///
     /// # Errors
     /// [`dimer::Error::InconsistentObjective`], which says what was found: the minibatch moved, or dropout
@@ -157,9 +157,10 @@ impl<M: Module> DimerOptimizer<M> {
         evaluate: impl FnMut(&M) -> Result<Evaluated<G>>,
     ) -> Result<()> {
         self.refresh()?;
-        let (centre, probe) = (&self.module, &mut self.probe);
+        // With running statistics of its own.
+        let centre = self.binding.at_centre(self.module.valid().train(), &self.optimizer)?;
         let mut objective =
-            ModuleObjective::new(&self.binding, centre, probe, gives_loss, evaluate);
+            ModuleObjective::new(&self.binding, &centre, &mut self.probe, gives_loss, evaluate);
         objective.seed = self.seed;
         Ok(self.optimizer.check_objective(&mut objective)?)
     }

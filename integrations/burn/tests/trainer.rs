@@ -11,7 +11,7 @@ use burn::data::dataset::DatasetError;
 use burn::lr_scheduler::constant::ConstantLr;
 use burn::lr_scheduler::linear::LinearLrSchedulerConfig;
 use burn::module::{Module, ParamGroup};
-use burn::nn::{Dropout, DropoutConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig};
 use burn::optim::SgdConfig;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::store::ModuleRecord;
@@ -34,30 +34,42 @@ use dimer_burn::{DimerDevice, DimerOptimizer};
 /// Steps of an epoch.
 const STEPS: u64 = 6;
 
-/// A network that may forget some of its hidden units.
+/// A network with running statistics, which may forget some of its hidden units.
 #[derive(Module, Debug)]
 struct Model {
     network: Network,
+    norm: BatchNorm,
     dropout: Dropout,
 }
 
 impl Model {
     fn new(dropout: f64, device: &DimerDevice) -> Self {
         let network = Network::new(32, &device.burn());
-        Self { network, dropout: DropoutConfig::new(dropout).init() }
+        let norm = BatchNormConfig::new(32).init(&device.burn());
+        Self { network, norm, dropout: DropoutConfig::new(dropout).init() }
     }
 
     fn loss(&self, (x, y): &Batch) -> Tensor<1> {
         let hidden = activation::tanh(self.network.hidden.forward(x.clone()));
-        let output = self.network.output.forward(self.dropout.forward(hidden));
+        let hidden = self.dropout.forward(self.norm.forward(hidden));
+        let output = self.network.output.forward(hidden);
         (output - y.clone()).powi_scalar(2).mean()
     }
 
-    fn params(&self) -> Vec<u32> {
+    /// The bits of parameters and running statistics.
+    fn values(&self) -> Vec<u32> {
         let Network { hidden, output } = &self.network;
         let mut all = elements(hidden.weight.val().inner());
-        for bias in [&hidden.bias, &output.bias] {
-            all.extend(elements(bias.as_ref().unwrap().val().inner()));
+        for param in [
+            hidden.bias.as_ref().unwrap(),
+            output.bias.as_ref().unwrap(),
+            &self.norm.gamma,
+            &self.norm.beta,
+        ] {
+            all.extend(elements(param.val().inner()));
+        }
+        for statistic in [&self.norm.running_mean, &self.norm.running_var] {
+            all.extend(elements(statistic.value_sync()));
         }
         all.extend(elements(output.weight.val().inner()));
         all.iter().map(|value: &f32| value.to_bits()).collect()
@@ -276,7 +288,7 @@ fn takes_the_steps_of_dimer_optimizer() {
             }
             let expected = optimizer.into_module().unwrap();
             if accumulation == 1 {
-                assert_eq!(result.model.params(), expected.params());
+                assert_eq!(result.model.values(), expected.values());
             }
         }
     }
@@ -312,15 +324,15 @@ fn goes_on_with_the_same_bits() {
             let folder = tempfile::tempdir().unwrap();
             let half = run(folder.path(), 2, None);
             let resumed = run(folder.path(), 4, Some(2));
-            assert_eq!(resumed.params(), undisturbed.params(), "{config:?}");
-            assert_ne!(half.params(), undisturbed.params());
+            assert_eq!(resumed.values(), undisturbed.values(), "{config:?}");
+            assert_ne!(half.values(), undisturbed.values());
             let file = folder.path().join("checkpoint").join("model-2");
             let found = std::fs::read_dir(folder.path().join("checkpoint")).unwrap();
             let names: Vec<_> = found.map(|entry| entry.unwrap().file_name()).collect();
             let record = <ModuleRecord as Checkpoint>::load(file)
                 .unwrap_or_else(|error| panic!("{error}: {names:?}"));
             let plain = Model::new(0.2, &flex()).load_record(record);
-            assert_eq!(plain.params(), half.params());
+            assert_eq!(plain.values(), half.values());
         }
     }
 }
@@ -336,7 +348,7 @@ fn begins_anew_without_a_checkpoint() {
         let training = training(folder.path(), 2).with_default_checkpointers();
         let result = launch(training, strategy.clone(), Model::new(0.0, &device), rate());
         assert!(result.error.is_none(), "{:?}", result.error);
-        result.model.params()
+        result.model.values()
     };
     assert_eq!(run(), run());
 }

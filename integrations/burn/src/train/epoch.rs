@@ -62,7 +62,7 @@ where
             learner,
             processor,
             interrupter,
-            accumulation: accumulation.unwrap_or(1),
+            accumulation: accumulation.unwrap_or(1).max(1),
             batches: Vec::new(),
             full_rate,
             is_checked: false,
