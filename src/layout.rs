@@ -311,11 +311,12 @@ impl Layout {
         self.padded_len.div_ceil(self.tile())
     }
 
-    /// Cuts the vector into ranges of whole tiles, sized so that one binding can hold `vectors` of them.
+    /// Cuts `slice`, which begins with a tile, into ranges of whole tiles, sized so that one binding can hold `vectors` of them.
     pub(crate) fn shards(
         &self,
         limits: &DeviceLimits,
         vectors: usize,
+        slice: std::ops::Range<usize>,
     ) -> Result<Vec<std::ops::Range<usize>>> {
         let needed = 4 * (vectors * self.tile()) as u64;
         let (limit, found) = limits.largest_binding();
@@ -324,8 +325,8 @@ impl Layout {
             return Err(Error::LimitTooSmall { limit, needed, found });
         }
         let shard = tiles * self.tile();
-        let starts = (0..self.padded_len).step_by(shard);
-        Ok(starts.map(|start| start..(start + shard).min(self.padded_len)).collect())
+        let starts = slice.clone().step_by(shard);
+        Ok(starts.map(|start| start..(start + shard).min(slice.end)).collect())
     }
 }
 

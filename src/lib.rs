@@ -114,7 +114,6 @@ mod kernels;
 mod layout;
 mod objective;
 mod optimizer;
-#[cfg(not(target_family = "wasm"))]
 mod parallel;
 mod plan;
 mod player;
@@ -143,6 +142,8 @@ pub use objective::{
 };
 #[cfg(not(target_family = "wasm"))]
 pub use objective::{HostObjective, Outcome};
+#[cfg(not(target_family = "wasm"))]
+pub use optimizer::ShardedOptimizer;
 pub use optimizer::{ManualStep, Optimizer, PointBuffers, RegionCurvature, StopReason, Telemetry};
 #[cfg(not(target_family = "wasm"))]
 pub use parallel::{Collective, DataParallel, GradientMean, Threads};

@@ -6,8 +6,11 @@ use crate::kernels::bindings::Vector;
 use crate::kernels::gpu_types::{STEP_SLOTS, STEP_STRIDE};
 use crate::layout::Layout;
 use crate::objective::{Evaluation, HessianProduct, Objective, Point};
+use crate::parallel::Collective;
 use crate::plan::Plan;
-use crate::plan::program::{Asks, Cursor, Dispatch, Evaluate, Grid, Place, Program, Stage};
+use crate::plan::program::{
+    Asks, Cursor, Dispatch, Evaluate, Gathered, Grid, Place, Program, Stage,
+};
 use crate::state::{BindGroups, State};
 
 /// The pipelines of one program, section by section; `None` for stages that are not dispatches.
@@ -55,6 +58,8 @@ pub(crate) enum Pause {
     /// Whether the event needs no rotation after the latest one, the GPU will tell; see [`Player::answer`]. All work before
     /// is submitted.
     Question(PendingRead),
+    /// What this rank brings to a gathering; see [`Player::gather`]. All work before is submitted.
+    Gather(Gathered, PendingRead),
     End,
 }
 
@@ -66,6 +71,8 @@ pub(crate) struct Player<'a> {
     pub cursor: Cursor,
     /// Evaluations handed out so far.
     pub evaluations: u32,
+    /// Gatherings so far.
+    gatherings: u64,
     /// Whether the objective is being checked.
     pub is_checked: bool,
 }
@@ -73,14 +80,23 @@ pub(crate) struct Player<'a> {
 impl<'a> Player<'a> {
     pub(crate) fn new(context: Context<'a>, program: &'a Program, compiled: &'a Compiled) -> Self {
         let cursor = Cursor::default();
-        Self { context, program, compiled, cursor, evaluations: 0, is_checked: false }
+        Self {
+            context,
+            program,
+            compiled,
+            cursor,
+            evaluations: 0,
+            gatherings: 0,
+            is_checked: false,
+        }
     }
 
-    /// Plays the whole program, with the evaluations of `objective`.
+    /// Plays the whole program, with the evaluations of `objective`, and gathers over `group`.
     pub(crate) async fn play(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
+        group: &mut (impl Collective + ?Sized),
         wait: Wait,
     ) -> Result<()> {
         let takes_loss = self.takes_loss(objective);
@@ -89,6 +105,10 @@ impl<'a> Player<'a> {
                 Pause::Evaluate(evaluate) => self.call(evaluate, encoder, objective)?,
                 Pause::Question(read) => {
                     self.answer(&self.context.gpu.finish_read(&read, wait).await?);
+                }
+                Pause::Gather(what, read) => {
+                    let own = self.context.gpu.finish_read(&read, wait).await?;
+                    self.gather(what, &own, group)?;
                 }
                 Pause::End => return Ok(()),
             }
@@ -120,6 +140,7 @@ impl<'a> Player<'a> {
                         break;
                     }
                 }
+                Pause::Gather(what, _) => return Err(Error::internal(what, "an unsliced program")),
                 Pause::End => break,
             }
         }
@@ -157,10 +178,85 @@ impl<'a> Player<'a> {
                     let read = gpu.start_read_after("a rotation", encoder, &[state.stopped()])?;
                     return Ok(Pause::Question(read));
                 }
+                Stage::Gather(what) => {
+                    let Context { gpu, plan, .. } = self.context;
+                    let own = self.parts(what, plan.slice.rank())?;
+                    let read = gpu.start_read_after("a slice", encoder, &own)?;
+                    self.program.advance(&mut self.cursor);
+                    return Ok(Pause::Gather(what, read));
+                }
             }
             self.program.advance(&mut self.cursor);
         }
         Ok(Pause::End)
+    }
+
+    /// Where `rank` has what it brings.
+    fn parts(&self, what: Gathered, rank: u32) -> Result<Vec<GpuSlice>> {
+        let Context { layout, plan, state, .. } = self.context;
+        match what {
+            Gathered::Partials { first, end } => {
+                let tiles = plan.slice.tiles_of(rank);
+                Ok((first..end).map(|set| state.partials(layout, set, tiles.clone())).collect())
+            }
+            Gathered::Vector(vector) => {
+                let GpuSlice { buffer, offset, .. } = self.vector(vector)?.clone();
+                let range = plan.slice.range_of(rank);
+                let (offset, size) = (offset + 4 * range.start as u64, 4 * range.len() as u64);
+                let mut parts = vec![GpuSlice { buffer, offset, size }];
+                if vector == Vector::Params {
+                    parts.push(state.overflowed());
+                }
+                Ok(parts)
+            }
+        }
+    }
+
+    /// Brings `own` to `group`, and puts what the other ranks bring in its place.
+    fn gather(
+        &mut self,
+        what: Gathered,
+        own: &[u8],
+        group: &mut (impl Collective + ?Sized),
+    ) -> Result<()> {
+        let Context { gpu, plan, state, index, .. } = self.context;
+        // All bring as many bytes as the first, whose slice is the longest.
+        let longest: u64 = self.parts(what, 0)?.iter().map(|part| part.size).sum();
+        let place = [index, self.gatherings];
+        self.gatherings += 1;
+        let mut bytes = bytemuck::bytes_of(&place).to_vec();
+        bytes.extend_from_slice(own);
+        bytes.resize(size_of_val(&place) + longest as usize, 0);
+        let all = group.gather(&bytes)?;
+        let brought = all.iter().map(|bytes| bytes.split_at(size_of_val(&place)));
+        for (rank, (other, _)) in brought.clone().enumerate() {
+            let other: [u64; 2] = bytemuck::pod_read_unaligned(other);
+            if other != place {
+                return Err(Error::collective(format!(
+                    "rank {rank} is at gathering {} of step {}, but rank {} at gathering {} of step {}; \
+                     all ranks must take the same steps, and take a step again together",
+                    other[1],
+                    other[0],
+                    plan.slice.rank(),
+                    place[1],
+                    place[0]
+                )));
+            }
+        }
+        for (rank, (_, mut bytes)) in
+            (0..).zip(brought).filter(|(rank, _)| *rank != plan.slice.rank())
+        {
+            for part in self.parts(what, rank)? {
+                let (brought, rest) = bytes.split_at(part.size as usize);
+                bytes = rest;
+                // A rank may say that a parameter has left f32, but not that none has.
+                let is_flag = part == state.overflowed();
+                if !is_flag || brought.iter().any(|byte| *byte != 0) {
+                    gpu.queue().write_buffer(&part.buffer, part.offset, brought);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Goes on after a question, and says whether the event needs no further rotation.
@@ -304,12 +400,13 @@ impl<'a> Player<'a> {
         match to {
             Place::Vector(to) => {
                 let target = self.vector(to)?;
+                let first = 4 * (plan.kept(to).start - plan.kept(from).start) as u64;
                 encoder.copy_buffer_to_buffer(
                     &source.buffer,
-                    source.offset,
+                    source.offset + first,
                     &target.buffer,
                     target.offset,
-                    target.size.min(source.size),
+                    4 * plan.kept(to).len() as u64,
                 );
             }
             Place::Workspace(vector) => {
@@ -321,7 +418,7 @@ impl<'a> Player<'a> {
                     let bytes = width * shard.len() as u64;
                     encoder.copy_buffer_to_buffer(
                         &source.buffer,
-                        source.offset + width * shard.start as u64,
+                        source.offset + width * (shard.start - plan.kept(from).start) as u64,
                         &workspace.buffer,
                         workspace.offset + u64::from(vector) * bytes,
                         bytes,

@@ -10,7 +10,7 @@
 
 fn kernel(thread: Thread) {
     let distance = probe_distance(thread);
-    if shard.first_tile + thread.workgroup.x == 0u && thread.lane == 0u {
+    if leads(thread.workgroup.x) && thread.lane == 0u {
         scalars.displacement = distance;
     }
     let lane = thread.lane % PIECE_WIDTH;

@@ -22,7 +22,7 @@ fn kernel(thread: Thread) {
         }
         scalars.partials[piece.partial * PIECE_WIDTH + lane] = total;
     }
-    if shard.first_tile + thread.workgroup.x == 0u && thread.lane == 0u {
+    if leads(thread.workgroup.x) && thread.lane == 0u {
         keep_latest();
     }
 }

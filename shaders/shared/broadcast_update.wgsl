@@ -7,7 +7,7 @@ fn factors_of(record: Record) -> BaseFactors {
     return base_factors(record.updates, record.learning_rate);
 }
 
-// One thread computes it; the first thread of all also publishes the record.
+// One thread computes it; that of the leading workgroup also publishes the record.
 fn broadcast_update(thread: Thread) -> Applied {
     if UNGUARDED {
         if thread.lane == 0u {

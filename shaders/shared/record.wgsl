@@ -29,9 +29,9 @@ fn skipped(found: Record, previous: Record) -> Record {
     return record;
 }
 
-// Written by one thread of the first workgroup of the whole vector.
+// Written by one thread of the leading workgroup.
 fn publish(record: Record, thread: Thread) {
-    if shard.first_tile + thread.workgroup.x == 0u {
+    if leads(thread.workgroup.x) {
         keep_measurement(record);
         if (DISPLACEMENT == AUTOMATIC) & ((record.status & (EVENT | SKIPPED)) == EVENT) {
             scalars.calibration.factor = scalars.calibration.next_factor;

@@ -10,6 +10,11 @@ fn keep_latest() {
     scalars.broken = atomicLoad(&scalars.overflowed);
 }
 
+// Whether workgroup `x` of the dispatch writes what there is once.
+fn leads(x: u32) -> bool {
+    return shard.first_tile + x == shard.leading_tile;
+}
+
 // Where vec4 `i` of the shard lies in the whole vector.
 fn element_of(i: u32) -> u32 {
     return shard.first_tile * shard.tile_vectors + i;

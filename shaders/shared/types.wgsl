@@ -101,7 +101,9 @@ struct Shard {
     end_piece: u32,
     // Always 0, which no compiler knows: see scaled.wgsl.
     zero: u32,
-    padding: vec2u,
+    // The tile whose workgroup writes what there is once: the first of the device.
+    leading_tile: u32,
+    padding: u32,
 }
 
 // What the layout says about groups and tiles.

@@ -14,9 +14,8 @@ fn terms(i: u32, place: Place) -> Partial {
 fn kernel(thread: Thread) {
     let sums = sum_over_tile(thread);
     if thread.lane == 0u {
-        let index = shard.first_tile + thread.workgroup.x;
-        scalars.partials[index] = sums;
-        if index == 0u {
+        scalars.partials[shard.first_tile + thread.workgroup.x] = sums;
+        if leads(thread.workgroup.x) {
             keep_latest();
         }
     }

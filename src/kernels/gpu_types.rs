@@ -146,7 +146,9 @@ pub(crate) struct Shard {
     pub end_piece: u32,
     /// Always 0, which no compiler knows.
     pub zero: u32,
-    pub padding: [u32; 2],
+    /// The tile whose workgroup writes what there is once.
+    pub leading_tile: u32,
+    pub padding: u32,
 }
 
 /// `Group`.

@@ -273,7 +273,7 @@ impl PartOfSum {
         let allocate = |what, bytes, usage| gpu.allocate(what, bytes, usage);
         let vector = GpuSlice::whole(allocate("a minibatch's gradient", layout.bytes(), STORAGE)?);
         let loss = allocate("a minibatch's loss", 4, STORAGE)?;
-        let shards = layout.shards(&gpu.limits(), 1)?;
+        let shards = layout.shards(&gpu.limits(), 1, 0..layout.padded_len())?;
         let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let share = |elements: usize| {
             let share = Share { elements: elements as u32, weight: 0.0, unwritten: UNWRITTEN };

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 #[cfg(not(target_family = "wasm"))]
 use crate::gpu::block_on;
 use crate::gpu::{Gpu, GpuSlice, KernelTime, Timer, Wait};
+use crate::kernels::bindings::Vector;
 use crate::kernels::gpu_types::{Record, Region};
 use crate::layout::Layout;
 use crate::plan::Regions;
@@ -188,7 +189,7 @@ impl Optimizer {
                 value: "zero".into(),
                 expected: "a vector that is not zero where the dimer acts",
             })?;
-        self.write_stored(self.state.orientation.as_ref(), &unit);
+        self.point_along(&unit);
         Ok(())
     }
 
@@ -198,10 +199,10 @@ impl Optimizer {
         self.gpu.queue().write_buffer(&slice.buffer, slice.offset, bytes);
     }
 
-    /// Writes a padded vector in the format of the optimizer's own vectors, if `slice` is there.
-    pub(super) fn write_stored(&self, slice: Option<&GpuSlice>, padded: &[f32]) {
-        if let Some(slice) = slice {
-            let bytes = self.plan.storage.pack(padded);
+    /// Makes the padded vector `unit` the orientation, if there is one.
+    pub(super) fn point_along(&self, unit: &[f32]) {
+        if let Some(slice) = &self.state.orientation {
+            let bytes = self.plan.storage.pack(&unit[self.plan.kept(Vector::Orientation)]);
             self.gpu.queue().write_buffer(&slice.buffer, slice.offset, &bytes);
         }
     }

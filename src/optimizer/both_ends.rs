@@ -8,6 +8,7 @@ use crate::gpu::Wait;
 #[cfg(not(target_family = "wasm"))]
 use crate::gpu::block_on;
 use crate::objective::{Evaluation, HessianProduct, Objective, Point};
+use crate::parallel::Alone;
 use crate::state::Buffers;
 
 impl Optimizer {
@@ -120,9 +121,9 @@ impl Optimizer {
             let has_centre = first.play_evaluations(&mut encoder, objective, wait).await?;
             let loss = has_centre.then_some(&self.state.loss);
             let mut same = SameMinibatch { objective, loss, skipped: 0 };
-            other.play(&mut encoder, &mut same, wait).await?;
+            other.play(&mut encoder, &mut same, &mut Alone, wait).await?;
             let skipped = same.skipped;
-            first.play(&mut encoder, &mut same, wait).await?;
+            first.play(&mut encoder, &mut same, &mut Alone, wait).await?;
             Ok([first.evaluations, other.evaluations - skipped])
         };
         self.set_loss_is_stale();

@@ -145,6 +145,7 @@ impl<'a> ManualStep<'a> {
                     (self.cursor, self.evaluations) = (player.cursor, player.evaluations);
                     self.question = Some(read);
                 }
+                Pause::Gather(what, _) => return Err(Error::internal(what, "a step by hand")),
                 Pause::End => {
                     (self.cursor, self.evaluations) = (player.cursor, player.evaluations);
                     self.probes = self.placed;
@@ -353,6 +354,7 @@ impl<'a> ManualStep<'a> {
                 Pause::Question(read) => {
                     player.answer(&optimizer.gpu.finish_read(&read, wait).await?);
                 }
+                Pause::Gather(what, _) => return Err(Error::internal(what, "a step by hand")),
                 Pause::End => break,
             }
         }

@@ -13,6 +13,8 @@ mod plateau;
 #[cfg(not(target_family = "wasm"))]
 mod ranks;
 mod saved_settings;
+#[cfg(not(target_family = "wasm"))]
+mod sharded;
 mod skips;
 mod snapshot;
 mod telemetry;
@@ -20,6 +22,8 @@ mod telemetry;
 mod tune;
 
 pub use manual::{ManualStep, PointBuffers};
+#[cfg(not(target_family = "wasm"))]
+pub use sharded::ShardedOptimizer;
 pub use telemetry::{RegionCurvature, StopReason, Telemetry};
 
 use std::sync::atomic::AtomicBool;
@@ -32,7 +36,9 @@ use crate::gpu::{Gpu, Timer, Wait};
 use crate::kernels::gpu_types::{STEP_SLOTS, STEP_STRIDE, Step};
 use crate::layout::Layout;
 use crate::objective::{Objective, Part, StepInfo};
+use crate::parallel::{Alone, Collective};
 use crate::plan::rate_clock::RateClock;
+use crate::plan::slices::Slice;
 use crate::plan::{Plan, RateMeasurement, StepForm, StepKind, part_of_event};
 use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, Buffers, State, Workspace, orientation};
@@ -128,7 +134,19 @@ impl Optimizer {
     ) -> Result<Self> {
         config.validate()?;
         let layout = layout.tiled(gpu.tuning());
-        let plan = Plan::new(&config, &layout, gpu.tuning(), &gpu.limits())?;
+        let slice = Slice::whole(&layout);
+        Self::over(gpu, layout, slice, config, buffers)
+    }
+
+    /// One that updates a slice of valid settings and a layout that is cut into tiles.
+    fn over(
+        gpu: &Gpu,
+        layout: Layout,
+        slice: Slice,
+        config: Config,
+        buffers: Buffers,
+    ) -> Result<Self> {
+        let plan = Plan::new(&config, &layout, slice, gpu.tuning(), &gpu.limits())?;
         let gradient_is_known = AtomicBool::new(buffers.gradient.is_some());
         let state = State::new(gpu, &layout, &plan, buffers)?;
         let workspace = Workspace { shards: &state.workspace, modes: None };
@@ -164,7 +182,7 @@ impl Optimizer {
         if let Some(dimer) = optimizer.plan.dimer {
             let regions = optimizer.region_tensors();
             let first = orientation::random(&optimizer.layout, &regions, dimer.seed);
-            optimizer.write_stored(optimizer.state.orientation.as_ref(), &first);
+            optimizer.point_along(&first);
         }
         Ok(optimizer)
     }
@@ -179,7 +197,7 @@ impl Optimizer {
     /// [`Error::OutOfMemory`] or [`Error::DeviceLost`]. Nothing has changed then, and the step can be taken again.
     #[cfg(not(target_family = "wasm"))]
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        block_on(self.step_with(objective, Wait::Block))
+        block_on(self.step_with(objective, &mut Alone, Wait::Block))
     }
 
     /// The asynchronous twin of [`Optimizer::step`].
@@ -188,17 +206,18 @@ impl Optimizer {
     /// The same as for [`Optimizer::step`]. In a browser [`Error::Rejected`], [`Error::OutOfMemory`] and
     /// [`Error::DeviceLost`] may come from a later call, and the step counts as taken then: go on from a checkpoint.
     pub async fn step_async(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        self.step_with(objective, Wait::Yield).await
+        self.step_with(objective, &mut Alone, Wait::Yield).await
     }
 
     async fn step_with(
         &mut self,
         objective: &mut (impl Objective + ?Sized),
+        group: &mut (impl Collective + ?Sized),
         wait: Wait,
     ) -> Result<()> {
         let mut encoder = self.gpu.encoder("step");
         let form = self.next_form(wait).await?;
-        let recorded = self.record(&mut encoder, objective, form, wait).await?;
+        let recorded = self.record(&mut encoder, objective, group, form, wait).await?;
         self.gpu.submit("a step", encoder)?;
         self.advance_submitted(recorded);
         Ok(())
@@ -244,7 +263,7 @@ impl Optimizer {
         form: StepForm,
         wait: Wait,
     ) -> Result<()> {
-        let recorded = self.record(encoder, objective, form, wait).await?;
+        let recorded = self.record(encoder, objective, &mut Alone, form, wait).await?;
         self.pending.take_loss_is_stale();
         let step = self.pending.add(self.index, form.kind.turns());
         encoder.on_submitted_work_done(move || step.finish());
@@ -259,7 +278,7 @@ impl Optimizer {
     /// [`Error::Unsupported`] without a dimer; otherwise the same as for [`Optimizer::step`].
     #[cfg(not(target_family = "wasm"))]
     pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        block_on(self.rotate_with(objective, Wait::Block))
+        block_on(self.rotate_with(objective, &mut Alone, Wait::Block))
     }
 
     /// The asynchronous twin of [`Optimizer::rotate`].
@@ -267,16 +286,17 @@ impl Optimizer {
     /// # Errors
     /// The same as for [`Optimizer::rotate`].
     pub async fn rotate_async(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        self.rotate_with(objective, Wait::Yield).await
+        self.rotate_with(objective, &mut Alone, Wait::Yield).await
     }
 
     async fn rotate_with(
         &mut self,
         objective: &mut (impl Objective + ?Sized),
+        group: &mut (impl Collective + ?Sized),
         wait: Wait,
     ) -> Result<()> {
         let mut encoder = self.gpu.encoder("rotation");
-        let recorded = self.record(&mut encoder, objective, ROTATION, wait).await?;
+        let recorded = self.record(&mut encoder, objective, group, ROTATION, wait).await?;
         self.gpu.submit("a rotation", encoder)?;
         self.advance_submitted(recorded);
         Ok(())
@@ -445,6 +465,7 @@ impl Optimizer {
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
+        group: &mut (impl Collective + ?Sized),
         form: StepForm,
         wait: Wait,
     ) -> Result<Recorded> {
@@ -453,7 +474,7 @@ impl Optimizer {
         let mut player = self.player(form)?;
         // Until the step is submitted, the loss that the objective may write is not that of the next try.
         self.set_loss_is_stale();
-        player.play(encoder, objective, wait).await?;
+        player.play(encoder, objective, group, wait).await?;
         let evaluations = player.evaluations;
         self.finish(encoder);
         Ok(Recorded { form, evaluations, part })

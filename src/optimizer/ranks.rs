@@ -106,7 +106,12 @@ impl Optimizer {
 
     /// What must be the same on all ranks.
     fn facts(&mut self) -> Result<Vec<Fact>> {
-        let mut snapshot = block_on(self.snapshot(Wait::Block))?;
+        let snapshot = block_on(self.snapshot(Wait::Block))?;
+        self.facts_of(snapshot)
+    }
+
+    /// The same of an optimizer in this state.
+    pub(super) fn facts_of(&self, mut snapshot: Snapshot) -> Result<Vec<Fact>> {
         // A step by hand may be given each rank's own.
         snapshot.forget_last_loss();
         let checkpoint = snapshot.into_checkpoint(&self.layout)?;

@@ -17,9 +17,14 @@ use super::telemetry::Reader;
 use crate::config::{Config, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::{GpuSlice, Wait};
+use crate::kernels::bindings::Vector;
 use crate::kernels::gpu_types::{self, Record, Region};
 use crate::layout::Layout;
+#[cfg(not(target_family = "wasm"))]
+use crate::parallel::Collective;
 use crate::plan::rate_clock::{self, RateClock};
+#[cfg(not(target_family = "wasm"))]
+use crate::plan::slices::Slice;
 use crate::state::orientation;
 
 /// The name of [`Progress`] in the metadata of a checkpoint.
@@ -166,6 +171,19 @@ impl Snapshot {
     #[cfg(not(target_family = "wasm"))]
     pub(super) fn forget_last_loss(&mut self) {
         self.record.forget_loss();
+    }
+
+    /// Completes what only slices of are here by those of the other ranks.
+    #[cfg(not(target_family = "wasm"))]
+    pub(super) fn gather<C: Collective + ?Sized>(
+        &mut self,
+        slice: &Slice,
+        group: &mut C,
+    ) -> Result<()> {
+        for (_, padded) in self.vectors.iter_mut().filter(|(name, _)| **name != PARAMS) {
+            *padded = slice.gather(&padded[slice.range()], group)?;
+        }
+        Ok(())
     }
 
     /// The same where no objective has written a loss.
@@ -569,18 +587,18 @@ impl Optimizer {
     /// Where the vectors that outlive a step lie.
     fn places(&self, in_pair: bool) -> Vec<Place> {
         let (state, storage) = (&self.state, self.plan.storage);
-        let whole = [
-            (PARAMS, Some(&state.params), Storage::F32),
-            (ORIENTATION, state.orientation.as_ref(), storage),
-            (FIRST_MOMENT, state.first_moment.as_ref(), storage),
-            (SECOND_MOMENT, state.second_moment.as_ref(), storage),
-            (PREVIOUS, state.previous_params.as_ref().filter(|_| in_pair), Storage::F32),
+        let in_one_piece = [
+            (PARAMS, Some(Vector::Params), Storage::F32),
+            (ORIENTATION, Some(Vector::Orientation), storage),
+            (FIRST_MOMENT, Some(Vector::FirstMoment), storage),
+            (SECOND_MOMENT, Some(Vector::SecondMoment), storage),
+            (PREVIOUS, in_pair.then_some(Vector::PreviousParams), Storage::F32),
         ];
-        let len = self.layout.padded_len();
-        let place = |(name, slice, storage): (_, Option<&GpuSlice>, _)| {
-            Some(Place { name, storage, parts: vec![(slice?.clone(), 0..len)] })
+        let place = |(name, vector, storage): (_, Option<Vector>, _)| {
+            let slice = state.vector(vector?)?.clone();
+            Some(Place { name, storage, parts: vec![(slice, self.plan.kept(vector?))] })
         };
-        let mut places: Vec<_> = whole.into_iter().filter_map(place).collect();
+        let mut places: Vec<_> = in_one_piece.into_iter().filter_map(place).collect();
         if let Some(vector) = self.plan.kept_direction() {
             let shards = self.plan.shards.iter().zip(&state.workspace);
             let parts = shards.map(|(shard, workspace)| {

@@ -1,14 +1,22 @@
 //! Several ranks, each with a device and a share of the batch, that train one set of parameters: [`Collective`],
 //! [`DataParallel`] and [`GradientMean`].
 
+#[cfg(not(target_family = "wasm"))]
 pub(crate) mod agreement;
+#[cfg(not(target_family = "wasm"))]
 mod data_parallel;
+#[cfg(not(target_family = "wasm"))]
 mod mean;
+#[cfg(not(target_family = "wasm"))]
 mod threads;
 
+#[cfg(not(target_family = "wasm"))]
 pub use data_parallel::DataParallel;
+#[cfg(not(target_family = "wasm"))]
 pub(crate) use mean::Asked;
+#[cfg(not(target_family = "wasm"))]
 pub use mean::GradientMean;
+#[cfg(not(target_family = "wasm"))]
 pub use threads::Threads;
 
 use crate::error::Result;
@@ -25,6 +33,10 @@ use crate::error::Result;
 /// ranks do not make the same calls; where an engine cannot notice that, the process may end or wait. After an error the
 /// group is of no more use. Implementations make the error with [`Error::collective`](crate::Error::collective), or from
 /// another one with [`Error::collective_from`](crate::Error::collective_from).
+#[cfg_attr(
+    target_family = "wasm",
+    allow(dead_code, reason = "in a browser every optimizer is alone")
+)]
 pub trait Collective {
     /// Which one this is, from 0.
     fn rank(&self) -> u32;
@@ -56,6 +68,32 @@ pub trait Collective {
     /// # Errors
     /// As the trait says.
     fn gather(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>>;
+}
+
+/// The group of an optimizer that is alone.
+#[derive(Debug)]
+pub(crate) struct Alone;
+
+impl Collective for Alone {
+    fn rank(&self) -> u32 {
+        0
+    }
+
+    fn size(&self) -> u32 {
+        1
+    }
+
+    fn sum(&mut self, _: &mut [f32]) -> Result<()> {
+        Ok(())
+    }
+
+    fn broadcast(&mut self, _: &mut [u8], _: u32) -> Result<()> {
+        Ok(())
+    }
+
+    fn gather(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+        Ok(vec![bytes.to_vec()])
+    }
 }
 
 /// A group that is lent, for instance to one objective after another.

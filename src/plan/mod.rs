@@ -9,6 +9,7 @@ pub(crate) mod random;
 pub(crate) mod rate_clock;
 mod regions;
 pub(crate) mod schedule;
+pub(crate) mod slices;
 pub(crate) mod spectrum;
 mod step;
 mod text;
@@ -37,6 +38,7 @@ use random::SplitMix;
 use rate_clock::RateClock;
 pub(crate) use regions::{Regions, check_workgroups, workgroups};
 pub(crate) use schedule::Events;
+use slices::Slice;
 
 /// What a step does with the dimer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,7 +119,9 @@ pub struct Plan {
     /// By [`StepForm::index`].
     programs: Vec<Option<Program>>,
     pub(crate) check: Program,
-    /// The ranges of the padded vector that one dispatch each covers.
+    /// What is updated here.
+    pub(crate) slice: Slice,
+    /// The ranges of the padded vector that one dispatch each covers: all of the slice.
     pub(crate) shards: Vec<Range<usize>>,
     /// Vectors of the workspace; 0 without a rotation by Rayleigh–Ritz.
     pub(crate) workspace: usize,
@@ -129,6 +133,7 @@ pub struct Plan {
     pub(crate) partials: u64,
     pub(crate) hyperparameters: Step,
     pub(crate) tables: Tables,
+    padded_len: usize,
     has_probe: bool,
     /// None without a dimer.
     pub(crate) dimer: Option<DimerPlan>,
@@ -189,6 +194,7 @@ impl Plan {
     pub(crate) fn new(
         config: &Config,
         layout: &Layout,
+        slice: Slice,
         tuning: &Tuning,
         limits: &DeviceLimits,
     ) -> Result<Self> {
@@ -212,8 +218,15 @@ impl Plan {
         let workspace = ritz.map_or(0, RayleighRitz::vectors);
         // First, since all that follows takes time and memory with the length.
         limits.check_buffer(layout.bytes())?;
-        let shards = layout.shards(limits, workspace.max(1))?;
+        let shards = layout.shards(limits, workspace.max(1), slice.range())?;
         let scope = config.dimer.as_ref().map_or(Scope::Global, |dimer| dimer.scope);
+        if scope != Scope::Global && !slice.is_whole() {
+            return Err(Error::Unsupported {
+                what: "a dimer for each group or tensor",
+                with: "state that is cut among ranks, since its sums are not over tiles",
+                instead: "set `dimer.scope` to Global, or give each rank an optimizer of its own",
+            });
+        }
         let regions = Regions::new(layout, scope, &shards);
         let pieces = regions.as_ref().map_or(0, |regions| regions.pieces.len() as u64);
         let dimer = config.dimer.as_ref().map(|dimer| DimerPlan {
@@ -226,7 +239,13 @@ impl Plan {
             storage: config.storage,
             base: base_rule(config.base),
             events: Events::new(config),
-            programs: StepForm::all().map(|form| step::program(config, form, sums_tiles)).collect(),
+            programs: StepForm::all()
+                .map(|form| {
+                    let program = step::program(config, form, sums_tiles)?;
+                    Some(slice.gathering(program, form.kind != StepKind::Rotation))
+                })
+                .collect(),
+            slice,
             check: step::check(config, sums_tiles),
             shards,
             workspace,
@@ -234,6 +253,7 @@ impl Plan {
             partials: (PARTIAL_SETS * layout.tiles() as u64).max(pieces * PIECE_WIDTH),
             hyperparameters: hyperparameters::step(config, layout, regions.as_ref()),
             tables: hyperparameters::tables(config, layout),
+            padded_len: layout.padded_len(),
             has_probe: config.has_probe(),
             regions,
             dimer,
@@ -324,6 +344,21 @@ impl Plan {
             Vector::FirstMoment => (self.base.moments() > 0).then_some(stored),
             Vector::SecondMoment => (self.base.moments() > 1).then_some(stored),
             Vector::Workspace => (self.workspace > 0).then_some(stored),
+        }
+    }
+
+    /// The elements of the padded vector that are kept of `vector`.
+    pub(crate) fn kept(&self, vector: Vector) -> Range<usize> {
+        match vector {
+            // The objective reads and writes all of these.
+            Vector::Params | Vector::Probe | Vector::Gradient | Vector::ProbeGradient => {
+                0..self.padded_len
+            }
+            Vector::Orientation
+            | Vector::FirstMoment
+            | Vector::SecondMoment
+            | Vector::PreviousParams
+            | Vector::Workspace => self.slice.range(),
         }
     }
 

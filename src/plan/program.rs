@@ -19,9 +19,20 @@ pub(crate) enum Stage {
     },
     /// The loss is copied to where the record finds it, if the objective supplies one.
     TakeLoss,
+    /// Each rank of a group gets what the others have found in their slices.
+    Gather(Gathered),
     /// The host asks whether the rotation is done, and waits for the answer; if it is, the program goes on
     /// where [`Program::after_stop`] says.
     Stop,
+}
+
+/// What the ranks of a group bring together: each that of its own slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gathered {
+    /// The sums over tiles, in these sets of them.
+    Partials { first: u32, end: u32 },
+    /// A vector of f32, and with the parameters whether one has left f32.
+    Vector(Vector),
 }
 
 /// One call of the objective.
@@ -178,7 +189,7 @@ impl Stage {
             Self::Dispatch(dispatch) => dispatch.bytes(storage),
             Self::Copy { to: Place::Workspace(_), .. } => 2.0 * storage.bytes() as f64,
             Self::Copy { to: Place::Vector(_), .. } => 2.0 * Storage::F32.bytes() as f64,
-            Self::Evaluate(_) | Self::TakeLoss | Self::Stop => 0.0,
+            Self::Evaluate(_) | Self::TakeLoss | Self::Gather(_) | Self::Stop => 0.0,
         }
     }
 }

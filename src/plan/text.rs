@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::program::{Asks, Dispatch, Evaluate, Grid, Place, Program, Stage};
+use super::program::{Asks, Dispatch, Evaluate, Gathered, Grid, Place, Program, Stage};
 use super::{Plan, RateMeasurement, StepForm, StepKind};
 use crate::config::Storage;
 use crate::kernels::bindings::Vector;
@@ -104,6 +104,10 @@ impl Plan {
                 format!("copy {} into {to}", name(*from))
             }
             Stage::TakeLoss => "take the loss".to_owned(),
+            Stage::Gather(Gathered::Partials { .. }) => "gather the sums of all ranks".to_owned(),
+            Stage::Gather(Gathered::Vector(vector)) => {
+                format!("gather {} from all ranks", name(*vector))
+            }
             Stage::Stop => "ask whether the rotation is done".to_owned(),
         }
     }

@@ -11,6 +11,7 @@ use crate::kernels::gpu_types::{Arguments, PARTIAL, Results, STEP_STRIDE};
 use crate::layout::Layout;
 use crate::objective::{Objective, Part, StepInfo};
 use crate::optimizer::Optimizer;
+use crate::parallel::Alone;
 use crate::plan::program::Program;
 use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, UNIFORM_USAGES, VECTOR_USAGES, Workspace};
@@ -43,7 +44,7 @@ impl Basis {
         let Optimizer { gpu, layout, state, plan, .. } = optimizer;
         let limits = gpu.limits();
         limits.check_groups(&Bindings::Modes.groups(plan.choices(gpu.tuning())))?;
-        let shards = layout.shards(&limits, vectors)?;
+        let shards = layout.shards(&limits, vectors, 0..layout.padded_len())?;
         let tiles = shards.iter().map(|shard| shard.len().div_ceil(layout.tile()));
         limits.check_workgroups(tiles.max().unwrap_or_default().max(sums) as u32)?;
         let of_shard = |shard: &Range<usize>| {
@@ -113,7 +114,7 @@ impl Basis {
             arguments_of_parts: self.arguments_of_parts,
         };
         let mut player = Player::new(context, program, compiled);
-        player.play(&mut encoder, objective, wait).await?;
+        player.play(&mut encoder, objective, &mut Alone, wait).await?;
         let evaluations = player.evaluations;
         if let Some(timer) = &mut optimizer.timer {
             timer.end(optimizer.gpu.queue(), &mut encoder, optimizer.index);

@@ -54,7 +54,7 @@ impl BindGroups {
             let shard_groups = |(index, shard): (usize, &Range<usize>)| {
                 let pieces = plan.regions.as_ref().map(|regions| regions.of_shard[index].clone());
                 let pieces = pieces.unwrap_or_default();
-                let uniform = shard_uniform(gpu, layout, shard, &pieces);
+                let uniform = shard_uniform(gpu, layout, plan, shard, &pieces);
                 let modes = workspace.modes.map(|(found, ..)| found);
                 let workspace = workspace.shards.get(index);
                 let uniform = &uniform;
@@ -156,7 +156,9 @@ impl ShardResources<'_> {
             Resource::Vector(Vector::Workspace) => self.workspace.map(GpuSlice::as_binding),
             Resource::Vector(vector) => {
                 let slice = state.vector(vector)?;
-                Some(part(&slice.buffer, slice.offset, shard, self.plan.width(vector)?))
+                let first = self.plan.kept(vector).start;
+                let elements = shard.start - first..shard.end - first;
+                Some(part(&slice.buffer, slice.offset, &elements, self.plan.width(vector)?))
             }
         }
     }
@@ -165,6 +167,7 @@ impl ShardResources<'_> {
 fn shard_uniform(
     gpu: &Gpu,
     layout: &Layout,
+    plan: &Plan,
     range: &Range<usize>,
     pieces: &Range<usize>,
 ) -> wgpu::Buffer {
@@ -175,7 +178,8 @@ fn shard_uniform(
         first_piece: pieces.start as u32,
         end_piece: pieces.end as u32,
         zero: 0,
-        padding: [0; 2],
+        leading_tile: plan.slice.tiles().start as u32,
+        padding: 0,
     };
     let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
         label: Some("shard"),

@@ -5,15 +5,17 @@ pub(crate) mod orientation;
 
 pub(crate) use bindings::{BindGroups, Workspace};
 
+use std::ops::Range;
+
 use wgpu::BufferUsages;
 
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice};
 use crate::kernels::bindings::Vector;
 use crate::kernels::gpu_types::{
-    CALIBRATION_OFFSET, FIRST_RATE, LATEST_OFFSET, MEASUREMENTS, OVERFLOWED_OFFSET, RATE,
-    RATE_OFFSET, RECORD, RING, RING_OFFSET, RITZ_OFFSET, RITZ_STOPPED, Record, STEP_SLOTS,
-    STEP_STRIDE, Tables,
+    CALIBRATION_OFFSET, FIRST_RATE, LATEST_OFFSET, MEASUREMENTS, OVERFLOWED_OFFSET, PARTIAL,
+    PARTIALS_OFFSET, RATE, RATE_OFFSET, RECORD, RING, RING_OFFSET, RITZ_OFFSET, RITZ_STOPPED,
+    Record, STEP_SLOTS, STEP_STRIDE, Tables,
 };
 use crate::layout::Layout;
 use crate::objective::UNWRITTEN;
@@ -84,7 +86,6 @@ impl State {
     /// Allocates what the user did not provide. Everything is zero except the tables.
     pub(crate) fn new(gpu: &Gpu, layout: &Layout, plan: &Plan, buffers: Buffers) -> Result<Self> {
         check_separate(&buffers)?;
-        let elements = layout.padded_len() as u64;
         let allocate = |what, bytes| gpu.allocate(what, bytes, VECTOR_USAGES).map(GpuSlice::whole);
         let always = |what, given: Option<GpuSlice>| match given {
             Some(slice) => check_slice(gpu, what, slice, layout.bytes()),
@@ -95,7 +96,7 @@ impl State {
             None => Ok(None),
         };
         let own = |what, vector| match plan.width(vector) {
-            Some(width) => allocate(what, width * elements).map(Some),
+            Some(width) => allocate(what, width * plan.kept(vector).len() as u64).map(Some),
             None => Ok(None),
         };
         let workspace = match plan.width(Vector::Workspace) {
@@ -166,7 +167,7 @@ impl State {
         queue.write_buffer(&self.loss, 0, bytemuck::bytes_of(&UNWRITTEN));
     }
 
-    /// The memory of `vector`; `None` if the configuration does not have it, and for the workspace, which is not
+    /// The memory of what is kept of `vector`; `None` if the configuration does not have it, and for the workspace, which is not
     /// in one piece.
     pub(crate) fn vector(&self, vector: Vector) -> Option<&GpuSlice> {
         match vector {
@@ -199,6 +200,12 @@ impl State {
     /// Whether a step took a parameter beyond f32.
     pub(crate) fn overflowed(&self) -> GpuSlice {
         self.scalar(OVERFLOWED_OFFSET, 8)
+    }
+
+    /// The sums over `tiles` in one set of partials.
+    pub(crate) fn partials(&self, layout: &Layout, set: u32, tiles: Range<usize>) -> GpuSlice {
+        let first = u64::from(set) * layout.tiles() as u64 + tiles.start as u64;
+        self.scalar(PARTIALS_OFFSET + PARTIAL * first, PARTIAL * tiles.len() as u64)
     }
 
     /// What is found of the curvature along the update.

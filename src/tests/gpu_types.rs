@@ -125,7 +125,16 @@ fn members_match_the_host() {
     same_members!(
         module,
         "Shard",
-        Shard { first_tile, tile_vectors, vectors, first_piece, end_piece, zero, padding }
+        Shard {
+            first_tile,
+            tile_vectors,
+            vectors,
+            first_piece,
+            end_piece,
+            zero,
+            leading_tile,
+            padding
+        }
     );
     same_members!(
         module,

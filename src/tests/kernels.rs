@@ -9,6 +9,7 @@ use crate::kernels::gpu_types::{MAX_WORKGROUPS, PARTIALS_OFFSET, PIECE_WIDTH};
 use crate::kernels::switches::Switches;
 use crate::layout::{MAX_ITERATIONS, MIN_TILE};
 use crate::plan::program::{Dispatch, Grid, Place, Program, Section, Stage};
+use crate::plan::slices::Slice;
 use crate::plan::{Plan, StepForm, StepKind, check_workgroups};
 use crate::player::{Compiled, Context, Player};
 use crate::state::{BindGroups, Buffers, State, Workspace};
@@ -38,7 +39,8 @@ impl Bench {
         let dimer = Dimer { displacement, rotation, ..Dimer::default() };
         let learning_rate = LearningRate::Fixed(1e-3);
         let config = Config { learning_rate, dimer: Some(dimer), ..Config::default() };
-        let plan = Plan::new(&config, &layout, gpu.tuning(), &gpu.limits()).unwrap();
+        let plan = Plan::new(&config, &layout, Slice::whole(&layout), gpu.tuning(), &gpu.limits())
+            .unwrap();
         let state = State::new(gpu, &layout, &plan, Buffers::default()).unwrap();
         let wanted = plan.bindings();
         let workspace = Workspace { shards: &[], modes: None };

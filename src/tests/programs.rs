@@ -6,6 +6,7 @@ use super::configurations;
 use crate::gpu::{DeviceLimits, Tuning};
 use crate::layout::Layout;
 use crate::plan::Plan;
+use crate::plan::slices::Slice;
 use crate::{
     Adam, Base, Config, Dimer, EarlyExit, FullBatch, Group, Regime, Rotation, RotationStop,
     Schedule,
@@ -32,7 +33,7 @@ pub(super) fn plan(config: &Config, tuning: &Tuning) -> Plan {
     let mut builder = Layout::builder();
     builder.tensor("weight", &[300, 20]).tensor("bias", &[20]);
     let layout = builder.build().unwrap().tiled(tuning);
-    Plan::new(config, &layout, tuning, &LIMITS).unwrap()
+    Plan::new(config, &layout, Slice::whole(&layout), tuning, &LIMITS).unwrap()
 }
 
 /// To write the files anew after a change that is meant: `UPDATE_PROGRAMS=1 cargo test programs`.

@@ -17,6 +17,7 @@ use crate::kernels::choices::Choices;
 use crate::kernels::switches::Switches;
 use crate::kernels::traffic;
 use crate::plan::program::{Dispatch, Grid, Program};
+use crate::plan::slices::Slice;
 use crate::plan::{Plan, StepKind};
 use crate::{Base, Layout};
 
@@ -215,7 +216,7 @@ fn plan(config: &Config) -> Plan {
 
 fn plan_with(config: &Config, tuning: &Tuning) -> Plan {
     let layout = Layout::flat(1000).unwrap().tiled(tuning);
-    Plan::new(config, &layout, tuning, &gpu().limits()).unwrap()
+    Plan::new(config, &layout, Slice::whole(&layout), tuning, &gpu().limits()).unwrap()
 }
 
 /// What the plan says of every dispatch of every configuration is what its shader does.

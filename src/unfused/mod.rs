@@ -158,7 +158,7 @@ impl UnfusedOptimizer {
     pub fn new(gpu: &Gpu, layout: Layout, config: Config, params: &[f32]) -> Result<Self> {
         config.validate()?;
         check_supported(&layout, &config)?;
-        if layout.shards(&gpu.limits(), 1)?.len() > 1 {
+        if layout.shards(&gpu.limits(), 1, 0..layout.padded_len())?.len() > 1 {
             return Err(Error::LimitTooSmall {
                 limit: "max_storage_buffer_binding_size",
                 needed: layout.bytes(),

@@ -7,7 +7,7 @@ mod values;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dimer::{Config, Gpu, GpuSlice, HostObjective, Layout, Optimizer};
+use dimer::{Config, Gpu, GpuSlice, HostObjective, Layout, Optimizer, Threads};
 
 pub use values::*;
 
@@ -69,6 +69,16 @@ pub fn quadratic(h: Vec<f32>) -> HostObjective<impl FnMut(&[f32], &mut [f32]) ->
             loss += 0.5 * h * x * x;
         }
         loss
+    })
+}
+
+/// A thread for each rank; what they return, in order.
+pub fn on_ranks<T: Send>(size: u32, work: impl Fn(Threads) -> T + Sync) -> Vec<T> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let ranks = Threads::group(size).unwrap().into_iter();
+        let ranks: Vec<_> = ranks.map(|rank| scope.spawn(move || work(rank))).collect();
+        ranks.into_iter().map(|rank| rank.join().expect("no panic")).collect()
     })
 }
 

@@ -11,16 +11,6 @@ use dimer::{
 
 const LEN: usize = 83;
 
-/// A thread for each rank; what they return, in order.
-fn on_ranks<T: Send>(size: u32, work: impl Fn(Threads) -> T + Sync) -> Vec<T> {
-    let work = &work;
-    std::thread::scope(|scope| {
-        let ranks = Threads::group(size).unwrap().into_iter();
-        let ranks: Vec<_> = ranks.map(|rank| scope.spawn(move || work(rank))).collect();
-        ranks.into_iter().map(|rank| rank.join().expect("no panic")).collect()
-    })
-}
-
 fn layout() -> Layout {
     let mut builder = Layout::builder();
     builder.tensor("a", &[3]).tensor("b", &[10, 7]).tensor("c", &[10]);

@@ -64,6 +64,7 @@ mod saddle_free;
 mod same_bits;
 mod schedule;
 mod scope;
+mod sharded;
 mod spectrum;
 mod steady;
 mod stiffest;

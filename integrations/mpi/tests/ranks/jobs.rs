@@ -18,7 +18,8 @@ type End = (&'static str, fn() -> Outcome);
 
 /// How jobs end in which a rank is lost.
 pub const ENDS: &[End] = &[
-    ("a_killed_rank_ends_the_job_and_leaves_a_checkpoint", killed),
+    ("a_killed_rank_ends_the_job_and_leaves_a_checkpoint", || killed("train", 20)),
+    ("a_killed_rank_leaves_a_checkpoint_of_all_slices", || killed("train_sharded", 8)),
     ("a_panic_is_an_error_on_the_others", panicked),
     ("an_error_on_one_rank_is_an_error_on_the_others", gave_up),
     ("an_exit_ends_the_job", exited),
@@ -105,22 +106,22 @@ pub fn passes(name: &str, size: u32) -> Outcome {
     Err(format!("{passed} of {size} ranks passed; {status}:\n{said}"))
 }
 
-/// Twenty times, at any moment, one rank gets a signal that it cannot see. The job ends, `mpirun` names the rank, and from
+/// So many times, at any moment, one rank gets a signal that it cannot see. The job ends, `mpirun` names the rank, and from
 /// what was saved last three ranks come to the end of an undisturbed run.
-fn killed() -> Outcome {
+fn killed(training: &str, attempts: u32) -> Outcome {
     let undisturbed = {
         let folder = folder();
-        let (status, said) = Job::start("train", 3, folder.path()).end()?;
+        let (status, said) = Job::start(training, 3, folder.path()).end()?;
         if !status.success() {
             return Err(format!("{status}:\n{said}"));
         }
         work::end_of(folder.path())
     };
     let mut resumed = 0;
-    for attempt in 0..20 {
+    for attempt in 0..attempts {
         let folder = folder();
         let rank: u32 = rand::random_range(0..3);
-        let job = Job::start("train_slowly", 3, folder.path());
+        let job = Job::start(&format!("{training}_slowly"), 3, folder.path());
         // Every second time when something was saved for sure; the training takes longer than both.
         let (from, most) =
             if attempt % 2 == 0 { ("training began", 1500) } else { ("the first save", 800) };
@@ -146,7 +147,7 @@ fn killed() -> Outcome {
             continue;
         }
         resumed += 1;
-        let (status, said) = Job::start("train", 3, folder.path()).end()?;
+        let (status, said) = Job::start(training, 3, folder.path()).end()?;
         if !status.success() {
             return Err(format!("resumed, {status}:\n{said}"));
         }
@@ -154,8 +155,12 @@ fn killed() -> Outcome {
             return Err(format!("attempt {attempt} ended elsewhere"));
         }
     }
-    println!("{resumed} of 20 had saved");
-    if resumed >= 10 { Ok(()) } else { Err(format!("only {resumed} of 20 had saved")) }
+    println!("{resumed} of {attempts} had saved");
+    if resumed >= attempts / 2 {
+        Ok(())
+    } else {
+        Err(format!("only {resumed} of {attempts} had saved"))
+    }
 }
 
 /// What the others say.

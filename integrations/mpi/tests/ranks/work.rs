@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use dimer::{
     Collective, Config, CurvatureRate, Dimer, Displacement, Error, Evaluation, Gpu, Layout,
-    LearningRate, Objective, Optimizer, RateProbe, Schedule, StepInfo, Threads,
+    LearningRate, Objective, Optimizer, RateProbe, Schedule, ShardedOptimizer, StepInfo, Storage,
+    Threads,
 };
 use dimer_mpi::MpiGroup;
 use rand::rngs::StdRng;
@@ -33,12 +34,15 @@ pub const TESTS: &[(&str, Work)] = &[
     ("an_error_of_one_is_told_to_all", an_error_of_one_is_told_to_all),
     ("ranks_must_be_alike", ranks_must_be_alike),
     ("checkpoints", checkpoints),
+    ("sharded_state_has_the_bits_of_one_device", sharded),
 ];
 
 /// What other tests start.
 const OTHERS: &[(&str, Work)] = &[
     ("train", |group, folder| train(group, folder, 0)),
     ("train_slowly", |group, folder| train(group, folder, 20)),
+    ("train_sharded", |group, folder| train_sharded(group, folder, 0)),
+    ("train_sharded_slowly", |group, folder| train_sharded(group, folder, 20)),
     ("panics", |group, folder| part(group, folder, |_| panic!("a panic of rank 1"))),
     ("gives_up", |group, folder| part(group, folder, |_| Err(Error::objective("rank 1 gives up")))),
     ("exits", |group, folder| part(group, folder, |_| std::process::exit(0))),
@@ -198,8 +202,12 @@ struct Share {
 
 impl Share {
     fn new(rank: u32) -> Self {
-        let h = values(rank + 100, LEN).iter().map(|h| h + 1.5).collect();
-        let c = values(rank + 200, LEN);
+        Self::of(rank, LEN)
+    }
+
+    fn of(rank: u32, len: usize) -> Self {
+        let h = values(rank + 100, len).iter().map(|h| h + 1.5).collect();
+        let c = values(rank + 200, len);
         Self { h, c, sign: 1.0, fails: None, evaluations: 0, pause: 0 }
     }
 }
@@ -411,6 +419,71 @@ fn train(group: &mut MpiGroup, folder: &Path, pause: u64) -> dimer::Result<()> {
         }
     }
     if objective.group().rank() == 0 {
+        write(&folder.join(END), &format!("{:?}", bits(&optimizer.read_params()?)));
+    }
+    Ok(())
+}
+
+/// Five tiles: with four ranks, two of them share the last.
+const LONG: usize = 17_003;
+
+fn cut<C: Collective>(config: &Config, group: C) -> dimer::Result<ShardedOptimizer<C>> {
+    let gpu = Gpu::for_rank(group.local_rank())?;
+    ShardedOptimizer::new(&gpu, Layout::flat(LONG)?, config.clone(), &values(1, LONG), group)
+}
+
+/// The steps of one device on any number of ranks, which goes on from what they have saved.
+fn sharded(group: &mut MpiGroup, folder: &Path) -> dimer::Result<()> {
+    let gpu = Gpu::for_rank(group.local_rank())?;
+    let path = folder.join(CHECKPOINT);
+    let stored = |config: &Config| Config { storage: Storage::Bf16, ..config.clone() };
+    let configs = configs();
+    for config in configs.iter().cloned().chain(configs.last().map(stored)) {
+        let mut one = Optimizer::new(&gpu, Layout::flat(LONG)?, config.clone(), &values(1, LONG))?;
+        let mut optimizer = cut(&config, &mut *group)?;
+        // The same gradients on all ranks.
+        let (mut objective, mut same) = (Share::of(0, LONG), Share::of(0, LONG));
+        for step in 0..14 {
+            one.step(&mut same)?;
+            optimizer.step(&mut objective)?;
+            if step == 8 {
+                optimizer.save(&path)?;
+            }
+        }
+        optimizer.check_ranks()?;
+        let end = bits(&one.read_params()?);
+        assert_eq!(bits(&optimizer.read_params()?), end, "{config:?}");
+        assert_eq!(optimizer.read_orientation()?, one.read_orientation()?);
+        one.load(&path)?;
+        optimizer.load(&path)?;
+        for _ in 9..14 {
+            one.step(&mut same)?;
+            optimizer.step(&mut objective)?;
+        }
+        assert_eq!(bits(&one.read_params()?), end, "{config:?}");
+        assert_eq!(bits(&optimizer.read_params()?), end, "{config:?}");
+    }
+    Ok(())
+}
+
+/// As [`train`], with state that is cut among the ranks.
+fn train_sharded(group: &mut MpiGroup, folder: &Path, pause: u64) -> dimer::Result<()> {
+    let path = folder.join(CHECKPOINT);
+    let exists = group.gather(&[u8::from(path.exists())])?[0][0] == 1;
+    let mut optimizer = cut(&configs()[2], &mut *group)?;
+    if exists {
+        optimizer.load(&path)?;
+        assert!(optimizer.steps() >= 10);
+    }
+    let mut objective = Share { pause, ..Share::of(0, LONG) };
+    write(&folder.join(format!("id{}", optimizer.group().rank())), &std::process::id().to_string());
+    while optimizer.steps() < 100 {
+        optimizer.step(&mut objective)?;
+        if optimizer.steps().is_multiple_of(10) {
+            optimizer.save(&path)?;
+        }
+    }
+    if optimizer.group().rank() == 0 {
         write(&folder.join(END), &format!("{:?}", bits(&optimizer.read_params()?)));
     }
     Ok(())
