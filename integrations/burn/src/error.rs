@@ -42,8 +42,9 @@ pub enum Error {
     },
     /// A model is spread over several devices.
     #[error(
-        "the model is on {0} devices; train on one, or with one model and one optimizer on each: see \
-         `dimer::Optimizer::data_parallel`"
+        "the model is on {0} devices, and `DimerStrategy` trains on one: `fork` it there. For several, give the trainer \
+         `ExecutionStrategy::MultiDevice` and an optimizer of Burn, or use `Optimizer::data_parallel` of the crate dimer with \
+         gradients of your own"
     )]
     SeveralDevices(usize),
     /// Burn's trainer is set up in a way in which it cannot train with this optimizer.

@@ -12,6 +12,7 @@
 //! - [`CurvatureTracker`]: follows the curvature while an optimizer of Burn trains a module.
 //!
 //! # Features
+//! - `train`: [`DimerStrategy`](train::DimerStrategy), for `SupervisedTraining` of burn-train.
 //! - `fusion`, `autotune`: Burn's features of the same name. Turn `fusion` on here and not in your
 //!   own dependency on Burn: with it a tensor's buffer is reached in another way.
 

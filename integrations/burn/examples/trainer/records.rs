@@ -1,5 +1,6 @@
 //! Telemetry in files.
 
+use std::error::Error;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -13,14 +14,15 @@ impl Records {
     /// Into `telemetry.csv` and `telemetry.jsonl` of a folder.
     pub fn create(
         folder: &Path,
-    ) -> Result<impl FnMut(&Telemetry) + Send + use<>, Box<dyn std::error::Error>> {
+    ) -> Result<impl FnMut(&Telemetry) -> Result<(), Box<dyn Error>> + Send + use<>, Box<dyn Error>>
+    {
         std::fs::create_dir_all(folder)?;
         let mut rows = csv::Writer::from_path(folder.join("telemetry.csv"))?;
         let mut lines = BufWriter::new(File::create(folder.join("telemetry.jsonl"))?);
         Ok(move |record: &Telemetry| {
-            rows.serialize(record).expect("a row");
-            serde_json::to_writer(&mut lines, record).expect("a line");
-            lines.write_all(b"\n").expect("a line");
+            rows.serialize(record)?;
+            serde_json::to_writer(&mut lines, record)?;
+            Ok(lines.write_all(b"\n")?)
         })
     }
 }

@@ -3,16 +3,14 @@
 use std::mem;
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
-use burn::module::{Module, Param, ParamId};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::Tensor;
 use burn::train::train::WorkerFailure;
 use burn::train::{
     EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent, LearnerModel,
     SupervisedTrainingEventProcessor, TrainStep, TrainingError, TrainingItem,
 };
-use dimer::{LearningRate, Telemetry};
+use dimer::{Config, Difference, LearningRate, Schedule, Telemetry};
 
 use super::record::{Saved, own_record};
 use super::strategy::DimerStrategy;
@@ -51,11 +49,14 @@ where
         strategy: &'a DimerStrategy,
         optimizer: DimerOptimizer<M>,
         learner: Learner<M>,
-        full_rate: Option<f64>,
+        saved: Option<Saved>,
         accumulation: Option<usize>,
         processor: SupervisedTrainingEventProcessor<M>,
         interrupter: Interrupter,
     ) -> Self {
+        // One that was saved has been checked.
+        let is_checked = saved.is_some() || !evaluates_again(&strategy.config);
+        let full_rate = strategy.full_rate.or(saved.and_then(|saved| saved.full_rate));
         Self {
             strategy,
             optimizer,
@@ -65,7 +66,7 @@ where
             accumulation: accumulation.unwrap_or(1).max(1),
             batches: Vec::new(),
             full_rate,
-            is_checked: false,
+            is_checked,
         }
     }
 
@@ -76,23 +77,28 @@ where
         epoch: usize,
     ) -> std::result::Result<(), TrainingError> {
         let mut iterator = loader.iter();
-        let mut next = self.next(&mut *iterator)?;
-        if let Some(batches) = next.as_ref().filter(|_| !self.is_checked) {
-            self.check(batches).map_err(|error| failure(&error))?;
+        self.batches = self.next(&mut *iterator)?;
+        if !self.is_checked && !self.batches.is_empty() {
+            self.check().map_err(|error| failure(&error))?;
             self.is_checked = true;
         }
         let total_items = loader.num_items();
         self.processor
             .process_train(LearnerEvent::StartSplit { epoch_number: epoch, total_items })?;
+        let outcome = self.train_on(&mut *iterator);
+        self.batches.clear();
+        let end = self.processor.process_train(LearnerEvent::EndSplit(epoch));
+        outcome?;
+        Ok(end?)
+    }
+
+    /// Takes a step on [`Self::batches`], and on those that follow.
+    fn train_on(
+        &mut self,
+        iterator: &mut dyn DataLoaderIterator<Input<M>>,
+    ) -> std::result::Result<(), TrainingError> {
         let mut iteration = 0;
-        while !self.interrupter.should_stop() {
-            // The last minibatch of an epoch may be used again.
-            if !self.optimizer.repeats_minibatch() {
-                match next.take() {
-                    Some(batches) => self.batches = batches,
-                    None => break,
-                }
-            }
+        while !self.batches.is_empty() && !self.interrupter.should_stop() {
             let outputs = self.step().map_err(|error| failure(&error))?;
             let rate = self.learner.lr_current();
             for (output, (_, progress)) in outputs.into_iter().zip(&self.batches) {
@@ -105,49 +111,51 @@ where
                 );
                 self.processor.process_train(LearnerEvent::ProcessedItem(item))?;
             }
-            if next.is_none() && !self.optimizer.repeats_minibatch() {
-                next = self.next(&mut *iterator)?;
+            if !self.optimizer.repeats_minibatch() {
+                self.batches.clear();
+                self.batches = self.next(iterator)?;
             }
         }
-        Ok(self.processor.process_train(LearnerEvent::EndSplit(epoch))?)
+        Ok(())
     }
 
     /// The minibatches of the next step; none at the end of an epoch.
     fn next(
         &self,
         iterator: &mut dyn DataLoaderIterator<Input<M>>,
-    ) -> std::result::Result<Option<Vec<Batch<M>>>, TrainingError> {
+    ) -> std::result::Result<Vec<Batch<M>>, TrainingError> {
         let mut batches = Vec::new();
         while batches.len() < self.accumulation {
             let Some(batch) = iterator.next() else { break };
             batches.push((batch?, iterator.progress()));
         }
-        Ok((!batches.is_empty()).then_some(batches))
+        Ok(batches)
     }
 
     /// Refuses a model whose gradients on one minibatch are not of one function.
-    fn check(&mut self, batches: &[Batch<M>]) -> Result<()> {
+    fn check(&mut self) -> Result<()> {
+        let batches = &self.batches;
         let check =
             self.optimizer.check_by(false, |model| Ok(evaluate(model, batches, &mut Vec::new())));
         check.map_err(|error| match error {
             Error::Dimer(dimer::Error::InconsistentObjective { reason, .. }) => {
                 Error::Trainer(format!(
-                    "has a model whose `TrainStep::step` does not give the gradient of one function on one minibatch: \
-                     {reason}. For dropout and other random numbers there is `DimerStrategy::repeat_randomness`"
+                    "has a model whose `TrainStep::step`, called again on one minibatch, does not give the gradient of the \
+                     same function ({reason}). Where dropout or another random number is the cause, use \
+                     `DimerStrategy::repeat_randomness`"
                 ))
             }
             error => error,
         })
     }
 
-    /// One step on [`Self::batches`]; what the model gives for each of them, at θ.
+    /// One step on [`Self::batches`]; what the model gives for each of them in the first evaluation, at θ where there is one.
     fn step(&mut self) -> Result<Vec<Output<M>>> {
         self.learner.lr_step();
         self.set_rate(&self.learner.lr_current())?;
         let mut outputs = Vec::new();
         let batches = mem::take(&mut self.batches);
         let taken = self.optimizer.step_by(false, |model| {
-            // The first evaluation is that at θ, where there is one.
             let mut others = Vec::new();
             let into = if outputs.is_empty() { &mut outputs } else { &mut others };
             Ok(evaluate(model, &batches, into))
@@ -155,20 +163,25 @@ where
         self.batches = batches;
         taken?;
         let records = self.optimizer.poll_telemetry()?;
-        self.publish(&records);
+        self.publish(&records)?;
         Ok(outputs)
     }
 
     /// Shows records of the telemetry.
-    fn publish(&self, records: &[Telemetry]) {
+    fn publish(&self, records: &[Telemetry]) -> Result<()> {
         let evaluations = self.optimizer.optimizer().gradient_evaluations();
         self.strategy.latest.update(records, evaluations);
-        self.strategy.records.take(records);
+        self.strategy.records.take(records)
     }
 
     /// Makes the scheduler's rate that of the next step, or the factor on it.
     fn set_rate(&mut self, rate: &ModuleLearningRate) -> Result<()> {
         let base = rate.base();
+        if !base.is_finite() {
+            return Err(Error::Trainer(format!(
+                "has a scheduler that gives the learning rate {base}"
+            )));
+        }
         if let Some(name) = self.optimizer.other_rate(rate) {
             return Err(Error::Trainer(format!(
                 "has a scheduler that gives \"{name}\" a learning rate of its own; use \
@@ -179,10 +192,12 @@ where
             LearningRate::Fixed(_) => self.optimizer.set_learning_rate(base),
             _ => {
                 let full_rate = *self.full_rate.get_or_insert(base);
-                if !(full_rate.is_finite() && full_rate > 0.0) {
+                let goes_beyond = base > full_rate && self.strategy.full_rate.is_none();
+                if goes_beyond || !(full_rate.is_finite() && full_rate > 0.0) {
                     return Err(Error::Trainer(format!(
-                        "has a scheduler whose full rate is {full_rate}; give one above zero to \
-                         `DimerStrategy::with_full_rate`"
+                        "has a scheduler that begins with {full_rate} and now gives {base}, while its first value stands \
+                         for the whole rate from curvature; give `DimerStrategy::with_full_rate` the value above zero \
+                         that does"
                     )));
                 }
                 self.optimizer.set_rate_factor(base / full_rate)
@@ -199,6 +214,16 @@ where
         let total_items = loader.num_items();
         self.processor
             .process_valid(LearnerEvent::StartSplit { epoch_number: epoch, total_items })?;
+        let outcome = self.validate_on(loader);
+        let end = self.processor.process_valid(LearnerEvent::EndSplit(epoch));
+        outcome?;
+        Ok(end?)
+    }
+
+    fn validate_on(
+        &mut self,
+        loader: &dyn DataLoader<<M as InferenceStep>::Input>,
+    ) -> std::result::Result<(), TrainingError> {
         let model = self.optimizer.module().map_err(|error| failure(&error))?.valid();
         let mut iterator = loader.iter();
         let mut iteration = 0;
@@ -211,26 +236,25 @@ where
                 break;
             }
         }
-        Ok(self.processor.process_valid(LearnerEvent::EndSplit(epoch))?)
+        Ok(())
     }
 
     /// The learner with the model as it is now, and with the state of the optimizer.
     pub fn for_checkpoint(&mut self) -> Result<&Learner<M>> {
         let bytes = self.optimizer.save_bytes()?;
-        self.strategy.keeper.put(Saved { full_rate: self.full_rate, bytes });
+        self.strategy.keeper.put(Some(Saved { full_rate: self.full_rate, bytes }));
         self.learner.load_model(own_record(self.optimizer.module()?)?);
         Ok(&self.learner)
     }
 
-    /// The trained model, or the first one if it cannot be read.
-    pub fn end(mut self, model: M) -> (M, SupervisedTrainingEventProcessor<M>) {
-        match self.optimizer.telemetry() {
-            Ok(records) => self.publish(&records),
-            Err(error) => self.interrupter.fail(failure(&error)),
-        }
+    /// The trained model, or that of the last checkpoint if it cannot be read.
+    pub fn end(mut self) -> (M, SupervisedTrainingEventProcessor<M>) {
+        let records = self.optimizer.telemetry().map_err(Error::from);
+        let published = records.and_then(|records| self.publish(&records));
+        self.interrupter.fail_on_error(published.map_err(|error| failure(&error)));
         let trained = self.optimizer.into_module();
         self.interrupter.fail_on_error(trained.as_ref().map(drop).map_err(failure));
-        (trained.unwrap_or(model), self.processor)
+        (trained.unwrap_or_else(|_| self.learner.model()), self.processor)
     }
 }
 
@@ -245,17 +269,17 @@ pub(super) fn optimizer<M: LearnerModel>(
         return Err(Error::SeveralDevices(devices.len()));
     }
     learner.fork(&strategy.device.burn());
-    let (config, groups) = (strategy.config.clone(), &strategy.groups);
+    refuse_unsupported(&strategy.config)?;
+    let (config, groups) = (with_scheduled_rate(&strategy.config)?, &strategy.groups);
     let mut optimizer =
         DimerOptimizer::with_groups(learner.model(), &strategy.device, config, groups)?;
     if let Some(seed) = strategy.seed {
         optimizer = optimizer.repeat_randomness(seed);
     }
-    // A step of the learner's own optimizer, which must be the strategy's.
-    let gradients = first_gradient(&learner.model());
-    if !strategy.keeper.is_asked_by(|| learner.optimizer_step(gradients)) {
+    let record = strategy.optimizer().to_record();
+    if !strategy.keeper.is_loaded_by(|| learner.load_optim(record)) {
         return Err(Error::Trainer(
-            "has a learner with another optimizer; make it with that of `DimerStrategy::optimizer`"
+            "has a learner with another optimizer; make it with that of `DimerStrategy::optimizer`, of this strategy"
                 .into(),
         ));
     }
@@ -283,20 +307,37 @@ where
     Evaluated { gradients: sum.grads(), loss: None }
 }
 
-/// A gradient of zeros for the first parameter that has one.
-fn first_gradient<M: Module>(model: &M) -> GradientsParams {
-    struct First(GradientsParams);
-    impl burn::module::ModuleVisitor for First {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if self.0.is_empty() && param.val().is_require_grad() {
-                let id: ParamId = param.id;
-                self.0.register(id, param.val().inner().zeros_like());
-            }
-        }
+/// Whether steps of these settings evaluate a minibatch more than once.
+fn evaluates_again(config: &Config) -> bool {
+    config.dimer.is_some() || matches!(config.learning_rate, LearningRate::Curvature(_))
+}
+
+/// What a trainer cannot offer.
+fn refuse_unsupported(config: &Config) -> Result<()> {
+    let Some(dimer) = &config.dimer else { return Ok(()) };
+    if dimer.difference == Difference::Exact {
+        return Err(Error::Trainer(
+            "has no Hessian products for `Difference::Exact`; set `dimer.difference` to Forward or Central"
+                .into(),
+        ));
     }
-    let mut first = First(GradientsParams::new());
-    model.visit(&mut first);
-    first.0
+    if matches!(dimer.schedule, Schedule::OnPlateau(_)) {
+        return Err(Error::Trainer(
+            "has no losses for `Schedule::OnPlateau` to look at; set `dimer.schedule` to Every"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
+/// The settings with a fixed rate that is always the same, since the scheduler sets it: a checkpoint goes on with any.
+fn with_scheduled_rate(config: &Config) -> Result<Config> {
+    config.validate()?;
+    let learning_rate = match config.learning_rate {
+        LearningRate::Fixed(_) => LearningRate::Fixed(1.0),
+        from_curvature => from_curvature,
+    };
+    Ok(Config { learning_rate, ..config.clone() })
 }
 
 /// As an error of Burn's trainer.

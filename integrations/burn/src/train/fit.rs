@@ -29,11 +29,22 @@ where
         let (epochs, store) = (components.num_epochs, components.event_store);
         let mut checkpointer = components.checkpointer;
         let mut early_stopping = components.early_stopping;
-        let model = learner.model();
+        let in_use = self.keeper.begin();
         let saved = self.keeper.take();
+        self.latest.reset();
         let optimizer = match &saved {
+            _ if in_use.is_none() => Err(Error::Trainer(
+                "has a strategy that another training uses; make one for each".into(),
+            )),
             None if resumes => Err(Error::Trainer(
-                "goes on from a checkpoint that a `DimerStrategy` has not saved".into(),
+                "goes on from a checkpoint without a state of this strategy; make the learner with its `optimizer`, and \
+                 save with it"
+                    .into(),
+            )),
+            Some(_) if !resumes => Err(Error::Trainer(
+                "has a learner into which the state of an optimizer was loaded, which holds parameters; go on by \
+                 `SupervisedTraining::checkpoint`"
+                    .into(),
             )),
             saved => optimizer(self, &mut learner, saved.as_ref()),
         };
@@ -41,14 +52,14 @@ where
             Ok(optimizer) => optimizer,
             Err(error) => {
                 interrupter.fail(failure(&error));
-                return (model, components.event_processor);
+                return (learner.model(), components.event_processor);
             }
         };
         let mut training = Training::new(
             self,
             optimizer,
             learner,
-            self.full_rate.or(saved.and_then(|saved| saved.full_rate)),
+            saved,
             components.grad_accumulation,
             components.event_processor,
             interrupter.clone(),
@@ -70,7 +81,10 @@ where
             }
             if let Some(checkpointer) = &mut checkpointer {
                 match training.for_checkpoint() {
-                    Ok(learner) => checkpointer.checkpoint(learner, epoch, &store),
+                    Ok(learner) => {
+                        checkpointer.checkpoint(learner, epoch, &store);
+                        self.keeper.put(None);
+                    }
                     Err(error) => interrupter.fail(failure(&error)),
                 }
             }
@@ -80,6 +94,6 @@ where
                 break;
             }
         }
-        training.end(model)
+        training.end()
     }
 }

@@ -15,8 +15,8 @@ use dimer::{Mode, Telemetry};
 pub struct DimerMetric {
     kind: Kind,
     latest: Latest,
-    /// What was shown last.
-    shown: Option<f64>,
+    /// What was shown last, and whether it was resolved.
+    shown: Option<(f64, bool)>,
 }
 
 /// What has arrived from the optimizer, for metrics on another thread.
@@ -59,6 +59,11 @@ impl Latest {
         }
     }
 
+    /// Forgets what an earlier training has found.
+    pub(crate) fn reset(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Found::default();
+    }
+
     fn get(&self) -> Found {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,9 +92,11 @@ impl Metric for DimerMetric {
                 "The curvature along the dimer, of the minibatch of the last event, and whether it is resolved"
             }
             Kind::LearningRate => {
-                "The learning rate of the last step, from curvature where it comes from there, with its factor"
+                "The learning rate of the newest step that is known, from curvature where it comes from there, with its factor"
             }
-            Kind::SkippedSteps => "Steps whose gradient was not finite",
+            Kind::SkippedSteps => {
+                "Steps that were skipped, for instance since the gradient was not finite"
+            }
             Kind::GradientEvaluations => "Gradients so far, in those of a whole minibatch",
         };
         Some(description.to_owned())
@@ -105,24 +112,18 @@ impl Metric for DimerMetric {
         _metadata: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
         let found = self.latest.get();
-        self.shown = match self.kind {
+        let value = match self.kind {
             Kind::Curvature(_) => found.curvature.map(f64::from),
             Kind::LearningRate => found.learning_rate.map(f64::from),
             Kind::SkippedSteps => Some(found.skipped_steps as f64),
             Kind::GradientEvaluations => Some(found.gradient_evaluations),
         };
-        self.compute()
+        self.shown = value.map(|value| (value, found.is_resolved));
+        Ok(self.entry(NumericEntry::Value))
     }
 
     fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
-        let Some(value) = self.shown else { return Ok(SerializedEntry::not_available(None)) };
-        let formatted = match self.kind {
-            Kind::Curvature(_) if self.latest.get().is_resolved => format!("{value:.3e}, resolved"),
-            Kind::Curvature(_) => format!("{value:.3e}, not resolved"),
-            Kind::LearningRate => format!("{value:.3e}"),
-            Kind::SkippedSteps | Kind::GradientEvaluations => format!("{value}"),
-        };
-        Ok(SerializedEntry::new(formatted, NumericEntry::Value(value).serialize()))
+        Ok(self.entry(NumericEntry::Final))
     }
 
     fn clear(&mut self) {
@@ -130,9 +131,25 @@ impl Metric for DimerMetric {
     }
 }
 
+impl DimerMetric {
+    /// What is shown, as a number of this kind.
+    fn entry(&self, number: fn(f64) -> NumericEntry) -> SerializedEntry {
+        let Some((value, is_resolved)) = self.shown else {
+            return SerializedEntry::not_available(None);
+        };
+        let formatted = match self.kind {
+            Kind::Curvature(_) if is_resolved => format!("{value:.3e}, resolved"),
+            Kind::Curvature(_) => format!("{value:.3e}, not resolved"),
+            Kind::LearningRate => format!("{value:.3e}"),
+            Kind::SkippedSteps | Kind::GradientEvaluations => format!("{value}"),
+        };
+        SerializedEntry::new(formatted, number(value).serialize())
+    }
+}
+
 impl Numeric for DimerMetric {
     fn value(&self) -> Option<NumericEntry> {
-        self.shown.map(NumericEntry::Value)
+        self.shown.map(|(value, _)| NumericEntry::Value(value))
     }
 
     fn running_value(&self) -> Option<NumericEntry> {
@@ -140,6 +157,6 @@ impl Numeric for DimerMetric {
     }
 
     fn final_value(&self) -> NumericEntry {
-        NumericEntry::Final(self.shown.unwrap_or(f64::NAN))
+        NumericEntry::Final(self.shown.map_or(f64::NAN, |(value, _)| value))
     }
 }

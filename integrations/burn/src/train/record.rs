@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::module::{Param, ParamGroup};
+use burn::optim::momentum::MomentumConfig;
 use burn::optim::{
     DynOptimizer, DynState, GradientsParams, LearningRate, ModuleOptimizer, SgdConfig, StateSink,
     StateSource,
@@ -24,7 +25,7 @@ pub(crate) struct Saved {
     pub bytes: Vec<u8>,
 }
 
-/// Changes no parameter. In its record is what the strategy has put here, and what is loaded the strategy finds here.
+/// Takes no steps. In its record is what the strategy has put here, and what is loaded the strategy finds here.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StateKeeper {
     slot: Arc<Mutex<Slot>>,
@@ -34,8 +35,10 @@ pub(crate) struct StateKeeper {
 struct Slot {
     to_save: Option<Saved>,
     loaded: Option<Saved>,
-    /// How often it was asked for a step.
-    steps: usize,
+    /// How often a record was loaded.
+    loads: usize,
+    /// Whether a training with it is under way.
+    is_in_use: bool,
 }
 
 impl StateKeeper {
@@ -43,9 +46,15 @@ impl StateKeeper {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the next record holds.
-    pub(crate) fn put(&self, saved: Saved) {
-        self.slot().to_save = Some(saved);
+    /// Takes it for one training; none while another has it.
+    pub(crate) fn begin(&self) -> Option<InUse> {
+        let mut slot = self.slot();
+        (!std::mem::replace(&mut slot.is_in_use, true)).then(|| InUse(self.clone()))
+    }
+
+    /// What records hold from now on.
+    pub(crate) fn put(&self, saved: Option<Saved>) {
+        self.slot().to_save = saved;
     }
 
     /// What a record held that was loaded since the last call.
@@ -53,23 +62,34 @@ impl StateKeeper {
         self.slot().loaded.take()
     }
 
-    /// Whether `step`, a step of a learner, is one of this optimizer.
-    pub(crate) fn is_asked_by(&self, step: impl FnOnce()) -> bool {
-        let before = self.slot().steps;
-        step();
-        self.slot().steps > before
+    /// Whether `load`, by which a learner loads a record of [`Self::optimizer`], loads it here.
+    pub(crate) fn is_loaded_by(&self, load: impl FnOnce()) -> bool {
+        let before = self.slot().loads;
+        load();
+        self.slot().loads > before
     }
 
     /// As an optimizer of Burn, with the state of one parameter of its own: a record has only states.
     pub(crate) fn optimizer(&self, device: &Device) -> ModuleOptimizer {
-        // Burn wants one that is of its own kind first; the last group counts.
-        let base = SgdConfig::new().init();
-        let mut optimizer = base.with_group(ParamGroup::all(), self.clone(), None);
+        // Burn wants one of its own kind first, and the last group counts. Only a step makes a state, which momentum has.
+        let base: ModuleOptimizer =
+            SgdConfig::new().with_momentum(Some(MomentumConfig::new())).init();
         let param: Param<Tensor<1>> = Param::from_data([0.0_f32], device);
         let mut gradients = GradientsParams::new();
         gradients.register(param.id, Tensor::<1>::zeros([1], &device.clone().inner()));
-        let _ = optimizer.step(0.0, param, gradients);
-        optimizer
+        let mut stepped = base.clone();
+        let _ = stepped.step(0.0, param, gradients);
+        base.with_group(ParamGroup::all(), self.clone(), None).load_record(stepped.to_record())
+    }
+}
+
+/// A training with a [`StateKeeper`], until it is dropped.
+pub(crate) struct InUse(StateKeeper);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let mut slot = self.0.slot();
+        (slot.is_in_use, slot.to_save) = (false, None);
     }
 }
 
@@ -91,14 +111,17 @@ impl Saved {
 impl DynOptimizer for StateKeeper {
     fn step_dyn(
         &self,
-        rank: usize,
+        _rank: usize,
         _lr: LearningRate,
-        tensor: BridgeTensor,
+        _tensor: BridgeTensor,
         _grad: BridgeTensor,
         _state: Option<DynState>,
     ) -> (BridgeTensor, Option<DynState>) {
-        self.slot().steps += 1;
-        (tensor, Some(DynState::create((), rank)))
+        // Burn has no error here, and to go on would be to train nothing.
+        panic!(
+            "the optimizer of a `DimerStrategy` takes no steps by itself: give the strategy to \
+             `with_training_strategy(TrainingStrategy::Custom(..))`"
+        )
     }
 
     fn to_device_dyn(&self, state: DynState, _device: &Device) -> DynState {
@@ -120,8 +143,12 @@ impl DynOptimizer for StateKeeper {
         src: &mut StateSource,
         _device: &Device,
     ) -> Option<DynState> {
-        let bytes = src.take_tensor(prefix, LEAF)?.try_into_vec::<u8>().ok()?;
-        self.slot().loaded = Some(Saved::from_bytes(&bytes)?);
+        let bytes = src.take_tensor(prefix, LEAF).and_then(|data| data.try_into_vec::<u8>().ok());
+        let mut slot = self.slot();
+        slot.loads += 1;
+        if let Some(saved) = bytes.as_deref().and_then(Saved::from_bytes) {
+            slot.loaded = Some(saved);
+        }
         Some(DynState::create((), rank))
     }
 }

@@ -9,29 +9,39 @@ use dimer::{Config, Dimer, Group, Mode, Telemetry};
 use super::metric::{DimerMetric, Kind, Latest};
 use super::record::StateKeeper;
 use crate::device::DimerDevice;
+use crate::error::{Error, Result};
 
-/// Trains in Burn's own trainer with [`DimerOptimizer`](crate::DimerOptimizer), by one line:
-/// `.with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)))`. Model, loaders, metrics, dashboard, early stopping,
-/// accumulation of gradients and checkpoints stay the user's.
+/// Trains in Burn's own trainer with [`DimerOptimizer`](crate::DimerOptimizer). Model, loaders, metrics, dashboard, early
+/// stopping, accumulation of gradients and checkpoints stay the user's. It takes two changes, which belong together:
 ///
-/// The learner is made with [`DimerStrategy::optimizer`] in the place of an optimizer, so that the trainer's checkpoints hold
-/// the state of this one. A model's record from such a checkpoint is an ordinary one.
+/// - `Learner::new(model, strategy.optimizer(), scheduler)`, so that the trainer's checkpoints hold the state of the
+///   optimizer. Without the second change this panics at its first step, since Burn has no error there.
+/// - `.with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)))`.
+///
+/// What to know:
 ///
 /// - Gradients are those that [`TrainStep::step`](burn::train::TrainStep::step) gives. At probes it is called again on the same minibatch, and must give the
 ///   gradient of the same function; before the first step the strategy checks this. For dropout there is
 ///   [`DimerStrategy::repeat_randomness`]. A minibatch is cloned for each call.
 /// - With [`LearningRate::Fixed`](dimer::LearningRate::Fixed) the rate of each step is that of the learner's scheduler; with a
-///   rate from curvature the scheduler's value over its first one is the factor on it, or over
-///   [`DimerStrategy::with_full_rate`]. A scheduler with groups is refused: groups have
-///   [`Group::learning_rate_scale`].
+///   rate from curvature the scheduler's value over its first one is the factor on it. For one that begins lower than it goes,
+///   such as a warm-up, [`DimerStrategy::with_full_rate`] is needed. A scheduler ends the training where it gives a
+///   parameter a rate of its own: groups have [`Group::learning_rate_scale`].
 /// - With accumulation, the gradient is the sum over the minibatches of a step, as in Burn, at every point. One step is one of
-///   the scheduler.
+///   the scheduler, also where it repeats a minibatch.
 /// - [`TrainStep::optimize`](burn::train::TrainStep::optimize) is not called, and there is no loss in the telemetry: the trainer keeps it in the output of the
 ///   model. A schedule that looks at the loss ([`Schedule::OnPlateau`](dimer::Schedule::OnPlateau)) has none to look at.
 /// - An epoch does not end between two steps on one minibatch
-///   ([`RateProbe::RepeatedMinibatch`](dimer::RateProbe::RepeatedMinibatch)).
-/// - What goes wrong ends the training, as an error of [`LearningResult`](burn::train::LearningResult); its kind is
+///   ([`RateProbe::RepeatedMinibatch`](dimer::RateProbe::RepeatedMinibatch)), which then counts twice in the metrics. In events
+///   of [`Difference::Central`](dimer::Difference::Central) that do not evaluate θ, the metrics are those of a probe.
+/// - `SupervisedTraining::gradient_checkpointing` reaches Burn's own strategies only: give the device of the
+///   [`DimerDevice`] that strategy.
+/// - What goes wrong here ends the training, as an error of [`LearningResult`](burn::train::LearningResult); its kind is
 ///   [`TrainingError::Workers`](burn::train::TrainingError::Workers), since Burn has none for others.
+///
+/// Where there are checkpointers, the state is read at the end of each epoch. A model's record from a checkpoint is an
+/// ordinary one; that of the optimizer holds the parameters as well, and belongs to the settings that it was saved with, but
+/// for the number of a fixed rate.
 ///
 /// To go on from a checkpoint gives the bits of a training that was never interrupted, if the loader gives the same minibatches
 /// in the same epoch: one that shuffles with a generator that is not saved does not.
@@ -47,11 +57,11 @@ pub struct DimerStrategy {
     pub(super) records: Records,
 }
 
-/// What is called for each record of the telemetry.
+/// What is called for each record of the telemetry, and may fail.
 #[derive(Clone, Default)]
 pub(super) struct Records(Option<Arc<Mutex<Call>>>);
 
-type Call = dyn FnMut(&Telemetry) + Send;
+type Call = dyn FnMut(&Telemetry) -> std::result::Result<(), Box<dyn std::error::Error>> + Send;
 
 impl std::fmt::Debug for Records {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -60,11 +70,12 @@ impl std::fmt::Debug for Records {
 }
 
 impl Records {
-    pub(super) fn take(&self, records: &[Telemetry]) {
-        if let Some(call) = &self.0 {
-            let mut call = call.lock().unwrap_or_else(PoisonError::into_inner);
-            records.iter().for_each(&mut *call);
-        }
+    pub(super) fn take(&self, records: &[Telemetry]) -> Result<()> {
+        let Some(call) = &self.0 else { return Ok(()) };
+        let mut call = call.lock().unwrap_or_else(PoisonError::into_inner);
+        records.iter().try_for_each(&mut *call).map_err(|error| {
+            Error::Trainer(format!("cannot hand over a record of the telemetry: {error}"))
+        })
     }
 }
 
@@ -84,9 +95,14 @@ impl DimerStrategy {
     }
 
     /// Calls `record` with each record of the telemetry, in order, some steps after it: for a file, for instance, with serde
-    /// and the crates csv or serde_json. The training waits for it.
+    /// and the crates csv or serde_json. The training waits for it, and ends where it fails.
     #[must_use]
-    pub fn with_records(self, record: impl FnMut(&Telemetry) + Send + 'static) -> Self {
+    pub fn with_records(
+        self,
+        record: impl FnMut(&Telemetry) -> std::result::Result<(), Box<dyn std::error::Error>>
+        + Send
+        + 'static,
+    ) -> Self {
         Self { records: Records(Some(Arc::new(Mutex::new(record)))), ..self }
     }
 
@@ -111,7 +127,8 @@ impl DimerStrategy {
         Self { full_rate: Some(full_rate), ..self }
     }
 
-    /// What to make the learner with. It takes no steps; it keeps the state of the optimizer for the trainer's checkpoints.
+    /// What to make the learner with. It keeps the state of the optimizer for the trainer's checkpoints, and takes no steps: it
+    /// panics if it is asked for one, which happens where the strategy was not given to the trainer.
     pub fn optimizer(&self) -> ModuleOptimizer {
         self.keeper.optimizer(&self.device.burn())
     }
@@ -124,12 +141,12 @@ impl DimerStrategy {
             .metric(Kind::Curvature(dimer.map_or(Mode::default(), |Dimer { seeks, .. }| *seeks)))
     }
 
-    /// The learning rate of the last step, as it was set from curvature and by the factor.
+    /// The learning rate of the newest step whose record has arrived, from curvature and with the factor.
     pub fn learning_rate(&self) -> DimerMetric {
         self.latest.metric(Kind::LearningRate)
     }
 
-    /// How many steps had a gradient that was not finite.
+    /// How many steps were skipped; see [`Telemetry::skipped`].
     pub fn skipped_steps(&self) -> DimerMetric {
         self.latest.metric(Kind::SkippedSteps)
     }
