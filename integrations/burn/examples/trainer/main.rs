@@ -59,7 +59,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The rate comes from curvature by default; beside it, the sharpness is watched.
     let dimer = Dimer { seeks: Mode::Stiffest, schedule: Schedule::Every(20), ..Dimer::default() };
     let config = Config { dimer: Some(dimer.watching()), ..Config::default() };
-    let strategy = DimerStrategy::new(&device, config).with_records(Records::create(&out)?);
+    let mut records = Records::create(&out)?;
+    let strategy =
+        DimerStrategy::new(&device, config).with_records(move |record| records.write(record));
     let training = training(&arguments, &out, &train, &test)
         .metric_train_numeric(strategy.curvature())
         .metric_train_numeric(strategy.learning_rate())

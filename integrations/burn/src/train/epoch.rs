@@ -249,8 +249,7 @@ where
 
     /// The trained model, or that of the last checkpoint if it cannot be read.
     pub fn end(mut self) -> (M, SupervisedTrainingEventProcessor<M>) {
-        let records = self.optimizer.telemetry().map_err(Error::from);
-        let published = records.and_then(|records| self.publish(&records));
+        let published = self.optimizer.telemetry().and_then(|records| self.publish(&records));
         self.interrupter.fail_on_error(published.map_err(|error| failure(&error)));
         let trained = self.optimizer.into_module();
         self.interrupter.fail_on_error(trained.as_ref().map(drop).map_err(failure));
