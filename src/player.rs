@@ -7,6 +7,7 @@ use crate::kernels::gpu_types::{STEP_SLOTS, STEP_STRIDE};
 use crate::layout::Layout;
 use crate::objective::{Evaluation, HessianProduct, Objective, Point};
 use crate::parallel::Collective;
+use crate::parallel::agreement::gather_words;
 use crate::plan::Plan;
 use crate::plan::program::{
     Asks, Cursor, Dispatch, Evaluate, Gathered, Grid, Place, Program, Stage,
@@ -46,9 +47,18 @@ pub(crate) struct Context<'a> {
     pub timer: Option<&'a Timer>,
     /// The step whose hyperparameters are used.
     pub index: u64,
+    /// Of what is played and its hyperparameters, where ranks compare them.
+    pub checksum: u32,
     /// Of a basis that is built, how many arguments there are for each number of parts in use; 0 in a step.
     pub arguments_of_parts: u32,
 }
+
+/// Bytes before what a rank brings to a gathering: where it is, and whether it has failed.
+const HEADER: usize = 32;
+
+/// How it has failed.
+const OBJECTIVE_FAILED: u64 = 1;
+const FAILED: u64 = 2;
 
 /// Why a program paused.
 #[derive(Debug)]
@@ -73,6 +83,10 @@ pub(crate) struct Player<'a> {
     pub evaluations: u32,
     /// Gatherings so far.
     gatherings: u64,
+    /// Whether all ranks know that one has failed.
+    told: bool,
+    /// Whether the loss of the record is that of this step.
+    has_taken_loss: bool,
     /// Whether the objective is being checked.
     pub is_checked: bool,
 }
@@ -87,12 +101,28 @@ impl<'a> Player<'a> {
             cursor,
             evaluations: 0,
             gatherings: 0,
+            told: false,
+            has_taken_loss: false,
             is_checked: false,
         }
     }
 
     /// Plays the whole program, with the evaluations of `objective`, and gathers over `group`.
     pub(crate) async fn play(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        objective: &mut (impl Objective + ?Sized),
+        group: &mut (impl Collective + ?Sized),
+        wait: Wait,
+    ) -> Result<()> {
+        let played = self.play_stages(encoder, objective, group, wait).await;
+        if let Err(error) = &played {
+            self.tell(error, group)?;
+        }
+        played
+    }
+
+    async fn play_stages(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         objective: &mut (impl Objective + ?Sized),
@@ -168,6 +198,7 @@ impl<'a> Player<'a> {
                 Stage::Copy { from, to } => self.copy(encoder, from, to)?,
                 Stage::TakeLoss => {
                     let State { loss, scalars, unwritten, .. } = self.context.state;
+                    self.has_taken_loss = true;
                     let taken = if takes_loss { loss } else { unwritten };
                     encoder.copy_buffer_to_buffer(taken, 0, scalars, 0, loss.size());
                     // The next step must not take it for its own.
@@ -197,7 +228,8 @@ impl<'a> Player<'a> {
         match what {
             Gathered::Partials { first, end } => {
                 let tiles = plan.slice.tiles_of(rank);
-                Ok((first..end).map(|set| state.partials(layout, set, tiles.clone())).collect())
+                let sets = (first..end).map(|set| state.partials(layout, set, tiles.clone()));
+                Ok(sets.chain([state.loss_of_record()]).collect())
             }
             Gathered::Vector(vector) => {
                 let GpuSlice { buffer, offset, .. } = self.vector(vector)?.clone();
@@ -219,44 +251,121 @@ impl<'a> Player<'a> {
         own: &[u8],
         group: &mut (impl Collective + ?Sized),
     ) -> Result<()> {
-        let Context { gpu, plan, state, index, .. } = self.context;
-        // All bring as many bytes as the first, whose slice is the longest.
-        let longest: u64 = self.parts(what, 0)?.iter().map(|part| part.size).sum();
-        let place = [index, self.gatherings];
-        self.gatherings += 1;
-        let mut bytes = bytemuck::bytes_of(&place).to_vec();
-        bytes.extend_from_slice(own);
-        bytes.resize(size_of_val(&place) + longest as usize, 0);
-        let all = group.gather(&bytes)?;
-        let brought = all.iter().map(|bytes| bytes.split_at(size_of_val(&place)));
-        for (rank, (other, _)) in brought.clone().enumerate() {
-            let other: [u64; 2] = bytemuck::pod_read_unaligned(other);
-            if other != place {
-                return Err(Error::collective(format!(
-                    "rank {rank} is at gathering {} of step {}, but rank {} at gathering {} of step {}; \
-                     all ranks must take the same steps, and take a step again together",
-                    other[1],
-                    other[0],
-                    plan.slice.rank(),
-                    place[1],
-                    place[0]
-                )));
+        let Context { gpu, plan, state, .. } = self.context;
+        let all = self.exchange(what, own, None, group)?;
+        let rank = plan.slice.rank();
+        for (other, mut bytes) in (0..).zip(all.iter().map(|bytes| &bytes[HEADER..])) {
+            if other == rank {
+                continue;
             }
-        }
-        for (rank, (_, mut bytes)) in
-            (0..).zip(brought).filter(|(rank, _)| *rank != plan.slice.rank())
-        {
-            for part in self.parts(what, rank)? {
+            let mut mine = own;
+            for (part, of_mine) in self.parts(what, other)?.iter().zip(self.parts(what, rank)?) {
                 let (brought, rest) = bytes.split_at(part.size as usize);
-                bytes = rest;
-                // A rank may say that a parameter has left f32, but not that none has.
-                let is_flag = part == state.overflowed();
-                if !is_flag || brought.iter().any(|byte| *byte != 0) {
+                let (kept, kept_rest) = mine.split_at(of_mine.size as usize);
+                (bytes, mine) = (rest, kept_rest);
+                if *part == state.loss_of_record() {
+                    // Before, it is that of an earlier step, or of a try that failed.
+                    if self.has_taken_loss && brought != kept {
+                        return Err(Error::collective(format!(
+                            "the loss of rank {other} is not that of rank {rank}; state that is cut among ranks needs the \
+                             same gradients and losses on all, which `ShardedOptimizer::data_parallel` makes of shares"
+                        )));
+                    }
+                } else if *part == state.overflowed() {
+                    // A rank may say that a parameter has left f32, but not that none has.
+                    if brought.iter().any(|byte| *byte != 0) {
+                        gpu.queue().write_buffer(&part.buffer, part.offset, brought);
+                    }
+                } else {
                     gpu.queue().write_buffer(&part.buffer, part.offset, brought);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Tells the other ranks, which wait at the next gathering, that this one has failed.
+    pub(crate) fn tell(
+        &mut self,
+        error: &Error,
+        group: &mut (impl Collective + ?Sized),
+    ) -> Result<()> {
+        // They know already, or there is nobody.
+        if matches!(error, Error::Collective { .. })
+            || self.told
+            || self.context.plan.slice.is_whole()
+        {
+            return Ok(());
+        }
+        let mut cursor = self.cursor;
+        while let Some(stage) = self.program.stage(cursor) {
+            if let Stage::Gather(what) = *stage {
+                return match self.exchange(what, &[], Some(error), group) {
+                    Ok(_) => Ok(()),
+                    Err(_) if self.told => Ok(()),
+                    Err(error) => Err(error),
+                };
+            }
+            self.program.advance(&mut cursor);
+        }
+        Ok(())
+    }
+
+    /// What every rank brings, if all are at the same place and none has failed.
+    fn exchange(
+        &mut self,
+        what: Gathered,
+        own: &[u8],
+        failure: Option<&Error>,
+        group: &mut (impl Collective + ?Sized),
+    ) -> Result<Vec<Vec<u8>>> {
+        let Context { plan, index, checksum, .. } = self.context;
+        // All bring as many bytes as the first, whose slice is the longest.
+        let longest: u64 = self.parts(what, 0)?.iter().map(|part| part.size).sum();
+        let kind = match failure {
+            None => 0,
+            Some(Error::Objective(_)) => OBJECTIVE_FAILED,
+            Some(_) => FAILED,
+        };
+        let place = [index, self.gatherings, checksum.into()];
+        self.gatherings += 1;
+        let mut bytes = bytemuck::cast_slice(&place).to_vec();
+        bytes.extend_from_slice(&u64::to_le_bytes(kind));
+        bytes.extend_from_slice(own);
+        bytes.resize(HEADER + longest as usize, 0);
+        let all = group.gather(&bytes)?;
+        let header = |bytes: &Vec<u8>| bytemuck::pod_read_unaligned::<[u64; 4]>(&bytes[..HEADER]);
+        for (rank, other) in all.iter().map(header).enumerate() {
+            if other[..3] == place {
+                continue;
+            }
+            let same_step = other[..2] == place[..2];
+            let reason = if same_step {
+                format!(
+                    "rank {rank} takes another kind of step than rank {}, or at another learning rate, factor or loss \
+                     scale",
+                    plan.slice.rank()
+                )
+            } else {
+                format!(
+                    "rank {rank} is at gathering {} of step {}, but rank {} at gathering {} of step {}",
+                    other[1],
+                    other[0],
+                    plan.slice.rank(),
+                    place[1],
+                    place[0]
+                )
+            };
+            return Err(Error::collective(format!("{reason}; all ranks must take the same steps")));
+        }
+        let Some(rank) = all.iter().position(|bytes| header(bytes)[3] != 0) else { return Ok(all) };
+        self.told = true;
+        let words = &gather_words(group, failure)?[rank];
+        let words = format!("on rank {rank}: {words}");
+        Err(match header(&all[rank])[3] {
+            OBJECTIVE_FAILED => Error::objective(words),
+            _ => Error::collective(words),
+        })
     }
 
     /// Goes on after a question, and says whether the event needs no further rotation.

@@ -437,6 +437,7 @@ impl Optimizer {
             timer: self.timer.as_ref(),
             index: self.index,
             arguments_of_parts: 0,
+            checksum: 0,
         }
     }
 
@@ -454,7 +455,14 @@ impl Optimizer {
     fn player(&self, form: StepForm) -> Result<Player<'_>> {
         let program = self.plan.program(form);
         match program.zip(self.compiled[form.index()].as_ref()) {
-            Some((program, compiled)) => Ok(Player::new(self.context(), program, compiled)),
+            Some((program, compiled)) => {
+                let checksum = match self.plan.slice.is_whole() {
+                    true => 0,
+                    false => self.checksum(&form.index().to_le_bytes()),
+                };
+                let context = Context { checksum, ..self.context() };
+                Ok(Player::new(context, program, compiled))
+            }
             None => Err(Error::no_dimer("a rotation")),
         }
     }
@@ -470,7 +478,13 @@ impl Optimizer {
         wait: Wait,
     ) -> Result<Recorded> {
         let gradients = self.plan.gradients_of_a_part(form);
-        let part = self.begin(objective, form, gradients, None, wait).await?;
+        let part = match self.begin(objective, form, gradients, None, wait).await {
+            Ok(part) => part,
+            Err(error) => {
+                self.player(form)?.tell(&error, group)?;
+                return Err(error);
+            }
+        };
         let mut player = self.player(form)?;
         // Until the step is submitted, the loss that the objective may write is not that of the next try.
         self.set_loss_is_stale();
@@ -555,6 +569,10 @@ impl Optimizer {
     pub(crate) async fn prepare(&mut self, wait: Wait) -> Result<()> {
         self.gpu.let_browser_answer().await?;
         if let Some(skips) = &self.skips {
+            #[cfg(not(target_family = "wasm"))]
+            if !self.plan.slice.is_whole() {
+                skips.settle(&self.gpu)?;
+            }
             skips.check(&self.gpu, self.index)?;
         }
         if self.index.is_multiple_of(LIVENESS_CHECKS) {

@@ -5,7 +5,6 @@ use std::path::Path;
 use super::Optimizer;
 use super::checkpoint::in_file;
 use super::file;
-use super::snapshot::Snapshot;
 use super::telemetry::Telemetry;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -25,43 +24,52 @@ use crate::state::Buffers;
 ///
 /// Parameters, probe and gradients are whole on every rank, since objectives read and write them: 16 bytes per parameter, or
 /// 8 without a probe. The rest is divided by the number of ranks: with AdamW and the default dimer 36 bytes per parameter in
-/// [`Storage::F32`](crate::Storage::F32). This is the second stage of ZeRO (Rajbhandari et al., arXiv 1910.02054), and what
-/// is new is that nothing is rounded anew: slices are whole tiles, and the ranks exchange the sums over tiles, 48 bytes each,
-/// instead of adding scalars.
+/// [`Storage::F32`](crate::Storage::F32). A slice is at least a tile, which has 4096 elements or more. This is the first stage
+/// of ZeRO (Rajbhandari et al., arXiv 1910.02054), and what is new is that nothing is rounded anew: slices are whole tiles, and
+/// the ranks exchange the sums over tiles, 48 bytes each, instead of adding scalars.
 ///
-/// All ranks call the same methods in the same order, with objectives that give the same gradients on all:
-/// [`ShardedOptimizer::data_parallel`] makes those of objectives that each see a share of the batch. A step exchanges the
-/// sums, the probe and the parameters through the host, and waits for each; so each rank needs a thread of its own. That pays
-/// where the state does not fit, or where updating it takes longer than the exchange.
+/// All ranks call the same methods in the same order, with objectives that give the same gradients and losses on all. Where
+/// each sees a share of the batch, [`ShardedOptimizer::data_parallel`] makes their mean, whose rounding depends on the number
+/// of ranks. A step exchanges the sums, the probe and the parameters through the host, and waits for each; so each rank needs
+/// a thread of its own. That pays where the state does not fit, or where updating it takes longer than the exchange.
 ///
-/// A rank whose device is of another kind rounds differently: [`ShardedOptimizer::new`] refuses it.
+/// Ranks on devices of different kinds are refused, since these round differently. Losses, kinds of steps, learning rates,
+/// factors and loss scales are compared in each step; gradients are not.
 ///
-/// After an error of an objective on all ranks the step can be taken again, as with [`Optimizer`]. After
-/// [`Error::Collective`] the ranks have parted, and a step may be half taken: go on from the last checkpoint.
+/// # Errors of a step
+/// Where the objective of a rank fails, all ranks get an error, that rank its own and the others [`Error::Objective`] with its
+/// words, and may take the step again; so they may after [`Error::TooManySkips`], which all get at the same step. Any other
+/// error may leave a step half taken, and from then on all that needs the state returns [`Error::Collective`]: go on by
+/// [`ShardedOptimizer::load`], or with new groups and optimizers where a rank is gone. A rank that fails while it looks for
+/// plateaus or submits the end of its step can tell the others only by leaving: drop the optimizer.
 ///
 /// ```
 /// use dimer::{Collective, Config, Gpu, HostObjective, Layout, ShardedOptimizer, Threads};
 ///
 /// let gpu = Gpu::new()?;
-/// let train = |group: Threads| {
-///     let mut objective = HostObjective::new(|params: &[f32], gradient: &mut [f32]| {
-///         gradient.copy_from_slice(params);
-///         params.iter().map(|x| 0.5 * x * x).sum()
+/// // Two groups of the same ranks: one for the state, and one for the gradients. Of MPI's ranks, `split` makes a second.
+/// let train = |(group, other): (Threads, Threads)| {
+///     // Each rank has a target of its own; together they look for the mean.
+///     let target = group.rank() as f32;
+///     let share = HostObjective::new(move |params: &[f32], gradient: &mut [f32]| {
+///         gradient.iter_mut().zip(params).for_each(|(g, x)| *g = x - target);
+///         gradient.iter().map(|g| 0.5 * g * g).sum()
 ///     });
 ///     let layout = Layout::flat(5000)?;
-///     let mut optimizer = ShardedOptimizer::new(&gpu, layout, Config::default(), &[1.0; 5000], group)?;
+///     let mut optimizer = ShardedOptimizer::new(&gpu, layout, Config::default(), &[5.0; 5000], group)?;
+///     let mut objective = optimizer.data_parallel(share, other)?;
 ///     for _ in 0..10 {
 ///         optimizer.step(&mut objective)?;
 ///     }
 ///     optimizer.read_params()
 /// };
-/// let group = Threads::group(2)?;
+/// let groups = Threads::group(2)?.into_iter().zip(Threads::group(2)?);
 /// let ranks: Vec<Vec<f32>> = std::thread::scope(|scope| {
 ///     let train = &train;
-///     let ranks: Vec<_> = group.into_iter().map(|rank| scope.spawn(move || train(rank))).collect();
+///     let ranks: Vec<_> = groups.map(|groups| scope.spawn(move || train(groups))).collect();
 ///     ranks.into_iter().map(|rank| rank.join().expect("no panic")).collect::<dimer::Result<_>>()
 /// })?;
-/// assert!(ranks[0][0] < 1.0);
+/// assert!(ranks[0][0] < 5.0);
 /// assert_eq!(ranks[0], ranks[1]);
 /// # Ok::<(), dimer::Error>(())
 /// ```
@@ -69,6 +77,8 @@ use crate::state::Buffers;
 pub struct ShardedOptimizer<C> {
     optimizer: Optimizer,
     group: C,
+    /// Why the state is of no use until another is loaded.
+    broken: Option<String>,
 }
 
 impl<C: Collective> ShardedOptimizer<C> {
@@ -94,7 +104,7 @@ impl<C: Collective> ShardedOptimizer<C> {
             Ok(optimizer)
         });
         let optimizer = all_succeed(&mut group, made)?;
-        let mut sharded = Self { optimizer, group };
+        let mut sharded = Self { optimizer, group, broken: None };
         sharded.check_ranks()?;
         Ok(sharded)
     }
@@ -102,17 +112,42 @@ impl<C: Collective> ShardedOptimizer<C> {
     /// Takes one step. All ranks call this, with gradients that are the same on all.
     ///
     /// # Errors
-    /// Those of [`Optimizer::step`], and [`Error::Collective`].
+    /// Those of [`Optimizer::step`], and [`Error::Collective`]; see [above](Self#errors-of-a-step).
     pub fn step(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        block_on(self.optimizer.step_with(objective, &mut self.group, Wait::Block))
+        self.check_whole()?;
+        let outcome = block_on(self.optimizer.step_with(objective, &mut self.group, Wait::Block));
+        self.note(outcome)
     }
 
     /// Turns the dimer once at the current parameters, as [`Optimizer::rotate`] does. All ranks call this.
     ///
     /// # Errors
-    /// Those of [`Optimizer::rotate`], and [`Error::Collective`].
+    /// Those of [`Optimizer::rotate`], and [`Error::Collective`]; see [above](Self#errors-of-a-step).
     pub fn rotate(&mut self, objective: &mut (impl Objective + ?Sized)) -> Result<()> {
-        block_on(self.optimizer.rotate_with(objective, &mut self.group, Wait::Block))
+        self.check_whole()?;
+        if self.optimizer.plan.dimer.is_none() {
+            return Err(Error::no_dimer("a rotation"));
+        }
+        let outcome = block_on(self.optimizer.rotate_with(objective, &mut self.group, Wait::Block));
+        self.note(outcome)
+    }
+
+    /// Passes `outcome` on; if it leaves a step half taken, nothing goes on from there.
+    fn note<T>(&mut self, outcome: Result<T>) -> Result<T> {
+        match &outcome {
+            Ok(_) | Err(Error::Objective(_) | Error::TooManySkips { .. }) => {}
+            Err(error) => self.broken = Some(error.to_string()),
+        }
+        outcome
+    }
+
+    fn check_whole(&self) -> Result<()> {
+        match &self.broken {
+            None => Ok(()),
+            Some(reason) => Err(Error::collective(format!(
+                "a step before was half taken ({reason}); load a checkpoint"
+            ))),
+        }
     }
 
     /// The mean of `objective` over the ranks of `group`, each on its share of the batch. The ranks are those of this
@@ -139,31 +174,43 @@ impl<C: Collective> ShardedOptimizer<C> {
         Ok(DataParallel::new(objective, group))
     }
 
-    /// Compares all that must be the same on all ranks, as [`Optimizer::check_ranks`] does. All ranks call this.
+    /// Compares what all ranks have, as [`Optimizer::check_ranks`] does: all but N, moments and workspace, of which each has
+    /// its own slice. All ranks call this.
     ///
     /// # Errors
     /// As there.
     pub fn check_ranks(&mut self) -> Result<()> {
-        let snapshot = self.snapshot()?;
-        agree(&mut self.group, self.optimizer.facts_of(snapshot))
+        self.check_whole()?;
+        let facts = block_on(self.optimizer.snapshot(Wait::Block)).and_then(|mut snapshot| {
+            snapshot.forget_slices();
+            self.optimizer.facts_of(snapshot)
+        });
+        agree(&mut self.group, facts)
     }
 
     /// Saves a checkpoint of the whole state, as [`Optimizer::save`] does: any number of ranks can load it, and a single
     /// [`Optimizer`]. Rank 0 writes it, atomically, so that a rank that is lost meanwhile leaves the old file; the others wait.
-    /// Each rank reads its slice and gathers those of the others, so all need memory of the host for the whole. All ranks call
-    /// this after the same step.
+    /// The slices are gathered vector by vector: rank 0 needs memory of the host for all of them, the others for one. All ranks
+    /// call this after the same step.
     ///
     /// # Errors
-    /// On rank 0 those of [`Optimizer::save`], on the others [`Error::Collective`] with its words.
+    /// On rank 0 those of [`Optimizer::save`], on the others [`Error::Collective`] with its words; on all
+    /// [`Error::Collective`] if they are at different steps, or a step was half taken, and nothing is written.
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.check_whole()?;
         let path = path.as_ref();
-        let snapshot = self.snapshot()?;
+        let steps = ("the number of steps".into(), self.steps().to_string());
+        agree(&mut self.group, Ok(vec![steps]))?;
+        let own = block_on(self.optimizer.snapshot(Wait::Block));
+        let mut snapshot = all_succeed(&mut self.group, own)?;
+        let keeps = self.group.rank() == 0;
+        snapshot.gather(&self.optimizer.plan.slice, &mut self.group, keeps)?;
         let write = || {
             let bytes = snapshot.into_checkpoint(&self.optimizer.layout)?.into_bytes()?;
             file::replace(path, &bytes)
                 .map_err(|error| Error::checkpoint_from("it cannot be written", error))
         };
-        let own = if self.group.rank() == 0 { in_file(path, write) } else { Ok(()) };
+        let own = if keeps { in_file(path, write) } else { Ok(()) };
         all_succeed(&mut self.group, own)
     }
 
@@ -173,15 +220,24 @@ impl<C: Collective> ShardedOptimizer<C> {
     /// # Errors
     /// Those of [`Optimizer::load_ranks`].
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        self.optimizer.load_ranks(&mut self.group, path)
+        self.optimizer.load_ranks(&mut self.group, path)?;
+        self.broken = None;
+        Ok(())
     }
 
-    /// The whole state, on every rank.
-    fn snapshot(&mut self) -> Result<Snapshot> {
-        let own = block_on(self.optimizer.snapshot(Wait::Block));
-        let mut snapshot = all_succeed(&mut self.group, own)?;
-        snapshot.gather(&self.optimizer.plan.slice, &mut self.group)?;
-        Ok(snapshot)
+    /// Goes on from a checkpoint that was saved with other settings, as [`Optimizer::load_with_changes`] does. All ranks call
+    /// this, with the same file or copies of it.
+    ///
+    /// # Errors
+    /// The rank's own of [`Optimizer::load_with_changes`], and [`Error::Collective`] with its words on the others, some of which
+    /// may have loaded then: load again.
+    pub fn load_with_changes(&mut self, path: impl AsRef<Path>) -> Result<Vec<String>> {
+        let own = self.optimizer.load_with_changes(path);
+        let loaded = all_succeed(&mut self.group, own);
+        let changes = self.note(loaded)?;
+        self.broken = None;
+        self.check_ranks()?;
+        Ok(changes)
     }
 
     /// The parameters, in the order of the layout and without padding; of this rank alone, since all have them.
@@ -195,17 +251,32 @@ impl<C: Collective> ShardedOptimizer<C> {
     /// Replaces the parameters, as [`Optimizer::write_params`] does. All ranks call this with the same.
     ///
     /// # Errors
-    /// As there.
-    pub fn write_params(&self, params: &[f32]) -> Result<()> {
+    /// As there, and [`Error::Collective`] where ranks bring different ones; then nothing is written.
+    pub fn write_params(&mut self, params: &[f32]) -> Result<()> {
+        self.agree_on("the parameters to write", params)?;
         self.optimizer.write_params(params)
     }
 
     /// Points the dimer along `orientation`, as [`Optimizer::write_orientation`] does. All ranks call this with the same.
     ///
     /// # Errors
-    /// As there.
-    pub fn write_orientation(&self, orientation: &[f32]) -> Result<()> {
+    /// As there, and [`Error::Collective`] where ranks bring different ones; then nothing is written.
+    pub fn write_orientation(&mut self, orientation: &[f32]) -> Result<()> {
+        self.agree_on("the orientation to write", orientation)?;
         self.optimizer.write_orientation(orientation)
+    }
+
+    fn agree_on(&mut self, what: &str, values: &[f32]) -> Result<()> {
+        let checksum = crc32fast::hash(bytemuck::cast_slice(values));
+        agree(&mut self.group, Ok(vec![(what.into(), format!("of checksum {checksum:08x}"))]))
+    }
+
+    /// C = N·HN as the last event measured it, as [`Optimizer::read_curvature`] gives it; the same on every rank.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_curvature(&self) -> Result<f32> {
+        self.optimizer.read_curvature()
     }
 
     /// N, in the order of the layout and without padding; `None` without a dimer. All ranks call this.
@@ -213,6 +284,7 @@ impl<C: Collective> ShardedOptimizer<C> {
     /// # Errors
     /// Those of [`Optimizer::read_orientation`], and [`Error::Collective`].
     pub fn read_orientation(&mut self) -> Result<Option<Vec<f32>>> {
+        self.check_whole()?;
         let Some(slice) = self.optimizer.state.vector(Vector::Orientation) else { return Ok(None) };
         let storage = self.optimizer.plan.storage;
         let own = block_on(self.optimizer.gpu.read(slice, Wait::Block));
@@ -274,6 +346,11 @@ impl<C: Collective> ShardedOptimizer<C> {
     /// Gradients so far, in those of a whole minibatch; see [`Optimizer::gradient_evaluations`].
     pub fn gradient_evaluations(&self) -> f64 {
         self.optimizer.gradient_evaluations()
+    }
+
+    /// The device of this rank.
+    pub fn gpu(&self) -> &Gpu {
+        self.optimizer.gpu()
     }
 
     /// θ on the GPU, padded and whole; read only while a step runs.

@@ -60,6 +60,17 @@ impl Skips {
         found
     }
 
+    /// Waits for the last look, so that ranks find the same at the same step.
+    #[cfg(not(target_family = "wasm"))]
+    pub(super) fn settle(&self, gpu: &Gpu) -> Result<()> {
+        while self.state.load(Ordering::Acquire) == PENDING {
+            gpu.wait()?;
+            // Another thread that polls may not have reached the callback yet.
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
     /// Whether step `index` may begin after the steps before it.
     pub(super) fn check(&self, gpu: &Gpu, index: u64) -> Result<()> {
         // Submissions let callbacks run; if the user keeps many back, this does.

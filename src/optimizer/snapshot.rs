@@ -173,17 +173,28 @@ impl Snapshot {
         self.record.forget_loss();
     }
 
-    /// Completes what only slices of are here by those of the other ranks.
+    /// Completes what only slices of are here by those of the other ranks, or forgets it where it is of no use.
     #[cfg(not(target_family = "wasm"))]
     pub(super) fn gather<C: Collective + ?Sized>(
         &mut self,
         slice: &Slice,
         group: &mut C,
+        keeps: bool,
     ) -> Result<()> {
         for (_, padded) in self.vectors.iter_mut().filter(|(name, _)| **name != PARAMS) {
-            *padded = slice.gather(&padded[slice.range()], group)?;
+            let own = std::mem::take(padded);
+            let whole = slice.gather(&own[slice.range()], group)?;
+            if keeps {
+                *padded = whole;
+            }
         }
         Ok(())
+    }
+
+    /// Forgets what only slices of are here.
+    #[cfg(not(target_family = "wasm"))]
+    pub(super) fn forget_slices(&mut self) {
+        self.vectors.retain(|name, _| *name == PARAMS);
     }
 
     /// The same where no objective has written a loss.

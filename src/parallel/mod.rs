@@ -1,7 +1,10 @@
 //! Several ranks, each with a device and a share of the batch, that train one set of parameters: [`Collective`],
 //! [`DataParallel`] and [`GradientMean`].
 
-#[cfg(not(target_family = "wasm"))]
+#[cfg_attr(
+    target_family = "wasm",
+    allow(dead_code, reason = "in a browser every optimizer is alone")
+)]
 pub(crate) mod agreement;
 #[cfg(not(target_family = "wasm"))]
 mod data_parallel;

@@ -111,6 +111,7 @@ impl Basis {
             groups: &self.groups,
             timer: optimizer.timer.as_ref(),
             index: optimizer.index,
+            checksum: 0,
             arguments_of_parts: self.arguments_of_parts,
         };
         let mut player = Player::new(context, program, compiled);

@@ -202,6 +202,11 @@ impl State {
         self.scalar(OVERFLOWED_OFFSET, 8)
     }
 
+    /// The loss as the next record takes it.
+    pub(crate) fn loss_of_record(&self) -> GpuSlice {
+        self.scalar(0, 4)
+    }
+
     /// The sums over `tiles` in one set of partials.
     pub(crate) fn partials(&self, layout: &Layout, set: u32, tiles: Range<usize>) -> GpuSlice {
         let first = u64::from(set) * layout.tiles() as u64 + tiles.start as u64;

@@ -60,6 +60,7 @@ impl Bench {
             groups: &self.groups,
             timer: None,
             index: 0,
+            checksum: 0,
             arguments_of_parts: 0,
         }
     }

@@ -4,9 +4,9 @@ use crate::common::*;
 use dimer::{
     Adam, Base, Collective, Config, CurvatureRate, Difference, Dimer, Displacement, EarlyExit,
     Error, Evaluation, FullBatch, Gpu, Group, HessianProduct, HostObjective, Layout, LearningRate,
-    Lion, Metric, Mode, Objective, Optimizer, Point, RateProbe, Regime, RelativeDisplacement,
-    Rotation, RotationRate, RotationStop, Schedule, Scope, Sgd, ShardedOptimizer, StepInfo,
-    Storage, Telemetry, Threads,
+    Lion, Metric, Mode, Objective, OnPlateau, Optimizer, Point, RateProbe, Regime,
+    RelativeDisplacement, Rotation, RotationRate, RotationStop, Schedule, Scope, Sgd,
+    ShardedOptimizer, StepInfo, Storage, Telemetry, Threads,
 };
 
 /// Of one tile, of fewer tiles than ranks, and of several tiles to a rank.
@@ -16,14 +16,26 @@ const STEPS: usize = 200;
 /// A quartic with a saddle in most directions and another minibatch in every step, and what it is asked for.
 struct Given {
     step: u64,
-    /// Which evaluations fail, counted over all steps.
+    /// Which evaluation fails, or has a gradient that is none, counted over all steps.
     fails: Option<usize>,
+    poisons: Option<usize>,
+    /// Which step fails to begin, once.
+    fails_to_begin: Option<u64>,
     evaluations: usize,
+    /// What is added to the loss.
+    loss: f32,
 }
 
 impl Given {
     fn new() -> Self {
-        Self { step: 0, fails: None, evaluations: 0 }
+        Self {
+            step: 0,
+            fails: None,
+            poisons: None,
+            fails_to_begin: None,
+            evaluations: 0,
+            loss: 0.0,
+        }
     }
 
     /// Between -0.7 and 1.3, by element and minibatch.
@@ -44,6 +56,10 @@ impl Given {
 impl Objective for Given {
     fn begin_step(&mut self, step: StepInfo) -> dimer::Result<()> {
         self.step = step.index - u64::from(step.repeats_minibatch);
+        if self.fails_to_begin == Some(step.index) {
+            self.fails_to_begin = None;
+            return Err(Error::objective("the data ran out"));
+        }
         Ok(())
     }
 
@@ -51,10 +67,14 @@ impl Objective for Given {
         let params = at.read_params()?;
         self.fail()?;
         let elements = params.iter().enumerate();
-        let gradient: Vec<f32> =
+        let mut gradient: Vec<f32> =
             elements.map(|(i, x)| self.curvature(i) * x + 0.5 * x * x * x).collect();
+        if self.poisons == Some(self.evaluations - 1) {
+            gradient[params.len() - 1] = f32::NAN;
+        }
         if at.point == Point::Centre {
-            at.write_loss(params.iter().zip(&gradient).map(|(x, g)| x * g).sum());
+            let products = params.iter().zip(&gradient).map(|(x, g)| x * g);
+            at.write_loss(self.loss + products.sum::<f32>());
         }
         at.write_gradient(&gradient)
     }
@@ -65,6 +85,10 @@ impl Objective for Given {
         let along: Vec<f32> =
             elements.map(|(i, (x, d))| (self.curvature(i) + 1.5 * x * x) * d).collect();
         at.write(&along)
+    }
+
+    fn supplies_loss(&self) -> bool {
+        true
     }
 }
 
@@ -105,7 +129,6 @@ fn from_curvature(probe: RateProbe) -> Config {
     Config { learning_rate: LearningRate::Curvature(rate), ..Config::default() }
 }
 
-/// The default dimer's saddle-free step acts in all of these but the last few.
 fn configs() -> Vec<(&'static str, Config)> {
     let relative = RelativeDisplacement { factor: 1e-2, minimum: 1e-4 };
     let plain =
@@ -245,7 +268,7 @@ fn busy() -> Config {
     Config { dimer, ..from_curvature(RateProbe::SeparateGradient) }
 }
 
-/// The saddle-free step acts in these tests, and events, skips and measurements come.
+/// The saddle-free step acts in these tests, and events and measurements come.
 #[test]
 fn the_tests_see_what_a_step_can_do() {
     let gpu = quick_gpu();
@@ -305,16 +328,21 @@ fn any_number_of_ranks_goes_on_from_any_other() {
 /// Slices that one binding cannot hold.
 #[test]
 fn slices_are_cut_to_the_limits_of_the_device() {
-    let (small, len) = (small_gpu(), 200_003);
-    let config = rotating(Rotation::gradient(RotationRate::Automatic));
-    let expected = alone_for(&small, len, &config, 12);
-    let found = on_ranks(2, |group| {
-        let mut optimizer = sharded(&small, len, &config, group);
-        let mut objective = Given::new();
-        (0..12).for_each(|_| optimizer.step(&mut objective).unwrap());
-        seen(&mut optimizer)
-    });
-    found.iter().for_each(|found| assert_same("small bindings", found, &expected));
+    let len = 200_003;
+    // Of one tile, and of five with the workspace.
+    let small = [(small_gpu(), rotating(Rotation::gradient(RotationRate::Automatic)))];
+    let larger =
+        gpu_with(|limits| wgpu::Limits { max_storage_buffer_binding_size: 1 << 20, ..limits });
+    for (small, config) in small.into_iter().chain([(larger, busy())]) {
+        let expected = alone_for(&small, len, &config, 12);
+        let found = on_ranks(2, |group| {
+            let mut optimizer = sharded(&small, len, &config, group);
+            let mut objective = Given::new();
+            (0..12).for_each(|_| optimizer.step(&mut objective).unwrap());
+            seen(&mut optimizer)
+        });
+        found.iter().for_each(|found| assert_same("small bindings", found, &expected));
+    }
 }
 
 /// A parameter that leaves f32 on one rank stops all, and a gradient that is not finite is skipped by all, as on one device.
@@ -369,55 +397,217 @@ fn what_goes_wrong_in_one_slice_reaches_all() {
     found.iter().for_each(|found| assert!(*found == (params.clone(), expected.clone())));
 }
 
-/// Where the objective of every rank fails, the step is taken again to the bits of an undisturbed run; where that of one
-/// fails, all ranks get an error, whichever evaluation it is, and none waits.
+/// Where the objective fails, on every rank or on one, in whichever evaluation or before the first, all ranks get an error, and
+/// the step is taken again to the bits of an undisturbed run.
 #[test]
 fn errors_reach_all_ranks() {
     let gpu = quick_gpu();
     let (len, steps) = (9001, 12);
     let expected = alone_for(&gpu, len, &busy(), steps);
-    for fails in 0..12 {
-        let found = on_ranks(2, |group| {
+    for (fails, which) in
+        (0..12).flat_map(|fails| [(Some(fails), None), (Some(fails), Some(1)), (None, Some(2))])
+    {
+        let found = on_ranks(3, |group| {
             let mut optimizer = sharded(&gpu, len, &busy(), group);
-            let mut objective = Given { fails: Some(fails), ..Given::new() };
-            let mut failures = 0;
+            let rank = optimizer.group().rank();
+            let is_hit = which.is_none_or(|which| which == rank);
+            let mut objective = Given {
+                fails: fails.filter(|_| is_hit),
+                fails_to_begin: (is_hit && fails.is_none()).then_some(4),
+                ..Given::new()
+            };
+            let mut errors = Vec::new();
             while optimizer.steps() < steps as u64 {
-                failures += usize::from(optimizer.step(&mut objective).is_err());
+                errors.extend(optimizer.step(&mut objective).err());
+                assert!(errors.len() < 2, "{errors:?}");
             }
-            assert_eq!(failures, 1);
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            let (error, own) = (errors[0].to_string(), "the data ran out");
+            assert!(matches!(errors[0], Error::Objective(_)) && error.contains(own), "{error}");
+            if let Some(which) = which {
+                assert_eq!(error.contains(&format!("on rank {which}: ")), rank != which, "{error}");
+            }
+            optimizer.check_ranks().unwrap();
             seen(&mut optimizer)
         });
         for found in found {
-            assert!(
-                found.params == expected.params && found.orientation == expected.orientation,
-                "{fails}"
-            );
+            let same = found.params == expected.params && found.orientation == expected.orientation;
+            assert!(same, "{fails:?} {which:?}");
         }
     }
-    for fails in 0..12 {
+}
+
+/// A rank that leaves is an error on the others; their state is of no use until one is loaded.
+#[test]
+fn a_rank_that_leaves_is_noticed() {
+    let gpu = quick_gpu();
+    let len = 9001;
+    for leaves in [0, 1, 5] {
         let found = on_ranks(3, |group| {
             let mut optimizer = sharded(&gpu, len, &busy(), group);
-            let fails = (optimizer.group().rank() == 1).then_some(fails);
-            let mut objective = Given { fails, ..Given::new() };
-            // A rank that fails gives up its part.
-            (0..steps).find_map(|_| optimizer.step(&mut objective).err())
+            let mut objective = Given::new();
+            (0..leaves).for_each(|_| optimizer.step(&mut objective).unwrap());
+            if optimizer.group().rank() == 1 {
+                return Vec::new();
+            }
+            let first = optimizer.step(&mut objective).unwrap_err();
+            let after = [
+                optimizer.step(&mut objective).unwrap_err(),
+                optimizer.save("/nowhere").unwrap_err(),
+                optimizer.check_ranks().unwrap_err(),
+                optimizer.read_orientation().unwrap_err(),
+            ];
+            let mut words = vec![first.to_string()];
+            words.extend(after.map(|error| error.to_string()));
+            words
         });
-        for (rank, error) in found.into_iter().enumerate() {
-            let error = error.expect("an error").to_string();
-            let own = if rank == 1 { "the data ran out" } else { "rank 1 has left" };
-            assert!(error.contains(own), "{fails}, rank {rank}: {error}");
+        for words in found.iter().filter(|words| !words.is_empty()) {
+            assert!(words[0].contains("rank 1 has left"), "{words:?}");
+            assert!(words[1..].iter().all(|words| words.contains("half taken")), "{words:?}");
         }
     }
-    // One that tries again after the others have seen its part is told so, and so are they.
-    let found = on_ranks(2, |group| {
-        let mut optimizer = sharded(&gpu, len, &busy(), group);
-        let fails = (optimizer.group().rank() == 1).then_some(1);
-        let mut objective = Given { fails, ..Given::new() };
-        let errors: Vec<_> = (0..3).filter_map(|_| optimizer.step(&mut objective).err()).collect();
-        errors.into_iter().map(|error| error.to_string()).collect::<Vec<_>>()
+}
+
+/// Ranks that part are told in which way, whatever the numbers that they gather; a checkpoint brings them together again.
+#[test]
+fn ranks_that_part_are_told() {
+    let gpu = quick_gpu();
+    let len = 9001;
+    let scratch = checkpoints::Scratch::new();
+    let config = with_dimer(Dimer::default());
+    type Parts = fn(&mut ShardedOptimizer<Threads>, &mut Given) -> dimer::Result<()>;
+    let cases: [(&str, Parts); 5] = [
+        ("another kind of step", |optimizer, objective| {
+            optimizer.set_learning_rate(1e-4)?;
+            optimizer.step(objective)
+        }),
+        ("another kind of step", |optimizer, objective| {
+            optimizer.set_rate_factor(0.5)?;
+            optimizer.step(objective)
+        }),
+        ("another kind of step", |optimizer, objective| {
+            optimizer.set_loss_scale(2.0)?;
+            optimizer.step(objective)
+        }),
+        ("another kind of step", |optimizer, objective| optimizer.rotate(objective)),
+        ("the loss of rank", |optimizer, objective| {
+            objective.loss = 1.0;
+            optimizer.step(objective)
+        }),
+    ];
+    for (case, (words, parts)) in cases.into_iter().enumerate() {
+        let file = scratch.file().with_extension(case.to_string());
+        on_ranks(2, |group| {
+            let mut optimizer = sharded(&gpu, len, &config, group);
+            let mut objective = Given::new();
+            (0..4).for_each(|_| optimizer.step(&mut objective).unwrap());
+            optimizer.save(&file).unwrap();
+            let outcome = match optimizer.group().rank() {
+                0 => optimizer.step(&mut objective),
+                _ => parts(&mut optimizer, &mut objective),
+            };
+            // A rotation ends where a step still gathers the parameters.
+            let error = match outcome {
+                Ok(()) => optimizer.step(&mut objective).unwrap_err(),
+                Err(error) => error,
+            };
+            assert!(matches!(error, Error::Collective { .. }), "{error}");
+            assert!(error.to_string().contains(words), "{error}");
+            optimizer.load(&file).unwrap();
+            optimizer.step(&mut Given::new()).unwrap();
+            optimizer.check_ranks().unwrap();
+        });
+    }
+    // What is written must be the same.
+    on_ranks(2, |group| {
+        let mut optimizer = sharded(&gpu, len, &config, group);
+        let other = optimizer.group().rank() as f32;
+        let mut values = start(len);
+        values[8] += other;
+        let written = optimizer.write_params(&values).unwrap_err().to_string();
+        assert!(written.contains("the parameters to write"), "{written}");
+        let written = optimizer.write_orientation(&values).unwrap_err().to_string();
+        assert!(written.contains("the orientation to write"), "{written}");
+        optimizer.write_orientation(&start(len)).unwrap();
+        optimizer.step(&mut Given::new()).unwrap();
     });
-    for errors in found {
-        assert!(errors.iter().any(|error| error.contains("gathering")), "{errors:?}");
+}
+
+/// Too many skips are told to all ranks at the same step, although one of them waits for its telemetry, and they can go on.
+#[test]
+fn too_many_skips_come_at_the_same_step() {
+    let gpu = quick_gpu();
+    let config = Config { max_consecutive_skips: Some(7), ..with_dimer(Dimer::default()) };
+    let found = on_ranks(3, |group| {
+        let mut optimizer = sharded(&gpu, 9001, &config, group);
+        let mut nothing = HostObjective::new(|_: &[f32], gradient: &mut [f32]| {
+            gradient.fill(f32::NAN);
+            0.0
+        });
+        let mut ends = Vec::new();
+        for _ in 0..40 {
+            let outcome = optimizer.step(&mut nothing);
+            if let Err(error) = outcome {
+                assert!(matches!(error, Error::TooManySkips { .. }), "{error}");
+                ends.push(optimizer.steps());
+            }
+            if optimizer.group().rank() == 0 {
+                optimizer.telemetry().unwrap();
+            }
+        }
+        optimizer.step(&mut Given::new()).unwrap();
+        optimizer.check_ranks().unwrap();
+        ends
+    });
+    assert!(found[0].len() >= 2, "{found:?}");
+    assert!(found.iter().all(|ends| *ends == found[0]), "{found:?}");
+}
+
+/// Rotations by themselves, a schedule that looks at losses, an N that is set, a gradient at a probe that is none, and tiles
+/// whose sums are added once.
+#[test]
+fn what_steps_seldom_do_has_the_same_bits() {
+    let gpu = quick_gpu();
+    let mut tuning = *gpu.tuning();
+    tuning.reread_tiles = 1;
+    let adding = gpu.with_tuning(tuning).unwrap();
+    let len = 45_007;
+    let plateau = OnPlateau::default();
+    let flat = Dimer { schedule: Schedule::OnPlateau(plateau), ..Dimer::default() };
+    let configs = [
+        Config { max_gradient_norm: Some(0.5), ..busy() },
+        Config {
+            dimer: with_dimer(Dimer::default()).dimer,
+            ..from_curvature(RateProbe::RepeatedMinibatch)
+        },
+        Config { dimer: Some(flat), ..with_dimer(Dimer::default()) },
+    ];
+    for (gpu, config) in
+        [&gpu, &adding].into_iter().flat_map(|gpu| configs.iter().map(move |config| (gpu, config)))
+    {
+        let mut one = Optimizer::new(gpu, layout(len), config.clone(), &start(len)).unwrap();
+        one.write_orientation(&start(len)).unwrap();
+        let mut objective = Given { poisons: Some(9), ..Given::new() };
+        (0..25).for_each(|_| one.step(&mut objective).unwrap());
+        (0..3).for_each(|_| one.rotate(&mut objective).unwrap());
+        (0..5).for_each(|_| one.step(&mut objective).unwrap());
+        let expected = Seen {
+            params: bits(&one.read_params().unwrap()),
+            orientation: one.read_orientation().unwrap().map(|n| bits(&n)),
+            telemetry: words(one.telemetry().unwrap()),
+            evaluations: one.gradient_evaluations(),
+        };
+        assert_eq!(one.telemetry().unwrap().len(), 0);
+        let found = on_ranks(3, |group| {
+            let mut optimizer = sharded(gpu, len, config, group);
+            optimizer.write_orientation(&start(len)).unwrap();
+            let mut objective = Given { poisons: Some(9), ..Given::new() };
+            (0..25).for_each(|_| optimizer.step(&mut objective).unwrap());
+            (0..3).for_each(|_| optimizer.rotate(&mut objective).unwrap());
+            (0..5).for_each(|_| optimizer.step(&mut objective).unwrap());
+            seen(&mut optimizer)
+        });
+        found.iter().for_each(|found| assert_same("seldom", found, &expected));
     }
 }
 

@@ -7,6 +7,7 @@ mod data;
 #[allow(dead_code, reason = "not every example needs all of it")]
 #[path = "../../../../examples/digits/network.rs"]
 mod network;
+#[allow(dead_code, reason = "not every example needs all of it")]
 mod timed;
 
 use std::error::Error;

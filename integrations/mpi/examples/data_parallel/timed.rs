@@ -4,27 +4,40 @@ use std::time::{Duration, Instant};
 
 use dimer::{Collective, Result};
 
-/// A group, and the time spent in its operations, with the waiting for other ranks.
+/// A group, the time spent in its operations, with the waiting for other ranks, and how often this rank has brought how many
+/// bytes.
 pub struct Timed<C> {
     group: C,
     time: Duration,
+    calls: u64,
+    brought: u64,
 }
 
 impl<C: Collective> Timed<C> {
     pub fn new(group: C) -> Self {
-        Self { group, time: Duration::ZERO }
+        Self { group, time: Duration::ZERO, calls: 0, brought: 0 }
     }
 
     pub fn time(&self) -> Duration {
         self.time
     }
 
-    /// Starts to measure anew.
-    pub fn forget(&mut self) {
-        self.time = Duration::ZERO;
+    pub fn calls(&self) -> u64 {
+        self.calls
     }
 
-    fn timed<T>(&mut self, operation: impl FnOnce(&mut C) -> T) -> T {
+    pub fn brought(&self) -> u64 {
+        self.brought
+    }
+
+    /// Starts to measure anew.
+    pub fn forget(&mut self) {
+        (self.time, self.calls, self.brought) = (Duration::ZERO, 0, 0);
+    }
+
+    fn timed<T>(&mut self, bytes: usize, operation: impl FnOnce(&mut C) -> T) -> T {
+        self.calls += 1;
+        self.brought += bytes as u64;
         let began = Instant::now();
         let outcome = operation(&mut self.group);
         self.time += began.elapsed();
@@ -46,14 +59,14 @@ impl<C: Collective> Collective for Timed<C> {
     }
 
     fn sum(&mut self, values: &mut [f32]) -> Result<()> {
-        self.timed(|group| group.sum(values))
+        self.timed(size_of_val(values), |group| group.sum(values))
     }
 
     fn broadcast(&mut self, bytes: &mut [u8], root: u32) -> Result<()> {
-        self.timed(|group| group.broadcast(bytes, root))
+        self.timed(bytes.len(), |group| group.broadcast(bytes, root))
     }
 
     fn gather(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
-        self.timed(|group| group.gather(bytes))
+        self.timed(bytes.len(), |group| group.gather(bytes))
     }
 }
