@@ -481,7 +481,10 @@ impl Optimizer {
         let part = match self.begin(objective, form, gradients, None, wait).await {
             Ok(part) => part,
             Err(error) => {
-                self.player(form)?.tell(&error, group)?;
+                // Without one there is nothing that the other ranks wait in.
+                if let Ok(mut player) = self.player(form) {
+                    player.tell(&error, group)?;
+                }
                 return Err(error);
             }
         };
