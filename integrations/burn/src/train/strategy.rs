@@ -20,17 +20,18 @@ use crate::error::{Error, Result};
 ///
 /// What to know:
 ///
-/// - Gradients are those that [`TrainStep::step`](burn::train::TrainStep::step) gives. At probes it is called again on the same minibatch, and must give the
-///   gradient of the same function; before the first step the strategy checks this. For dropout there is
-///   [`DimerStrategy::repeat_randomness`]. A minibatch is cloned for each call.
+/// - Gradients are those that [`TrainStep::step`](burn::train::TrainStep::step) gives. At probes it is called again on the same
+///   minibatch, and must give the gradient of the same function; where there are probes, the strategy checks this before the
+///   first step. For dropout there is [`DimerStrategy::repeat_randomness`]. A minibatch is cloned for each call.
 /// - With [`LearningRate::Fixed`](dimer::LearningRate::Fixed) the rate of each step is that of the learner's scheduler; with a
 ///   rate from curvature the scheduler's value over its first one is the factor on it. For one that begins lower than it goes,
 ///   such as a warm-up, [`DimerStrategy::with_full_rate`] is needed. A scheduler ends the training where it gives a
 ///   parameter a rate of its own: groups have [`Group::learning_rate_scale`].
 /// - With accumulation, the gradient is the sum over the minibatches of a step, as in Burn, at every point. One step is one of
 ///   the scheduler, also where it repeats a minibatch.
-/// - [`TrainStep::optimize`](burn::train::TrainStep::optimize) is not called, and there is no loss in the telemetry: the trainer keeps it in the output of the
-///   model. A schedule that looks at the loss ([`Schedule::OnPlateau`](dimer::Schedule::OnPlateau)) has none to look at.
+/// - [`TrainStep::optimize`](burn::train::TrainStep::optimize) is not called, and there is no loss in the telemetry: the trainer
+///   keeps it in the output of the model. So [`Schedule::OnPlateau`](dimer::Schedule::OnPlateau), which looks at losses, is
+///   refused, and [`Difference::Exact`](dimer::Difference::Exact), for which there are no products.
 /// - An epoch does not end between two steps on one minibatch
 ///   ([`RateProbe::RepeatedMinibatch`](dimer::RateProbe::RepeatedMinibatch)), which then counts twice in the metrics. In events
 ///   of [`Difference::Central`](dimer::Difference::Central) that do not evaluate θ, the metrics are those of a probe.
