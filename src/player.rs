@@ -7,7 +7,7 @@ use crate::kernels::gpu_types::{STEP_SLOTS, STEP_STRIDE};
 use crate::layout::Layout;
 use crate::objective::{Evaluation, HessianProduct, Objective, Point};
 use crate::parallel::Collective;
-use crate::parallel::agreement::gather_words;
+use crate::parallel::agreement::{error_of_all, failure};
 use crate::plan::Plan;
 use crate::plan::program::{
     Asks, Cursor, Dispatch, Evaluate, Gathered, Grid, Place, Program, Stage,
@@ -55,10 +55,6 @@ pub(crate) struct Context<'a> {
 
 /// Bytes before what a rank brings to a gathering: where it is, and whether it has failed.
 const HEADER: usize = 32;
-
-/// How it has failed.
-const OBJECTIVE_FAILED: u64 = 1;
-const FAILED: u64 = 2;
 
 /// Why a program paused.
 #[derive(Debug)]
@@ -316,21 +312,16 @@ impl<'a> Player<'a> {
         &mut self,
         what: Gathered,
         own: &[u8],
-        failure: Option<&Error>,
+        error: Option<&Error>,
         group: &mut (impl Collective + ?Sized),
     ) -> Result<Vec<Vec<u8>>> {
         let Context { plan, index, checksum, .. } = self.context;
         // All bring as many bytes as the first, whose slice is the longest.
         let longest: u64 = self.parts(what, 0)?.iter().map(|part| part.size).sum();
-        let kind = match failure {
-            None => 0,
-            Some(Error::Objective(_)) => OBJECTIVE_FAILED,
-            Some(_) => FAILED,
-        };
         let place = [index, self.gatherings, checksum.into()];
         self.gatherings += 1;
         let mut bytes = bytemuck::cast_slice(&place).to_vec();
-        bytes.extend_from_slice(&u64::to_le_bytes(kind));
+        bytes.extend_from_slice(&u64::from(failure(error)).to_le_bytes());
         bytes.extend_from_slice(own);
         bytes.resize(HEADER + longest as usize, 0);
         let all = group.gather(&bytes)?;
@@ -358,14 +349,9 @@ impl<'a> Player<'a> {
             };
             return Err(Error::collective(format!("{reason}; all ranks must take the same steps")));
         }
-        let Some(rank) = all.iter().position(|bytes| header(bytes)[3] != 0) else { return Ok(all) };
-        self.told = true;
-        let words = &gather_words(group, failure)?[rank];
-        let words = format!("on rank {rank}: {words}");
-        Err(match header(&all[rank])[3] {
-            OBJECTIVE_FAILED => Error::objective(words),
-            _ => Error::collective(words),
-        })
+        let failures: Vec<u8> = all.iter().map(|bytes| header(bytes)[3] as u8).collect();
+        self.told = failures.iter().any(|failure| *failure != 0);
+        error_of_all(group, &failures, error)?.map_or(Ok(all), Err)
     }
 
     /// Goes on after a question, and says whether the event needs no further rotation.

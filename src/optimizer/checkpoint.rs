@@ -50,10 +50,7 @@ impl Optimizer {
     #[cfg(not(target_family = "wasm"))]
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        in_file(path, || {
-            file::replace(path, &self.save_bytes()?)
-                .map_err(|error| Error::checkpoint_from("it cannot be written", error))
-        })
+        in_file(path, || write(path, &self.save_bytes()?))
     }
 
     /// The bytes of the file that [`Optimizer::save`] writes: for where there are no files, and for what keeps or sends
@@ -196,6 +193,12 @@ impl Optimizer {
 #[cfg(not(target_family = "wasm"))]
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     file::read(path).map_err(|error| Error::checkpoint_from("it cannot be read", error))
+}
+
+#[cfg(not(target_family = "wasm"))]
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    file::replace(path, bytes)
+        .map_err(|error| Error::checkpoint_from("it cannot be written", error))
 }
 
 /// Names the file in an error of `action`.

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use super::Optimizer;
-use super::checkpoint::in_file;
-use super::file;
+use super::checkpoint::{in_file, write};
 use super::telemetry::Telemetry;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -205,11 +204,8 @@ impl<C: Collective> ShardedOptimizer<C> {
         let mut snapshot = all_succeed(&mut self.group, own)?;
         let keeps = self.group.rank() == 0;
         snapshot.gather(&self.optimizer.plan.slice, &mut self.group, keeps)?;
-        let write = || {
-            let bytes = snapshot.into_checkpoint(&self.optimizer.layout)?.into_bytes()?;
-            file::replace(path, &bytes)
-                .map_err(|error| Error::checkpoint_from("it cannot be written", error))
-        };
+        let write =
+            || write(path, &snapshot.into_checkpoint(&self.optimizer.layout)?.into_bytes()?);
         let own = if keeps { in_file(path, write) } else { Ok(()) };
         all_succeed(&mut self.group, own)
     }

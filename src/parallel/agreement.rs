@@ -17,16 +17,41 @@ fn gather_text<C: Collective + ?Sized>(group: &mut C, text: &str) -> Result<Vec<
     Ok(texts.map(|(text, len)| String::from_utf8_lossy(&text[..len as usize]).into()).collect())
 }
 
-/// What every rank says of its error; of none it says nothing.
-pub(crate) fn gather_words<C: Collective + ?Sized>(
+/// By an error of its objective, after which the step may be tried again; or by one that leaves the rank unable to go on.
+const FAILED: u8 = 1;
+const LOST: u8 = 2;
+
+/// How a rank with this error has failed, as ranks tell each other; 0 without.
+pub(crate) fn failure(own: Option<&Error>) -> u8 {
+    own.map_or(0, |error| if matches!(error, Error::Objective(_)) { FAILED } else { LOST })
+}
+
+/// The error for all where the ranks have failed in these ways: that of the first which cannot go on, or else of the first.
+pub(crate) fn error_of_all<C: Collective + ?Sized>(
     group: &mut C,
+    failures: &[u8],
     own: Option<&Error>,
-) -> Result<Vec<String>> {
+) -> Result<Option<Error>> {
+    let first = |how| failures.iter().position(|&failure| failure == how);
+    let Some(rank) = first(LOST).or_else(|| first(FAILED)) else { return Ok(None) };
+    let words = words_of(group, rank, own)?;
+    Ok(Some(match failures[rank] {
+        LOST => Error::collective(words),
+        _ => Error::objective(words),
+    }))
+}
+
+/// What `rank` says of its error, to all; every rank brings its own.
+fn words_of<C: Collective + ?Sized>(
+    group: &mut C,
+    rank: usize,
+    own: Option<&Error>,
+) -> Result<String> {
     let words = own.map_or_else(String::new, |error| match error {
         Error::Objective(source) => source.to_string(),
         error => error.to_string(),
     });
-    gather_text(group, &words)
+    Ok(format!("on rank {rank}: {}", gather_text(group, &words)?[rank]))
 }
 
 /// What this rank has done, if all have done it; if not, its own error or that of the first that has failed.
@@ -44,8 +69,7 @@ fn first_failure<C: Collective + ?Sized>(
 ) -> Result<Option<String>> {
     let failed = group.gather(&[u8::from(own.is_some())])?;
     let Some(rank) = failed.iter().position(|failed| failed[0] != 0) else { return Ok(None) };
-    let words = gather_words(group, own)?;
-    Ok(Some(format!("on rank {rank}: {}", words[rank])))
+    words_of(group, rank, own).map(Some)
 }
 
 /// Refuses ranks that are not alike, and names the first fact in which one differs from rank 0; or the error of one that

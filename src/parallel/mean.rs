@@ -1,7 +1,7 @@
 //! [`GradientMean`]: the mean of what the ranks have found, or the error of one of them.
 
 use super::Collective;
-use super::agreement::gather_words;
+use super::agreement::{error_of_all, failure};
 use crate::error::{Error, Result};
 use crate::objective::{StepInfo, shares};
 
@@ -32,7 +32,7 @@ pub(crate) struct Asked {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 struct Slot {
-    /// How its objective failed: [`FAILED`], [`LOST`], or 0.
+    /// How it has failed; see [`failure`].
     failed: f32,
     /// 1 if it brings no loss.
     lacks_loss: f32,
@@ -50,10 +50,6 @@ struct Place {
     part: [f32; 4],
     asked: f32,
 }
-
-/// By an error of its own, after which the step may be tried again; or by one that leaves the rank unable to go on.
-const FAILED: f32 = 1.0;
-const LOST: f32 = 2.0;
 
 /// The low and the high bits of a number below 2³².
 fn halves(number: u64) -> [f32; 2] {
@@ -184,9 +180,7 @@ impl<C: Collective> GradientMean<C> {
         values.iter_mut().for_each(|value| *value *= self.share);
         let mut slots = vec![Slot::default(); size];
         slots[rank] = Slot {
-            failed: own.map_or(0.0, |error| {
-                if matches!(error, Error::Objective(_)) { FAILED } else { LOST }
-            }),
+            failed: failure(own).into(),
             lacks_loss: f32::from(u8::from(loss.is_none())),
             place,
         };
@@ -205,15 +199,9 @@ impl<C: Collective> GradientMean<C> {
                 slots[other].place.words()
             )));
         }
-        // First those that cannot go on.
-        let failed = |how| slots.iter().position(|slot| slot.failed == how);
-        if let Some(other) = failed(LOST).or_else(|| failed(FAILED)) {
-            let words = gather_words(&mut self.group, own)?;
-            let words = format!("on rank {other}: {}", words[other]);
-            return Err(match slots[other].failed == LOST {
-                true => Error::collective(words),
-                false => Error::objective(words),
-            });
+        let failures: Vec<u8> = slots.iter().map(|slot| slot.failed as u8).collect();
+        if let Some(error) = error_of_all(&mut self.group, &failures, own)? {
+            return Err(error);
         }
         let has_loss = slots.iter().all(|slot| slot.lacks_loss == 0.0);
         Ok((values, has_loss.then_some(loss)))

@@ -133,7 +133,6 @@ pub struct Plan {
     pub(crate) partials: u64,
     pub(crate) hyperparameters: Step,
     pub(crate) tables: Tables,
-    padded_len: usize,
     has_probe: bool,
     /// None without a dimer.
     pub(crate) dimer: Option<DimerPlan>,
@@ -253,7 +252,6 @@ impl Plan {
             partials: (PARTIAL_SETS * layout.tiles() as u64).max(pieces * PIECE_WIDTH),
             hyperparameters: hyperparameters::step(config, layout, regions.as_ref()),
             tables: hyperparameters::tables(config, layout),
-            padded_len: layout.padded_len(),
             has_probe: config.has_probe(),
             regions,
             dimer,
@@ -352,7 +350,7 @@ impl Plan {
         match vector {
             // The objective reads and writes all of these.
             Vector::Params | Vector::Probe | Vector::Gradient | Vector::ProbeGradient => {
-                0..self.padded_len
+                self.slice.of_all()
             }
             Vector::Orientation
             | Vector::FirstMoment

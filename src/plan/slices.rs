@@ -50,6 +50,11 @@ impl Slice {
         self.range_of(self.rank)
     }
 
+    /// The elements of all ranks.
+    pub(crate) fn of_all(&self) -> Range<usize> {
+        0..self.padded_len
+    }
+
     /// The tiles of any rank. Where there are fewer tiles than ranks, those without one of their own take the last as well,
     /// so that each finds out all that a step finds.
     pub(crate) fn tiles_of(&self, rank: u32) -> Range<usize> {

@@ -204,6 +204,10 @@ fn alone_for(gpu: &Gpu, len: usize, config: &Config, steps: usize) -> Seen {
     let mut optimizer = Optimizer::new(gpu, layout(len), config.clone(), &start(len)).unwrap();
     let mut objective = Given::new();
     (0..steps).for_each(|_| optimizer.step(&mut objective).unwrap());
+    seen_alone(&mut optimizer)
+}
+
+fn seen_alone(optimizer: &mut Optimizer) -> Seen {
     Seen {
         params: bits(&optimizer.read_params().unwrap()),
         orientation: optimizer.read_orientation().unwrap().map(|n| bits(&n)),
@@ -591,12 +595,7 @@ fn what_steps_seldom_do_has_the_same_bits() {
         (0..25).for_each(|_| one.step(&mut objective).unwrap());
         (0..3).for_each(|_| one.rotate(&mut objective).unwrap());
         (0..5).for_each(|_| one.step(&mut objective).unwrap());
-        let expected = Seen {
-            params: bits(&one.read_params().unwrap()),
-            orientation: one.read_orientation().unwrap().map(|n| bits(&n)),
-            telemetry: words(one.telemetry().unwrap()),
-            evaluations: one.gradient_evaluations(),
-        };
+        let expected = seen_alone(&mut one);
         assert_eq!(one.telemetry().unwrap().len(), 0);
         let found = on_ranks(3, |group| {
             let mut optimizer = sharded(gpu, len, config, group);

@@ -29,13 +29,15 @@ where
         let (epochs, store) = (components.num_epochs, components.event_store);
         let mut checkpointer = components.checkpointer;
         let mut early_stopping = components.early_stopping;
-        let in_use = self.keeper.begin();
+        let Some(_in_use) = self.keeper.begin() else {
+            interrupter.fail(failure(&Error::Trainer(
+                "has a strategy that another training uses; make one for each".into(),
+            )));
+            return (learner.model(), components.event_processor);
+        };
         let saved = self.keeper.take();
         self.latest.reset();
         let optimizer = match &saved {
-            _ if in_use.is_none() => Err(Error::Trainer(
-                "has a strategy that another training uses; make one for each".into(),
-            )),
             None if resumes => Err(Error::Trainer(
                 "goes on from a checkpoint without a state of this strategy; make the learner with its `optimizer`, and \
                  save with it"
