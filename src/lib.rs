@@ -129,10 +129,10 @@ pub mod unfused;
 pub mod architecture {}
 
 pub use config::{
-    Adam, Base, Config, Correction, CurvatureRate, Difference, Dimer, Displacement, EarlyExit,
-    FullBatch, LearningRate, Lion, Metric, Mode, OnPlateau, Projection, RateProbe, Regime,
-    RelativeDisplacement, Rotation, RotationRate, RotationStop, SaddleFree, Schedule, Scope, Sgd,
-    Sophia, SpectrumConfig, Storage, Translation, cosine_with_warm_up,
+    Adam, Alternating, Base, Config, Correction, CurvatureRate, Difference, Dimer, Displacement,
+    EarlyExit, FullBatch, LearningRate, Lion, Metric, Mode, OnPlateau, Projection, RateProbe,
+    Regime, RelativeDisplacement, Rotation, RotationRate, RotationStop, SaddleFree, Schedule,
+    Scope, Sgd, Sophia, SpectrumConfig, Storage, Translation, cosine_with_warm_up,
 };
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuSlice, KernelTime, Tuning};

@@ -141,9 +141,9 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Whether `objective` writes its loss at θ in this program.
+    /// Whether `objective` writes the loss of the step in this program.
     fn takes_loss(&self, objective: &(impl Objective + ?Sized)) -> bool {
-        objective.supplies_loss() && self.program.evaluations(Some(Point::Centre)) > 0
+        objective.supplies_loss() && self.program.loss_point().is_some()
     }
 
     /// Plays up to the last evaluation of `objective`, and says whether one was at the centre.
@@ -382,10 +382,8 @@ impl<'a> Player<'a> {
                 point: evaluate.point,
                 params: at,
                 gradient: into,
-                loss: match evaluate.point {
-                    Point::Centre => &state.loss,
-                    Point::Probe => &state.loss_of_probe,
-                },
+                loss: if evaluate.gives_loss { &state.loss } else { &state.loss_of_probe },
+                wants_loss: evaluate.gives_loss,
                 is_checked: self.is_checked,
             }),
             Asks::HessianProduct => objective.hessian_product(HessianProduct {

@@ -49,9 +49,10 @@ impl Method {
 }
 
 /// The base optimizer comes first; the others are compared to it.
-pub const METHODS: [Method; 7] = [
+pub const METHODS: [Method; 8] = [
     Method::with_dimer("base", || None),
     Method::with_dimer("DEO", || Some(Dimer::default())),
+    Method::with_dimer("DEO, alternating", || Some(Dimer::alternating())),
     Method::with_dimer("DEO, K = 10", || Some(every_ten())),
     Method::with_dimer("DEO, on plateaus", || Some(on_plateaus())),
     Method::with_dimer("projection, K = 10", || Some(projection())),

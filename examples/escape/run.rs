@@ -1,6 +1,6 @@
 //! One run: gradients until the loss is below the target.
 
-use dimer::{Config, Dimer, Error, Evaluation, Gpu, Layout, Objective, Optimizer, Point};
+use dimer::{Config, Dimer, Error, Evaluation, Gpu, Layout, Objective, Optimizer, Point, Rotation};
 
 use crate::problems::Problem;
 
@@ -22,11 +22,17 @@ impl Run<'_> {
         let dimer = self.config.dimer.clone().map(|dimer| Dimer { seed: self.seed, ..dimer });
         let config = Config { dimer, ..self.config.clone() };
         let start: Vec<f32> = self.problem.start(self.seed).iter().map(|x| *x as f32).collect();
+        let alternates = |dimer: &Dimer| matches!(dimer.rotation, Rotation::Alternating(_));
+        let alternates = config.dimer.as_ref().is_some_and(alternates);
         let layout = Layout::flat(self.problem.len)?;
         let mut optimizer = Optimizer::new(gpu, layout, config, &start)?;
         let mut watched = Watched { problem: self.problem, evaluations: 0, loss: f64::INFINITY };
         while watched.evaluations < self.budget {
             let before = watched.evaluations;
+            if alternates {
+                // No gradient is taken there, and the loss is only to judge the run.
+                watched.loss = loss_at(self.problem, &optimizer.read_params()?, &mut vec![]);
+            }
             match optimizer.step(&mut watched) {
                 // Diverged: gradients overflow before the loss does.
                 Err(Error::TooManySkips { .. }) => return Ok(None),
@@ -43,6 +49,13 @@ impl Run<'_> {
     }
 }
 
+/// The loss at `params`, and its gradient.
+fn loss_at(problem: &Problem, params: &[f32], gradient: &mut Vec<f64>) -> f64 {
+    let params: Vec<f64> = params.iter().copied().map(f64::from).collect();
+    gradient.resize(params.len(), 0.0);
+    problem.evaluate(&params, gradient)
+}
+
 /// A problem as an objective that counts its gradients and remembers the loss at the centre.
 struct Watched<'a> {
     problem: &'a Problem,
@@ -52,12 +65,13 @@ struct Watched<'a> {
 
 impl Objective for Watched<'_> {
     fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
-        let params: Vec<f64> = at.read_params()?.iter().copied().map(f64::from).collect();
-        let mut gradient = vec![0.0; params.len()];
-        let loss = self.problem.evaluate(&params, &mut gradient);
+        let mut gradient = Vec::new();
+        let loss = loss_at(self.problem, &at.read_params()?, &mut gradient);
         self.evaluations += 1;
         if at.point == Point::Centre {
             self.loss = loss;
+        }
+        if at.wants_loss() {
             at.write_loss(loss as f32);
         }
         let gradient: Vec<f32> = gradient.iter().map(|g| *g as f32).collect();
@@ -65,6 +79,10 @@ impl Objective for Watched<'_> {
     }
 
     fn supplies_loss(&self) -> bool {
+        true
+    }
+
+    fn is_deterministic(&self) -> bool {
         true
     }
 }

@@ -1,6 +1,6 @@
 // displace: places the probe.
 //
-//   probe <- params + distance N, or with an exact product N
+//   probe <- params + side distance N, or with an exact product N
 //   distance = displacement, or with RELATIVE max(displacement, displacement_factor |params|),
 //   with AUTOMATIC factor max(1, |params|), and twice that with FAR
 //
@@ -16,6 +16,6 @@ fn kernel(thread: Thread) {
     }
     let walk = walk_of(thread);
     for (var i = walk.first; i < walk.end; i += STREAM_WIDTH) {
-        probe[i] = placed(params[i], distance, orientation_at(i));
+        probe[i] = placed(params[i], step.side * distance, orientation_at(i));
     }
 }

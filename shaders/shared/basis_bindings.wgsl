@@ -1,5 +1,5 @@
 // Group 0 of a rotation by Rayleigh-Ritz: one shard of each vector.
-// builds on: scalars, stored, vector_numbers
+// builds on: scalars, stored, vector_numbers, workspace
 
 @group(0) @binding(2) var<storage, read> blocks: array<u32>;
 @group(0) @binding(3) var<storage, read_write> gradient: array<vec4f>;
@@ -7,8 +7,6 @@
 @group(0) @binding(5) var<storage, read_write> orientation: array<Stored>;
 @group(0) @binding(6) var<storage, read> params: array<vec4f>;
 @group(0) @binding(9) var<storage, read_write> probe: array<vec4f>;
-// Vectors, one after another: n, u, the products Hn, Hu, and where they are used p and Hp.
-@group(0) @binding(10) var<storage, read_write> workspace: array<Stored>;
 
 fn probe_gradient_at(i: u32) -> vec4f {
     return probe_gradient[i];
@@ -18,25 +16,10 @@ fn store_orientation(i: u32, n: vec4f) {
     orientation[i] = packed(n, element_of(i), ORIENTATION);
 }
 
+// The vectors of the workspace: n, u, the products Hn, Hu, and where they are used p and Hp.
 const N: u32 = 0u;
 const U: u32 = 1u;
 const HN: u32 = 2u;
 const HU: u32 = 3u;
 const P: u32 = 4u;
 const HP: u32 = 5u;
-
-// Where vec4 `i` of a vector of the workspace lies.
-fn element(vector: u32, i: u32) -> u32 {
-    return vector * shard.vectors + i;
-}
-
-fn load_vector(vector: u32, i: u32) -> vec4f {
-    return unpacked(workspace[element(vector, i)]);
-}
-
-// Returns what was stored: the value, rounded.
-fn store_vector(vector: u32, i: u32, value: vec4f) -> vec4f {
-    let stored = packed(value, element_of(i), WORKSPACE + vector);
-    workspace[element(vector, i)] = stored;
-    return unpacked(stored);
-}

@@ -10,7 +10,7 @@ const LARGE_SCALE: f32 = 3.552713678800501e-15;
 struct Partial {
     // N.N, N.d, g1.N, N.SN
     plain: vec4f,
-    // g1.g1, d.d, g1.d, 0 of vectors times SMALL_SCALE
+    // g1.g1, d.d, g1.d, 0 of vectors times SMALL_SCALE; alternating/gram.wgsl has its own sums
     small: vec4f,
     // the same of vectors times LARGE_SCALE
     large: vec4f,

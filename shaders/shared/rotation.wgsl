@@ -14,12 +14,7 @@ fn rotation(sums: Partial, distance: f32, result: ptr<function, Outcome>) -> f32
     let norm = sqrt(sums.plain.x);
     let along = sums.plain.y / norm;
     let curvature = along / (norm * distance);
-    // |d|^2 - (n.d)^2 at the scale at which |d|^2 was summed; rounding may take it below 0.
-    let scale = chosen_scale(sums.small.y);
-    let squares = chosen_sum(sums.small.y, sums.large.y);
-    let scaled = rounded_scalar(along * scale);
-    let across = sqrt(max(0.0, fma(-scaled, scaled, squares))) / scale;
-    let residual = across / (norm * distance);
+    let residual = across(along, sums.small.y, sums.large.y) / (norm * distance);
     let product_norm = norm_of(sums.small.y, sums.large.y) / (norm * distance);
     let curvature_scale =
         max(max(SCALE_MEMORY * (*result).record.curvature_scale, product_norm),

@@ -11,6 +11,14 @@ fn rounded_scalar(x: f32) -> f32 {
     return bitcast<f32>(bitcast<u32>(x) | shard.zero);
 }
 
+// The length of the part of a vector across a direction: from the part along it and the sums of its squares. Rounding may
+// take the square below 0.
+fn across(along: f32, small: f32, large: f32) -> f32 {
+    let scale = chosen_scale(small);
+    let scaled = rounded_scalar(along * scale);
+    return sqrt(max(0.0, fma(-scaled, scaled, chosen_sum(small, large)))) / scale;
+}
+
 fn scaled_up(x: vec4f) -> vec4f {
     return rounded(SMALL_SCALE * x);
 }

@@ -51,10 +51,15 @@ fn translation(
 fn saddle_free_shift(projection: f32, trust_radius: f32, scale: f32, record: Record) -> f32 {
     let bound = fma(step.significance, record.curvature_error, record.curvature_mean);
     let is_open = record.events > 0u && max(bound, record.curvature) < 0.0;
-    let longest = trust_radius * record.learning_rate;
-    let newton = abs(projection) / max((abs(record.curvature_mean) + step.damping) * scale, LEAST_SCALE);
+    let shift = newton_shift(projection, record.curvature_mean, trust_radius * record.learning_rate, scale);
+    return select(0.0, shift, is_open);
+}
+
+// Downhill along N, as far as Newton's method with |C|, within its bounds.
+fn newton_shift(projection: f32, curvature: f32, longest: f32, scale: f32) -> f32 {
+    let newton = abs(projection) / max((abs(curvature) + step.damping) * scale, LEAST_SCALE);
     let length = clamp(newton, step.kick * longest, longest);
-    return select(0.0, select(length, -length, projection > 0.0), is_open);
+    return select(length, -length, projection > 0.0);
 }
 
 // The longest step along N per learning rate: from the first event that knows one as long as the update of the base

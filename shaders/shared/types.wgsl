@@ -23,6 +23,8 @@ const RATE_LOST: u32 = 128u;
 const NOTHING: u32 = 0u;
 const MEASUREMENT: u32 = 1u;
 const LOST: u32 = 2u;
+// The bits of a loss that no objective has written.
+const UNWRITTEN: u32 = 0x7fd13e57u;
 // Where `Record.status` holds the reason why a rotation stopped, and the reasons.
 const STOP_SHIFT: u32 = 4u;
 const BY_RESIDUAL: u32 = 1u;
@@ -86,6 +88,10 @@ struct Step {
     rate_bound: f32,
     // 1, or -1 where events seek the stiffest direction: the softest of -H.
     mode_sign: f32,
+    // Of alternating evaluations: the side of the parameters on which the probe lies, 1 or -1, and how much of the last turn
+    // goes into the next. Elsewhere the side is 1.
+    side: f32,
+    turn_momentum: f32,
 }
 
 // The part of the vectors that one dispatch covers.
@@ -196,7 +202,8 @@ struct Record {
     curvatures: array<f32, CURVATURES>,
     // What the automatic displacement expects C to be off by.
     difference_error: f32,
-    // The saddle-free step along N, and its longest length per learning rate.
+    // The saddle-free step along N, and its longest length per learning rate; with alternating evaluations that is 0 while the
+    // gate is closed.
     shift: f32,
     trust_radius: f32,
     // Where the scope is not global: which of the regions' records is the newest, and which region
@@ -217,7 +224,8 @@ struct Record {
     update_norm: f32,
 }
 
-// What ritz found in the basis (n, u, p).
+// What ritz found in the basis (n, u, p); with alternating evaluations only combination, direction and valid are used, over
+// (N, HN, b) with b the last turn.
 struct Ritz {
     // n' = combination . (n, u, p)
     combination: vec3f,

@@ -22,7 +22,9 @@ pub(crate) use learning_rate::{LARGEST_RATE, LEAST_RATE, rate_scale};
 pub use metric::Metric;
 pub use probe::{Difference, Displacement, RelativeDisplacement};
 pub(crate) use rotation::RayleighRitz;
-pub use rotation::{EarlyExit, FullBatch, Mode, Regime, Rotation, RotationRate, RotationStop};
+pub use rotation::{
+    Alternating, EarlyExit, FullBatch, Mode, Regime, Rotation, RotationRate, RotationStop,
+};
 pub use schedule::{OnPlateau, Schedule, cosine_with_warm_up};
 pub use scope::Scope;
 pub use spectrum::SpectrumConfig;
@@ -256,8 +258,63 @@ impl Config {
             if self.storage == Storage::Bf16 {
                 dimer.validate_bf16()?;
             }
+            if dimer.rotation.alternates().is_some() {
+                self.validate_alternating(dimer)?;
+            }
         }
         Ok(())
+    }
+
+    /// What alternating evaluations need beside their rotation.
+    fn validate_alternating(&self, dimer: &Dimer) -> Result<()> {
+        let Dimer { difference, displacement, scope, metric, translation, .. } = dimer;
+        let moves = matches!(translation, Translation::SaddleFree(_));
+        let needs = [
+            (
+                dimer.schedule == Schedule::Every(1),
+                "a schedule other than Every(1): each of its steps is an event",
+                "set `dimer.schedule` to Every(1)",
+            ),
+            (
+                moves && dimer.correction == Correction::EveryStep,
+                "any translation other than SaddleFree in every step",
+                "set `dimer.translation` to SaddleFree and `dimer.correction` to EveryStep",
+            ),
+            (
+                *difference == Difference::Forward,
+                "a difference other than Forward: its probes lie on both sides by themselves",
+                "set `dimer.difference` to Forward",
+            ),
+            (
+                *displacement != Displacement::Automatic,
+                "Displacement::Automatic, which takes a gradient of its own",
+                "set `dimer.displacement` to Absolute or Relative",
+            ),
+            (
+                *scope == Scope::Global,
+                "a scope of more than one dimer",
+                "set `dimer.scope` to Global",
+            ),
+            (
+                *metric == Metric::Euclidean,
+                "Metric::Preconditioner",
+                "set `dimer.metric` to Euclidean",
+            ),
+            (
+                self.storage == Storage::F32,
+                "Storage::Bf16, in which a gradient is too coarse for a difference",
+                "set `storage` to F32",
+            ),
+            (
+                self.learning_rate.probe().is_none(),
+                "LearningRate::Curvature, which needs the gradient at the parameters",
+                "set `learning_rate` to Fixed",
+            ),
+        ];
+        match needs.into_iter().find(|(holds, ..)| !holds) {
+            Some((_, with, instead)) => unsupported("Rotation::Alternating", with, instead),
+            None => Ok(()),
+        }
     }
 
     /// What a climb needs beside a dimer that can climb.
@@ -325,7 +382,9 @@ impl Config {
     /// Whether an event may use a part of the minibatch: not where minibatches repeat, or where the loss is one.
     pub(crate) fn cuts_minibatches(&self) -> bool {
         let regime = self.rayleigh_ritz().map_or(Regime::Stochastic, |ritz| ritz.regime);
+        let alternates = |dimer: &Dimer| dimer.rotation.alternates().is_some();
         regime == Regime::Stochastic
+            && !self.dimer.as_ref().is_some_and(alternates)
             && self.learning_rate.probe() != Some(RateProbe::RepeatedMinibatch)
     }
 
@@ -357,6 +416,58 @@ impl Dimer {
             schedule: Schedule::Every(10),
             translation: Translation::Project(Projection::default()),
             correction: Correction::EventsOnly,
+            ..Self::default()
+        }
+    }
+
+    /// For a loss whose gradients are all of one function, such as a full batch without dropout: leaves saddles with no
+    /// gradient more than the base optimizer takes. See [`Rotation::Alternating`].
+    ///
+    /// ΔR is 10⁻² ‖θ‖, or 10⁻² where ‖θ‖ is below 1: so far that the steps of the base optimizer change little between two
+    /// sides, and a hundred thousand times what f32 resolves. Where parameters are of another scale than 1, set
+    /// [`RelativeDisplacement::minimum`].
+    ///
+    /// ```
+    /// use dimer::{Base, Config, Dimer, Gpu, HostObjective, Layout, LearningRate, Optimizer, Sgd};
+    ///
+    /// // L = ½ x² − ½ y² + ¼ y⁴, almost at its saddle: minima at y = ±1.
+    /// let mut objective = HostObjective::new(|theta: &[f32], gradient: &mut [f32]| {
+    ///     let (x, y) = (theta[0], theta[1]);
+    ///     gradient.copy_from_slice(&[x, y.powi(3) - y]);
+    ///     0.5 * (x * x - y * y) + 0.25 * y.powi(4)
+    /// })
+    /// .deterministic();
+    /// let config = Config {
+    ///     base: Base::Sgd(Sgd { momentum: 0.9, nesterov: false }),
+    ///     learning_rate: LearningRate::Fixed(0.05),
+    ///     weight_decay: 0.0,
+    ///     dimer: Some(Dimer::alternating()),
+    ///     ..Config::default()
+    /// };
+    /// let start = [0.5, 1e-6];
+    /// let mut optimizer = Optimizer::new(&Gpu::new()?, Layout::flat(2)?, config, &start)?;
+    /// for _ in 0..200 {
+    ///     optimizer.step(&mut objective)?;
+    /// }
+    /// assert!((optimizer.read_params()?[1].abs() - 1.0).abs() < 0.02);
+    /// assert_eq!(optimizer.gradient_evaluations(), 200.0);
+    /// # Ok::<(), dimer::Error>(())
+    /// ```
+    pub fn alternating() -> Self {
+        Self {
+            rotation: Rotation::alternating(),
+            schedule: Schedule::Every(1),
+            displacement: Displacement::Relative(RelativeDisplacement {
+                factor: 1e-2,
+                minimum: 1e-2,
+            }),
+            translation: Translation::SaddleFree(SaddleFree {
+                trust: 0.05,
+                damping: 1e-3,
+                kick: 0.1,
+                significance: 0.5,
+            }),
+            correction: Correction::EveryStep,
             ..Self::default()
         }
     }

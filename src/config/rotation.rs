@@ -1,6 +1,6 @@
 //! [`Mode`]: which direction events seek. [`Rotation`]: how N turns to it, and when it stops.
 
-use super::{invalid, not_negative, positive};
+use super::{fraction, invalid, not_negative, positive};
 use crate::error::Result;
 
 /// Which direction of the loss N turns to.
@@ -26,6 +26,7 @@ pub enum Mode {
 /// | --- | ---: | --- |
 /// | [`Gradient`](Self::Gradient) | 2 | to do as the paper does |
 /// | [`OptimalAngle`](Self::OptimalAngle) | 3, or 2 + rotations | where memory for P is scarce |
+/// | [`Alternating`](Self::Alternating) | 1 | where every gradient is of one function: full batches |
 /// | [`LocallyOptimal`](Self::LocallyOptimal) | 4, or 2 + rotations | otherwise |
 ///
 /// These are the gradients of forward differences; see [`Difference`](crate::Difference).
@@ -62,6 +63,52 @@ pub enum Rotation {
         /// What the loss is like from event to event.
         regime: Regime,
     },
+    /// For a loss whose gradients are all of one function, at no gradient more than the base optimizer takes: every step has
+    /// its one gradient at θ + ΔR·N and at θ − ΔR·N in turn, and none at θ. [`Dimer::alternating`](crate::Dimer::alternating)
+    /// has the settings that go with it.
+    ///
+    /// **The product.** The gradient at a probe is foreseen as ĝ ± ΔR·HN, from what is known of the gradient at θ and of
+    /// HN. The error e that it shows is shared in halves: ĝ ← ĝ + e/2, HN ← HN ± e/2ΔR (Kaczmarz 1937, Bull. Acad. Pol.
+    /// Sci. A 35, 355). Where θ hardly moves, a pair of sides gives both to order ΔR². The base optimizer takes the
+    /// gradient as it was measured.
+    ///
+    /// **The rotation.** In every second step N turns with momentum: b ← momentum · b − η (HN − C N), across N, and
+    /// N ← normalize(N + b). η is `rate` over the largest ‖HN‖ seen recently, which fades by 1 % per turn.
+    ///
+    /// **The translation.** C counts as negative where C + [`significance`](crate::SaddleFree::significance) ‖e‖/2ΔR is,
+    /// in this turn and the one before. Then θ moves along N by −(g·N)/(|C| + damping), with g at θ, by at most
+    /// R = trust · learning rate · √n and at least kick · R. A step as long as R comes on top of that of the base optimizer,
+    /// a shorter one in place of its part along N.
+    ///
+    /// The loss and the gradient norm in the telemetry are those at θ: the loss to order ΔR³ from that at the probe and
+    /// its slope, the norm that of ĝ. Keeps three more vectors on the GPU.
+    ///
+    /// Needs an objective that says that it [is deterministic](crate::Objective::is_deterministic),
+    /// [`Schedule::Every`](crate::Schedule::Every) 1 step, [`Translation::SaddleFree`](crate::Translation::SaddleFree),
+    /// [`Correction::EveryStep`](crate::Correction::EveryStep), [`LearningRate::Fixed`](crate::LearningRate::Fixed),
+    /// [`Storage::F32`](crate::Storage::F32), [`Difference::Forward`](crate::Difference::Forward), one dimer in the
+    /// Euclidean metric, and a displacement that is not [`Automatic`](crate::Displacement::Automatic).
+    Alternating(Alternating),
+}
+
+/// Settings of [`Rotation::Alternating`].
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Alternating {
+    /// η as a multiple of 1 / the largest curvature seen recently, in (0, 1]; default 0.3.
+    pub rate: f64,
+    /// How much of the last turn goes into the next, in [0, 1); default 0.8.
+    pub momentum: f64,
+}
+
+impl Alternating {
+    const DEFAULT: Self = Self { rate: 0.3, momentum: 0.8 };
+}
+
+impl Default for Alternating {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 /// η, the rate of [`Rotation::Gradient`], in units of 1/curvature.
@@ -220,6 +267,19 @@ impl Rotation {
         Self::OptimalAngle { regime }
     }
 
+    /// [`Rotation::Alternating`] at its default rate and momentum.
+    pub const fn alternating() -> Self {
+        Self::Alternating(Alternating::DEFAULT)
+    }
+
+    /// Its settings, where evaluations alternate.
+    pub(crate) fn alternates(self) -> Option<Alternating> {
+        match self {
+            Self::Alternating(settings) => Some(settings),
+            _ => None,
+        }
+    }
+
     /// [`Rotation::LocallyOptimal`] in this regime.
     pub const fn locally_optimal(regime: Regime) -> Self {
         Self::LocallyOptimal { regime }
@@ -227,7 +287,7 @@ impl Rotation {
 
     pub(crate) fn rayleigh_ritz(self) -> Option<RayleighRitz> {
         match self {
-            Self::Gradient { .. } => None,
+            Self::Gradient { .. } | Self::Alternating(_) => None,
             Self::OptimalAngle { regime } => Some(RayleighRitz { regime, direction: false }),
             Self::LocallyOptimal { regime } => Some(RayleighRitz { regime, direction: true }),
         }
@@ -240,6 +300,12 @@ impl Rotation {
             }
             Self::Gradient { rate: RotationRate::Automatic } => Ok(()),
             Self::OptimalAngle { regime } | Self::LocallyOptimal { regime } => regime.validate(),
+            Self::Alternating(Alternating { rate, momentum }) => {
+                if !(rate > 0.0 && rate <= 1.0 && (rate as f32) > 0.0) {
+                    return invalid("dimer.rotation.rate", rate, "in (0, 1]");
+                }
+                fraction("dimer.rotation.momentum", momentum)
+            }
         }
     }
 }

@@ -36,6 +36,9 @@ pub enum Translation {
     /// for these scales, a step of length s goes s N·SN along N and changes the slope by C s N·SN where N is an
     /// eigenvector, so −c/(|C| + damping) and ‖Δθ‖ are divided by N·SN.
     ///
+    /// With [`Rotation::Alternating`](crate::Rotation::Alternating) the gate, the bound and what becomes of the base
+    /// optimizer's own step along N are others, which that says.
+    ///
     /// The gate is open while the smoothed curvature lies `significance` standard errors below zero and the
     /// last measured one lies below zero.
     SaddleFree(SaddleFree),
@@ -76,7 +79,8 @@ pub struct SaddleFree {
     pub damping: f64,
     /// Shortest step along N, as a share of R, in [0, 1]; default 0.1.
     pub kick: f64,
-    /// By how many standard errors the smoothed curvature must lie below zero, ≥ 0; default 2.
+    /// By how many standard errors the smoothed curvature must lie below zero, ≥ 0; default 2. With
+    /// [`Rotation::Alternating`](crate::Rotation::Alternating) by how many of its errors the curvature must.
     pub significance: f64,
 }
 

@@ -72,6 +72,8 @@ pub(crate) enum Bindings {
     Repeat,
     /// `metric_bindings.wgsl`
     Metric,
+    /// `vector_bindings.wgsl` without the gradient at a probe, and `workspace.wgsl`
+    Alternating,
     /// `modes_bindings.wgsl`
     Modes,
 }
@@ -112,7 +114,8 @@ impl Bindings {
             | Self::UpdateProbe
             | Self::Pair
             | Self::Repeat
-            | Self::Metric => None,
+            | Self::Metric
+            | Self::Alternating => None,
             Self::RegionVectors | Self::RegionProbe => Some(Extra::Regions),
             Self::Modes => Some(Extra::Arguments),
         }
@@ -191,6 +194,16 @@ impl Bindings {
                 vector(Vector::Probe, Write),
                 vector(Vector::SecondMoment, Write),
             ]),
+            Self::Alternating => {
+                entries.extend([
+                    blocks,
+                    vector(Vector::Gradient, Read),
+                    vector(Vector::Orientation, Write),
+                    vector(Vector::Params, Write),
+                ]);
+                entries.extend(moments.map(|moment| vector(moment, Write)));
+                entries.push(vector(Vector::Workspace, Write));
+            }
             Self::Probe | Self::RegionProbe => entries.extend([
                 blocks,
                 vector(Vector::Orientation, Read),

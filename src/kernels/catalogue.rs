@@ -55,6 +55,9 @@ kernels! {
     Ritz "lobpcg/ritz" Basis,
     UpdateBasis "lobpcg/update_basis" Basis,
     PlaceProbe "lobpcg/place_probe" Basis,
+    AlternatingGram "alternating/gram" Alternating,
+    AlternatingTurn "alternating/turn" Alternating,
+    AlternatingUpdate "alternating/update" Alternating,
     RegionDisplace "regions/displace" RegionProbe,
     RegionGram "regions/gram" RegionVectors,
     SumPieces "regions/sum_pieces" RegionVectors,
@@ -113,6 +116,7 @@ shared! {
     "element_pass",
     "entry",
     "entry_subgroup",
+    "estimate",
     "first_moment",
     "gradients",
     "guard",
@@ -163,6 +167,7 @@ shared! {
     "update_probe_bindings",
     "vector_bindings",
     "vector_numbers",
+    "workspace",
 }
 
 /// The marker before the names of the files that a file builds on.

@@ -133,6 +133,9 @@ pub(crate) struct Step {
     pub rate_bound: f32,
     /// 1, or −1 where events seek the stiffest direction.
     pub mode_sign: f32,
+    /// On which side of θ the probe lies, 1 or −1.
+    pub side: f32,
+    pub turn_momentum: f32,
 }
 
 /// `Shard`: the part of the vectors that one dispatch covers.

@@ -14,6 +14,11 @@ pub(crate) const VECTOR_HU: u32 = 3;
 pub(crate) const VECTOR_P: u32 = 4;
 pub(crate) const VECTOR_HP: u32 = 5;
 
+/// Those of alternating evaluations; see `estimate.wgsl`.
+pub(crate) const VECTOR_PRODUCT: u32 = 0;
+pub(crate) const VECTOR_CENTRE: u32 = 1;
+pub(crate) const VECTOR_TURN: u32 = 2;
+
 /// Bytes per element that one dispatch over all elements moves, with N, the moments and the workspace in
 /// `storage`. For a kernel of the set of modes, those of one row, column or mode.
 pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f64 {
@@ -58,6 +63,11 @@ pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f6
             let (wide, stored) = direction_of(switches, true);
             (2 + wide, stored)
         }
+        Kernel::AlternatingGram => (1, 4),
+        Kernel::AlternatingUpdate => {
+            let moves = u32::from(switches.moves);
+            (1 + 2 * moves, 8 + 2 * moves * switches.base.moments())
+        }
         Kernel::UpdateProducts => (2, switches.base.moments()),
         Kernel::PlaceRateProbe => (3, switches.base.moments()),
         Kernel::ProbeProducts => (4, 0),
@@ -77,6 +87,7 @@ pub(crate) fn bytes(kernel: Kernel, switches: &Switches, storage: Storage) -> f6
         | Kernel::SumTiles
         | Kernel::Calibrate
         | Kernel::Ritz
+        | Kernel::AlternatingTurn
         | Kernel::SumPieces
         | Kernel::SumSinglePieces
         | Kernel::RegionNorm

@@ -1,6 +1,6 @@
 //! [`Accumulated`]: the mean of an objective over several minibatches.
 
-use super::{Evaluation, HessianProduct, Objective, Part, Point, StepInfo, UNWRITTEN, shares};
+use super::{Evaluation, HessianProduct, Objective, Part, StepInfo, UNWRITTEN, shares};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuSlice, WORKGROUP_SIZE, group_layout};
 use crate::kernels::bindings::{Access, numbered};
@@ -198,8 +198,18 @@ impl<O: Objective> Objective for Accumulated<'_, O> {
     }
 
     fn gradient(&mut self, at: Evaluation<'_>) -> Result<()> {
-        let Evaluation { gpu, layout, encoder, point, params, gradient, loss, is_checked } = at;
-        let takes_loss = point == Point::Centre && self.objective.supplies_loss();
+        let Evaluation {
+            gpu,
+            layout,
+            encoder,
+            point,
+            params,
+            gradient,
+            loss,
+            is_checked,
+            wants_loss,
+        } = at;
+        let takes_loss = wants_loss && self.objective.supplies_loss();
         let sums = (gradient, takes_loss.then_some(loss));
         self.sum(gpu, layout, encoder, sums, is_checked, |objective, encoder, gradient, loss| {
             objective.gradient(Evaluation {
@@ -211,6 +221,7 @@ impl<O: Objective> Objective for Accumulated<'_, O> {
                 gradient,
                 loss,
                 is_checked,
+                wants_loss,
             })
         })
     }
@@ -231,6 +242,11 @@ impl<O: Objective> Objective for Accumulated<'_, O> {
 
     fn supplies_loss(&self) -> bool {
         self.objective.supplies_loss()
+    }
+
+    /// As the objective within says it of the sum over all minibatches, which are the same in every step.
+    fn is_deterministic(&self) -> bool {
+        self.objective.is_deterministic()
     }
 }
 

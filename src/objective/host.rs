@@ -1,6 +1,6 @@
 //! [`HostObjective`]: an objective from a closure over host slices.
 
-use super::{Evaluation, HessianProduct, Objective, Point, StepInfo, UNWRITTEN};
+use super::{Evaluation, HessianProduct, Objective, StepInfo, UNWRITTEN};
 use crate::error::{Error, Result};
 
 /// An objective from `FnMut(params, gradient) -> loss`, run on the host.
@@ -55,6 +55,7 @@ pub struct HostObjective<F, H = fn(&[f32], &[f32], &mut [f32]), S = fn(StepInfo)
     product: Option<H>,
     on_step: Option<S>,
     parts: u32,
+    is_deterministic: bool,
     result: Vec<f32>,
 }
 
@@ -75,7 +76,14 @@ impl<F: FnMut(&[f32], &mut [f32]) -> Result<f32>> HostObjective<F> {
 
 impl<F> HostObjective<F> {
     fn wrap(function: F) -> Self {
-        Self { function, product: None, on_step: None, parts: 1, result: Vec::new() }
+        Self {
+            function,
+            product: None,
+            on_step: None,
+            parts: 1,
+            is_deterministic: false,
+            result: Vec::new(),
+        }
     }
 }
 
@@ -87,8 +95,8 @@ impl<F, H, S> HostObjective<F, H, S> {
         G: FnMut(&[f32], &[f32], &mut [f32]) -> R,
         R: Outcome<()>,
     {
-        let Self { function, on_step, parts, result, .. } = self;
-        HostObjective { function, product: Some(product), on_step, parts, result }
+        let Self { function, on_step, parts, is_deterministic, result, .. } = self;
+        HostObjective { function, product: Some(product), on_step, parts, is_deterministic, result }
     }
 
     /// Adds `FnMut(StepInfo)`, which is called before the evaluations of each step: [`Objective::begin_step`]. It may
@@ -98,14 +106,19 @@ impl<F, H, S> HostObjective<F, H, S> {
         T: FnMut(StepInfo) -> R,
         R: Outcome<()>,
     {
-        let Self { function, product, parts, result, .. } = self;
-        HostObjective { function, product, on_step: Some(on_step), parts, result }
+        let Self { function, product, parts, is_deterministic, result, .. } = self;
+        HostObjective { function, product, on_step: Some(on_step), parts, is_deterministic, result }
     }
 
     /// Says into how many equal parts the minibatch can be cut, 1 unless this is called: [`Objective::parts`]. The
     /// closures take the part that [`StepInfo::part`] names.
     pub fn with_parts(self, parts: u32) -> Self {
         Self { parts, ..self }
+    }
+
+    /// Says that the closures are the same function in every step: [`Objective::is_deterministic`].
+    pub fn deterministic(self) -> Self {
+        Self { is_deterministic: true, ..self }
     }
 }
 
@@ -132,7 +145,7 @@ where
             (self.function)(&params, &mut other).into_result()?;
             mark_unwritten(&mut self.result, &other);
         }
-        if at.point == Point::Centre {
+        if at.wants_loss() {
             at.write_loss(loss);
         }
         at.write_gradient(&self.result)
@@ -157,6 +170,10 @@ where
 
     fn supplies_loss(&self) -> bool {
         true
+    }
+
+    fn is_deterministic(&self) -> bool {
+        self.is_deterministic
     }
 }
 

@@ -169,9 +169,16 @@ pub trait Objective {
         1
     }
 
-    /// Whether the objective writes its loss at [`Point::Centre`] into [`Evaluation::loss`]; default false. In a step in
-    /// which it writes none, [`Telemetry::loss`](crate::Telemetry::loss) is none.
+    /// Whether the objective writes its loss into [`Evaluation::loss`] wherever [`Evaluation::wants_loss`] says so; default
+    /// false. In a step in which it writes none, [`Telemetry::loss`](crate::Telemetry::loss) is none.
     fn supplies_loss(&self) -> bool {
+        false
+    }
+
+    /// Whether all gradients of all steps are of one function: no minibatches, no dropout, nothing else that changes from
+    /// step to step; default false. [`Rotation::Alternating`](crate::Rotation::Alternating) needs it, since it compares the
+    /// gradients of different steps, and [`Optimizer::check_objective`](crate::Optimizer::check_objective) then tests it.
+    fn is_deterministic(&self) -> bool {
         false
     }
 }
@@ -196,6 +203,10 @@ impl<O: Objective + ?Sized> Objective for &mut O {
 
     fn supplies_loss(&self) -> bool {
         (**self).supplies_loss()
+    }
+
+    fn is_deterministic(&self) -> bool {
+        (**self).is_deterministic()
     }
 }
 
@@ -298,14 +309,21 @@ pub struct Evaluation<'a> {
     pub params: &'a GpuSlice,
     /// Where ∇L(`params`) belongs, padded.
     pub gradient: &'a GpuSlice,
-    /// One f32 for the loss; see [`Objective::supplies_loss`]. That of a probe is not read. It can be bound as a storage
+    /// One f32 for the loss; see [`Objective::supplies_loss`]. It is read where [`Evaluation::wants_loss`] says so. It can be bound as a storage
     /// buffer, copied to and copied from.
     pub loss: &'a wgpu::Buffer,
     /// Whether it belongs to [`Optimizer::check_objective`](crate::Optimizer::check_objective).
     pub(crate) is_checked: bool,
+    pub(crate) wants_loss: bool,
 }
 
 impl Evaluation<'_> {
+    /// Whether the loss at this point is wanted: at θ, and with [`Rotation::Alternating`](crate::Rotation::Alternating),
+    /// which evaluates nothing there, at the probe.
+    pub fn wants_loss(&self) -> bool {
+        self.wants_loss
+    }
+
     /// Submits what is recorded so far and goes on with an empty encoder.
     ///
     /// # Errors

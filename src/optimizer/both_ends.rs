@@ -166,4 +166,8 @@ impl<O: Objective + ?Sized> Objective for SameMinibatch<'_, O> {
     fn supplies_loss(&self) -> bool {
         self.objective.supplies_loss()
     }
+
+    fn is_deterministic(&self) -> bool {
+        self.objective.is_deterministic()
+    }
 }

@@ -49,7 +49,8 @@ async fn check_gradients(
     };
     // After the first of two steps on one minibatch comes the second, which the next step itself may be.
     let repeated_index = optimizer.index + u64::from(!in_pair);
-    let repeated_step = StepInfo { index: repeated_index, repeats_minibatch: true, ..first_step };
+    let repeats_minibatch = !optimizer.plan.alternates;
+    let repeated_step = StepInfo { index: repeated_index, repeats_minibatch, ..first_step };
     objective.begin_step(first_step)?;
     let optimizer = &*optimizer;
     let mut player = Player::new(optimizer.context(), &optimizer.plan.check, &compiled);
@@ -81,6 +82,11 @@ async fn check_gradients(
         let repeated = gradient(objective).await?.unwrap_or_default();
         let what = "the gradients at θ of two steps on one minibatch";
         check_consistent(what, &first, &repeated, ONE_MINIBATCH)?;
+    }
+    if optimizer.plan.alternates {
+        objective.begin_step(repeated_step)?;
+        let next = gradient(objective).await?.unwrap_or_default();
+        check_consistent("the gradients at θ of two steps", &first, &next, ONE_FUNCTION_FOR_ALL)?;
     }
     let Some(at_centre) = gradient(objective).await? else { return Ok(()) };
     let what = "the gradients at θ as centre and as probe";
@@ -138,6 +144,8 @@ fn inconsistent(reason: impl Into<String>) -> Error {
 /// What gradients that differ say about the objective.
 const ONE_FUNCTION: &str = "they belong to two functions: the minibatch moved, or randomness (dropout) is live; fix \
      both in `begin_step`";
+const ONE_FUNCTION_FOR_ALL: &str = "`Rotation::Alternating` needs one function for all steps, as the objective says of \
+     itself in `is_deterministic`; take another rotation for minibatches";
 const ONE_MINIBATCH: &str = "`begin_step` has to keep the minibatch, and any randomness, where \
      `StepInfo::repeats_minibatch` is true";
 

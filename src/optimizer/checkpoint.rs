@@ -133,8 +133,8 @@ impl Optimizer {
     /// [`Optimizer::set_learning_rate`] has set, or that curvature has found, stays; where
     /// [`Config::learning_rate`](crate::Config::learning_rate) changed, even a setting of it, the rate begins anew. Where
     /// the file has no N, it is random, and a moment that it lacks is zero; where the dimer's reach changed, N is cut to
-    /// it; another [`Schedule`](crate::Schedule) begins anew. A dimer that seeks another end of the spectrum, or in another
-    /// metric, begins anew, with a random N.
+    /// it; another [`Schedule`](crate::Schedule) begins anew. A dimer that seeks another end of the spectrum, in another
+    /// metric, or by alternating evaluations where the file's did not, begins anew, with a random N.
     ///
     /// ```
     /// # use dimer::{Config, Gpu, HostObjective, Layout, Optimizer};

@@ -375,7 +375,7 @@ impl Optimizer {
     /// - elements of the gradient that are not written, or that are added to what lay there; with
     ///   [`Difference::Central`](crate::Difference::Central) on either side of θ;
     /// - a minibatch that moves where [`StepInfo::repeats_minibatch`](crate::StepInfo::repeats_minibatch) says that it
-    ///   must not; a loss that is promised and not written;
+    ///   must not, or with [`Rotation::Alternating`](crate::Rotation::Alternating) from one step to the next; a loss that is promised and not written;
     /// - parameters that the objective changes.
     ///
     /// The closure of a [`HostObjective`](crate::HostObjective) is called twice for each evaluation, with other numbers in
@@ -507,6 +507,14 @@ impl Optimizer {
         beside: Option<&Self>,
         wait: Wait,
     ) -> Result<Part> {
+        if self.plan.alternates && !objective.is_deterministic() {
+            return Err(Error::Unsupported {
+                what: "Rotation::Alternating",
+                with: "an objective that does not say that it is deterministic",
+                instead: "return true from `Objective::is_deterministic` if all gradients are of one function, or take \
+                          another rotation",
+            });
+        }
         self.compile(form)?;
         self.prepare(wait).await?;
         let part = gradients.map_or(Part::WHOLE, |gradients| {
@@ -595,6 +603,9 @@ impl Optimizer {
             timer.begin();
         }
         self.hyperparameters.index = self.index as u32;
+        if self.plan.alternates {
+            self.hyperparameters.side = if self.index.is_multiple_of(2) { 1.0 } else { -1.0 };
+        }
         let pair = self.rate_clock.and_then(|clock| clock.pair());
         self.hyperparameters.first = pair.map_or(NO_RECORD, |index| index as u32);
         let slot = self.index % u64::from(STEP_SLOTS);

@@ -14,7 +14,7 @@ use super::plateau::{self, Plateau};
 use super::saved_settings::{CONFIG, GROUPS, SavedSettings, from_json, to_json};
 use super::skips::Skips;
 use super::telemetry::Reader;
-use crate::config::{Config, Storage};
+use crate::config::{Config, Dimer, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::{GpuSlice, Wait};
 use crate::kernels::bindings::Vector;
@@ -22,6 +22,7 @@ use crate::kernels::gpu_types::{self, Record, Region};
 use crate::layout::Layout;
 #[cfg(not(target_family = "wasm"))]
 use crate::parallel::Collective;
+use crate::plan::kept_names;
 use crate::plan::rate_clock::{self, RateClock};
 #[cfg(not(target_family = "wasm"))]
 use crate::plan::slices::Slice;
@@ -37,9 +38,11 @@ const FIRST_MOMENT: &str = "first_moment";
 const SECOND_MOMENT: &str = "second_moment";
 /// The parameters before the first of two steps on one minibatch.
 const PREVIOUS: &str = "previous_params";
-/// The search direction of a locally optimal rotation.
-const DIRECTION: &str = "direction";
-const VECTORS: [&str; 6] = [PARAMS, ORIENTATION, FIRST_MOMENT, SECOND_MOMENT, PREVIOUS, DIRECTION];
+
+/// With those that a rotation keeps.
+fn vector_names() -> impl Iterator<Item = &'static str> {
+    [PARAMS, ORIENTATION, FIRST_MOMENT, SECOND_MOMENT, PREVIOUS].into_iter().chain(kept_names())
+}
 
 /// A tensor that is neither a vector of the layout nor records.
 const CALIBRATION: &str = "calibration";
@@ -141,7 +144,7 @@ impl Snapshot {
         }
         let mut tensors = Tensors(tensors);
         let mut vectors = BTreeMap::new();
-        for vector in VECTORS {
+        for vector in vector_names() {
             vectors.extend(tensors.take_vector(vector, layout)?.map(|padded| (vector, padded)));
         }
         let record = tensors.take(RECORD, &[size_of::<Record>() / 4], false)?;
@@ -321,7 +324,8 @@ struct Place {
 /// Which of the settings that decide what a snapshot is worth are the same here.
 #[derive(Clone, Copy)]
 struct Same {
-    /// What events have found at one end of the spectrum, or in one metric, says nothing of another.
+    /// What events have found at one end of the spectrum, or in one metric, says nothing of another; nor do alternating
+    /// evaluations go on from what others have found.
     end: bool,
     schedule: bool,
     rate: bool,
@@ -330,7 +334,10 @@ struct Same {
 impl Same {
     fn new(saved: &Config, here: &Config) -> Self {
         let dimers = [&saved.dimer, &here.dimer].map(Option::as_ref);
-        let [saved_end, end] = dimers.map(|dimer| dimer.map(|dimer| (dimer.seeks, dimer.metric)));
+        let [saved_end, end] = dimers.map(|dimer| {
+            let alternates = |dimer: &Dimer| dimer.rotation.alternates().is_some();
+            dimer.map(|dimer| (dimer.seeks, dimer.metric, alternates(dimer)))
+        });
         let [saved_schedule, schedule] = dimers.map(|dimer| dimer.map(|dimer| dimer.schedule));
         Self {
             end: saved_end == end,
@@ -438,7 +445,7 @@ impl Optimizer {
         let mut fitted = BTreeMap::new();
         let in_pair = self.resumed_clock(&progress).is_some_and(|clock| clock.in_pair());
         for Place { name, .. } in self.places(in_pair) {
-            let is_of_dimer = matches!(name, ORIENTATION | DIRECTION);
+            let is_of_dimer = name == ORIENTATION || kept_names().any(|kept| kept == name);
             let padded = match vectors.remove(name).filter(|_| same.end || !is_of_dimer) {
                 Some(padded) if name == ORIENTATION => self.within_reach(padded),
                 Some(padded) => padded,
@@ -610,14 +617,14 @@ impl Optimizer {
             Some(Place { name, storage, parts: vec![(slice, self.plan.kept(vector?))] })
         };
         let mut places: Vec<_> = in_one_piece.into_iter().filter_map(place).collect();
-        if let Some(vector) = self.plan.kept_direction() {
+        for &(vector, name) in self.plan.kept_vectors {
             let shards = self.plan.shards.iter().zip(&state.workspace);
             let parts = shards.map(|(shard, workspace)| {
                 let size = storage.bytes() * shard.len() as u64;
                 let offset = workspace.offset + u64::from(vector) * size;
                 (GpuSlice { buffer: workspace.buffer.clone(), offset, size }, shard.clone())
             });
-            places.push(Place { name: DIRECTION, storage, parts: parts.collect() });
+            places.push(Place { name, storage, parts: parts.collect() });
         }
         places
     }

@@ -129,7 +129,7 @@ impl<O: Objective, C: Collective> Objective for DataParallel<O, C> {
             is_checked: at.is_checked,
             supplies_loss,
         };
-        let wants_loss = !asked.is_probe && supplies_loss;
+        let wants_loss = at.wants_loss() && supplies_loss;
         let found = match self.error.take() {
             Some(error) => Err(error),
             None => self.objective.gradient(at.reborrow()),
@@ -179,6 +179,10 @@ impl<O: Objective, C: Collective> Objective for DataParallel<O, C> {
 
     fn supplies_loss(&self) -> bool {
         self.objective.supplies_loss()
+    }
+
+    fn is_deterministic(&self) -> bool {
+        self.objective.is_deterministic()
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) fn step(config: &Config, layout: &Layout, regions: Option<&Regions>) 
         loss_scale: 1.0,
         gradient_scale: 1.0,
         mode_sign: 1.0,
+        side: 1.0,
         ..Step::zeroed()
     };
     match config.learning_rate {
@@ -84,8 +85,11 @@ fn set_dimer(step: &mut Step, dimer: &Dimer, layout: &Layout) {
     step.mode_sign = dimer.seeks.sign() as f32;
     step.rotation_rate = match dimer.rotation {
         Rotation::Gradient { rate: RotationRate::Fixed(rate) } => rate as f32,
+        Rotation::Alternating(settings) => settings.rate as f32,
         _ => 0.0,
     };
+    step.turn_momentum =
+        dimer.rotation.alternates().map_or(0.0, |settings| settings.momentum as f32);
     match dimer.translation {
         Translation::Project(project) => {
             step.alpha = project.alpha as f32;

@@ -29,7 +29,7 @@ use crate::kernels::gpu_types::{
     PARTIAL, PARTIAL_SETS, PARTIALS_OFFSET, PIECE_WIDTH, STEP_SLOTS, STEP_STRIDE, Step, Tables,
 };
 use crate::kernels::switches::{BaseRule, DisplacementRule};
-use crate::kernels::traffic::VECTOR_P;
+use crate::kernels::traffic::{VECTOR_CENTRE, VECTOR_P, VECTOR_PRODUCT, VECTOR_TURN};
 use crate::layout::{Group, Layout};
 use crate::objective::{Part, Point};
 
@@ -123,10 +123,12 @@ pub struct Plan {
     pub(crate) slice: Slice,
     /// The ranges of the padded vector that one dispatch each covers: all of the slice.
     pub(crate) shards: Vec<Range<usize>>,
-    /// Vectors of the workspace; 0 without a rotation by Rayleigh–Ritz.
+    /// Vectors of the workspace; 0 where no rotation keeps any.
     pub(crate) workspace: usize,
-    /// Whether the search direction P of one event is used by the next.
-    pub(crate) keeps_direction: bool,
+    /// Those that outlive a step.
+    pub(crate) kept_vectors: &'static [KeptVector],
+    /// Whether a step has one gradient, on alternate sides of θ.
+    pub(crate) alternates: bool,
     /// None with a global dimer.
     pub(crate) regions: Option<Regions>,
     /// How many partials the widest reduction leaves.
@@ -144,6 +146,18 @@ pub struct Plan {
     /// The learning rate as set, until the user sets another; none from curvature.
     pub(crate) fixed_rate: Option<f32>,
     pub(crate) max_consecutive_skips: Option<u32>,
+}
+
+/// A vector of the workspace that outlives a step: its number, and its name in a checkpoint.
+pub(crate) type KeptVector = (u32, &'static str);
+
+const DIRECTION: &[KeptVector] = &[(VECTOR_P, "direction")];
+const ALTERNATING: &[KeptVector] =
+    &[(VECTOR_PRODUCT, "product"), (VECTOR_CENTRE, "centre_gradient"), (VECTOR_TURN, "turn")];
+
+/// The names of all such vectors.
+pub(crate) fn kept_names() -> impl Iterator<Item = &'static str> {
+    DIRECTION.iter().chain(ALTERNATING).map(|(_, name)| *name)
 }
 
 /// What is left to know of the dimer.
@@ -214,7 +228,15 @@ impl Plan {
             ));
         }
         let ritz = config.rayleigh_ritz();
+        let alternates =
+            config.dimer.as_ref().is_some_and(|dimer| dimer.rotation.alternates().is_some());
+        let kept_vectors = match ritz {
+            _ if alternates => ALTERNATING,
+            Some(ritz) if ritz.keeps_direction() => DIRECTION,
+            _ => &[],
+        };
         let workspace = ritz.map_or(0, RayleighRitz::vectors);
+        let workspace = if alternates { ALTERNATING.len() } else { workspace };
         // First, since all that follows takes time and memory with the length.
         limits.check_buffer(layout.bytes())?;
         let shards = layout.shards(limits, workspace.max(1), slice.range())?;
@@ -248,7 +270,8 @@ impl Plan {
             check: step::check(config, sums_tiles),
             shards,
             workspace,
-            keeps_direction: ritz.is_some_and(RayleighRitz::keeps_direction),
+            kept_vectors,
+            alternates,
             partials: (PARTIAL_SETS * layout.tiles() as u64).max(pieces * PIECE_WIDTH),
             hyperparameters: hyperparameters::step(config, layout, regions.as_ref()),
             tables: hyperparameters::tables(config, layout),
@@ -363,11 +386,6 @@ impl Plan {
     /// Bytes of the scalars, partials included.
     pub(crate) fn scalars_bytes(&self) -> u64 {
         PARTIALS_OFFSET + self.partials * PARTIAL
-    }
-
-    /// The vector of the workspace that holds P, if it outlives an event.
-    pub(crate) fn kept_direction(&self) -> Option<u32> {
-        self.keeps_direction.then_some(VECTOR_P)
     }
 
     fn dispatches(&self, program: &Program) -> u32 {

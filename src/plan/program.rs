@@ -42,6 +42,8 @@ pub(crate) struct Evaluate {
     pub asks: Asks,
     /// Where the result belongs.
     pub into: Vector,
+    /// Whether its loss is that of the step.
+    pub gives_loss: bool,
 }
 
 /// What the objective is asked for.
@@ -155,6 +157,14 @@ impl Program {
             f64::from(section.times) * section.stages.iter().map(&value).sum::<f64>()
         };
         self.sections.iter().map(section).sum()
+    }
+
+    /// At which point the loss of the step is found.
+    pub(crate) fn loss_point(&self) -> Option<Point> {
+        self.sections.iter().flat_map(|section| &section.stages).find_map(|stage| match stage {
+            Stage::Evaluate(evaluate) => evaluate.gives_loss.then_some(evaluate.point),
+            _ => None,
+        })
     }
 
     /// Number of evaluations, or with `point` of those at that point; with a stop, at most this many.

@@ -133,7 +133,7 @@ pub(crate) fn partials_of(kernel: Kernel) -> Option<Gathered> {
         | Kernel::ProbeProducts
         | Kernel::StepProducts => 0..1,
         Kernel::UpdateProducts => 1..2,
-        Kernel::BasisGram => 0..2,
+        Kernel::BasisGram | Kernel::AlternatingGram => 0..2,
         _ => return None,
     };
     Some(Gathered::Partials { first: sets.start, end: sets.end })

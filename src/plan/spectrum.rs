@@ -263,7 +263,7 @@ impl Writer {
             Difference::Exact => Asks::HessianProduct,
             Difference::Forward | Difference::Central => Asks::Gradient,
         };
-        self.stages.push(Stage::Evaluate(Evaluate { point, asks, into }));
+        self.stages.push(Stage::Evaluate(Evaluate { point, asks, into, gives_loss: false }));
     }
 
     fn dispatch(&mut self, kernel: Kernel, grid: Grid, selection: Selection, last: bool) {

@@ -31,10 +31,16 @@ pub(super) fn program(config: &Config, form: StepForm, sums_tiles: bool) -> Opti
             writer.stages.push(Stage::TakeLoss);
             move_params(&mut writer, form, |writer| base_update(writer, config, form));
         }
+        (StepKind::Corrected, Some(dimer)) if dimer.rotation.alternates().is_some() => return None,
         (StepKind::Corrected, Some(dimer)) => {
             centre(&mut writer, config, form);
             writer.stages.push(Stage::TakeLoss);
             move_params(&mut writer, form, |writer| update(writer, config, dimer, form));
+        }
+        (StepKind::Event | StepKind::Rotation, Some(dimer))
+            if dimer.rotation.alternates().is_some() =>
+        {
+            alternating(&mut writer, config, dimer, form);
         }
         (StepKind::Event | StepKind::Rotation, Some(dimer)) => {
             event(&mut writer, config, dimer, form);
@@ -106,15 +112,17 @@ fn move_params(writer: &mut Writer, form: StepForm, update: impl FnOnce(&mut Wri
     }
 }
 
-/// The program by which an objective is checked: the gradient at θ twice, once more as a step that repeats the
-/// minibatch if there are such steps, at a probe that is θ, and at a real one, with central differences on both
+/// The program by which an objective is checked: the gradient at θ twice, once more as a step on the same
+/// function if there are such steps, at a probe that is θ, and at a real one, with central differences on both
 /// sides. Without probes that are gradients it ends before those.
 pub(super) fn check(config: &Config, sums_tiles: bool) -> Program {
     let mut writer = Writer::new(sums_tiles);
     writer.evaluate(Point::Centre, Vector::Gradient);
     writer.evaluate(Point::Centre, Vector::Gradient);
     let probe = config.learning_rate.probe();
-    if probe == Some(RateProbe::RepeatedMinibatch) {
+    let alternates = |dimer: &Dimer| dimer.rotation.alternates().is_some();
+    if probe == Some(RateProbe::RepeatedMinibatch) || config.dimer.as_ref().is_some_and(alternates)
+    {
         writer.evaluate(Point::Centre, Vector::Gradient);
     }
     let euclidean = |dimer: &Dimer| Dimer { metric: Metric::Euclidean, ..dimer.clone() };
@@ -162,7 +170,9 @@ impl Writer {
     }
 
     fn evaluate(&mut self, point: Point, into: Vector) {
-        self.stages.push(Stage::Evaluate(Evaluate { point, asks: Asks::Gradient, into }));
+        let gives_loss = point == Point::Centre;
+        let evaluate = Evaluate { point, asks: Asks::Gradient, into, gives_loss };
+        self.stages.push(Stage::Evaluate(evaluate));
     }
 
     fn dispatch(&mut self, kernel: Kernel, grid: Grid, switches: Switches) {
@@ -251,6 +261,24 @@ fn event(writer: &mut Writer, config: &Config, dimer: &Dimer, form: StepForm) {
     move_params(writer, form, |writer| update(writer, config, dimer, form));
 }
 
+/// A step with one evaluation, beside the parameters.
+fn alternating(writer: &mut Writer, config: &Config, dimer: &Dimer, form: StepForm) {
+    displace(writer, dimer);
+    writer.stages.push(Stage::Evaluate(Evaluate {
+        point: Point::Probe,
+        asks: Asks::Gradient,
+        into: Vector::Gradient,
+        gives_loss: true,
+    }));
+    writer.stages.push(Stage::TakeLoss);
+    let moves = form.kind != StepKind::Rotation;
+    let translation = if moves { TranslationRule::SaddleFree } else { TranslationRule::None };
+    let switches = Switches { dimer: true, moves, translation, ..update_switches(config, form) };
+    writer.dispatch(Kernel::AlternatingGram, Grid::Tiles, switches);
+    writer.dispatch(Kernel::AlternatingTurn, Grid::Once, switches);
+    writer.dispatch(Kernel::AlternatingUpdate, Grid::Tiles, switches);
+}
+
 /// How the kernels of a rotation get a product: those of the preconditioner's metric take a direction and leave a
 /// product, as an objective does that has exact ones.
 fn difference_of(dimer: &Dimer) -> Difference {
@@ -274,7 +302,8 @@ fn measure_along(writer: &mut Writer, dimer: &Dimer, vector: Option<u32>) {
         Difference::Exact => Asks::HessianProduct,
         Difference::Forward | Difference::Central => Asks::Gradient,
     };
-    let evaluate = |into| Stage::Evaluate(Evaluate { point: Point::Probe, asks, into });
+    let evaluate =
+        |into| Stage::Evaluate(Evaluate { point: Point::Probe, asks, into, gives_loss: false });
     writer.stages.push(evaluate(Vector::ProbeGradient));
     if in_metric {
         writer.dispatch(Kernel::ScaleProduct, Grid::Tiles, switches);

@@ -83,7 +83,7 @@ impl Plan {
 
     fn words(&self, stage: &Stage) -> String {
         match stage {
-            Stage::Evaluate(Evaluate { point, asks, into }) => {
+            Stage::Evaluate(Evaluate { point, asks, into, .. }) => {
                 let what = match asks {
                     Asks::Gradient => "gradient",
                     Asks::HessianProduct => "Hessian product",

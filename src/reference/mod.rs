@@ -3,6 +3,7 @@
 //! Everything is written as the textbook has it, without the identities by which the kernels
 //! save passes over memory. Vectors are packed, without padding.
 
+mod alternating;
 mod base;
 mod learning_rate;
 mod rayleigh_ritz;
@@ -94,6 +95,8 @@ pub struct Reference {
     /// ‖u‖ / N·SN of the update u of the base optimizer in the last event, per learning rate.
     pub update_norm: f64,
     first_half: Option<learning_rate::FirstHalf>,
+    /// Of alternating evaluations; none before the first.
+    alternation: Option<alternating::Alternation>,
     /// Logarithms of the rates that were estimated in the burn-in, and since.
     burn_in_estimates: Vec<f64>,
     later_estimates: Vec<f64>,
@@ -135,6 +138,7 @@ impl Reference {
             update_slope: 0.0,
             update_curvature: 0.0,
             first_half: None,
+            alternation: None,
             burn_in_estimates: Vec::new(),
             later_estimates: Vec::new(),
             signals: Vec::new(),
@@ -185,6 +189,11 @@ impl Reference {
     /// Takes one step, as an event or not.
     pub fn step_as(&mut self, event: bool, mut gradient: impl FnMut(&[f64]) -> Vec<f64>) {
         let dimer = self.config.dimer.clone();
+        if let Some(dimer) = &dimer
+            && let Rotation::Alternating(settings) = dimer.rotation
+        {
+            return self.step_alternating(dimer, settings, gradient);
+        }
         let mut before = self.clone();
         before.first_half = None;
         self.prolong_burn_in();
@@ -307,7 +316,9 @@ impl Reference {
                 self.rotate_by_rayleigh_ritz(dimer.seeks, ritz, g1, product);
             }
             None => {
-                let Rotation::Gradient { rate } = dimer.rotation else { unreachable!() };
+                let Rotation::Gradient { rate } = dimer.rotation else {
+                    panic!("alternating evaluations turn N in their steps");
+                };
                 let direction = self.orientation.clone();
                 let product = self.measured(dimer, distance, &direction, g1, gradient);
                 self.rotate_along(dimer.seeks, rate, &product);

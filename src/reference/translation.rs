@@ -80,6 +80,11 @@ impl Reference {
     fn scale_along(&self, dimer: &Dimer, event: bool, before: &Self) -> f64 {
         let turns_in_step = event && dimer.rotation.rayleigh_ritz().is_none();
         let orientation = if turns_in_step { &before.orientation } else { &self.orientation };
+        self.scale_of(orientation)
+    }
+
+    /// N·SN for a given N.
+    pub(super) fn scale_of(&self, orientation: &[f64]) -> f64 {
         let parts = orientation.iter().zip(&self.groups);
         parts.map(|(n, group)| group.learning_rate_scale * n * n).sum()
     }

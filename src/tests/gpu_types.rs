@@ -13,7 +13,7 @@ use crate::kernels::gpu_types::{
     GroupEntry, LATEST_OFFSET, MAX_GROUPS, MAX_MODES, MAX_VECTORS, MAX_WORKGROUPS, MEASUREMENTS,
     PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH, Piece, RATE, RATE_LOST, RATE_MEASURED, RATE_OFFSET,
     RING, RITZ, RITZ_STOPPED, Record, Region, Results, SKIPPED, STOP_SHIFT, Shard, Step, Tables,
-    UNMEASURED, WRITTEN,
+    UNMEASURED, UNWRITTEN, WRITTEN,
 };
 use crate::kernels::switches::{
     BaseRule, DIFFERENCES, DisplacementRule, RateRule, RotationRule, TranslationRule,
@@ -120,6 +120,8 @@ fn members_match_the_host() {
             first,
             rate_bound,
             mode_sign,
+            side,
+            turn_momentum,
         }
     );
     same_members!(
@@ -287,6 +289,7 @@ fn structs_match_the_host() {
     assert_eq!(constant("SKIPPED"), SKIPPED);
     assert_eq!(constant("WRITTEN"), WRITTEN);
     assert_eq!(constant("UNMEASURED"), UNMEASURED);
+    assert_eq!(constant("UNWRITTEN"), UNWRITTEN);
     assert_eq!(constant("RATE_MEASURED"), RATE_MEASURED);
     assert_eq!(constant("RATE_LOST"), RATE_LOST);
     assert_eq!(constant("STOP_SHIFT"), STOP_SHIFT);

@@ -131,6 +131,7 @@ fn configurations() -> Vec<(&'static str, Config)> {
                 ..locally_optimal(Regime::Stochastic)
             }),
         ),
+        ("alternating", Config { base: MOMENTUM, ..with(Dimer::alternating()) }),
         ("climb", Config::climb(1e-3)),
         (
             "on_plateaus",

@@ -201,7 +201,7 @@ fn shaders_of_objectives_are_valid() {
 /// A shader that the catalogue does not know is a shader that no test validates.
 #[test]
 fn every_shader_is_known() {
-    let folders = ["step", "probe", "lobpcg", "regions", "modes", "rate", "metric"];
+    let folders = ["step", "alternating", "probe", "lobpcg", "regions", "modes", "rate", "metric"];
     let within = |folder: &str| {
         let folder = folder.to_owned();
         names(&folder).into_iter().map(move |name| format!("{folder}/{name}"))

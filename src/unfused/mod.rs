@@ -452,8 +452,8 @@ impl UnfusedOptimizer {
             Point::Probe => (probe, probe_gradient),
         };
         let (gpu, layout) = (&self.gpu, &self.layout);
-        let is_checked = false;
-        Evaluation { gpu, layout, encoder, point, params, gradient, loss, is_checked }
+        let (is_checked, wants_loss) = (false, point == Point::Centre);
+        Evaluation { gpu, layout, encoder, point, params, gradient, loss, is_checked, wants_loss }
     }
 
     /// The scalars that the host writes, in the order of [`Scalar`].

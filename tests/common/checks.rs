@@ -6,8 +6,8 @@ use dimer::{Gpu, Tuning};
 
 use crate::common::{self, Report};
 use crate::every_length::{
-    check_automatic_displacements, check_learning_rates, check_modes, check_regions,
-    check_rotations, check_sums_over_minibatches,
+    check_alternating, check_automatic_displacements, check_learning_rates, check_modes,
+    check_regions, check_rotations, check_sums_over_minibatches,
 };
 use crate::kernels_match_reference::{check_rotate, check_translate};
 
@@ -24,7 +24,7 @@ pub struct Check {
     run: Run,
 }
 
-pub const CHECKS: [Check; 9] = [
+pub const CHECKS: [Check; 10] = [
     Check {
         name: "rotation by gradient",
         kernels: &["step/gram", "step/rotate"],
@@ -56,6 +56,11 @@ pub const CHECKS: [Check; 9] = [
             "metric/scale_product",
         ],
         run: |gpu, lengths| Box::pin(check_rotations(gpu, lengths)),
+    },
+    Check {
+        name: "alternating evaluations",
+        kernels: &["alternating/gram", "alternating/turn", "alternating/update"],
+        run: |gpu, lengths| Box::pin(check_alternating(gpu, lengths)),
     },
     Check {
         name: "automatic displacement",

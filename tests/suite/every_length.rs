@@ -122,6 +122,71 @@ impl Objective for Diagonal {
         pass.dispatch_workgroups(at.layout.padded_len().div_ceil(64) as u32, 1, 1);
         Ok(())
     }
+
+    fn is_deterministic(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn alternating_evaluations() {
+    pollster::block_on(check_alternating(&gpu(), &LENGTHS));
+}
+
+/// Eight steps with one gradient each, of two base optimizers, and one that only turns N.
+pub async fn check_alternating(gpu: &Gpu, lengths: &[usize]) {
+    let pipeline = pipeline(gpu);
+    for base in [MOMENTUM, ADAMW] {
+        for (seed, &len) in (280..).zip(lengths) {
+            say!("{base:?}, length {len}");
+            let dimer = Dimer { displacement: Displacement::Absolute(1.0), ..Dimer::alternating() };
+            let learning_rate = LearningRate::Fixed(1e-3);
+            let config = Config { base, learning_rate, dimer: Some(dimer), ..fixed_rate() };
+            let start = vector(&mut rng(seed), len, Kind::Plain);
+            let mut objective = Diagonal::new(&pipeline, seed + 100, len);
+            let of_reference = Diagonal::new(&pipeline, seed + 100, len);
+            let layout = Layout::flat(len).unwrap();
+            let mut optimizer =
+                Optimizer::new(gpu, layout.clone(), config.clone(), &start).unwrap();
+            watch_kernels(&mut optimizer);
+            let n = wide(&optimizer.read_orientation_async().await.unwrap().unwrap());
+            let mut reference = Reference::new(&layout, config, &wide(&start), &n);
+            for _ in 0..8 {
+                optimizer.step_async(&mut objective).await.unwrap();
+                reference.step(|params| of_reference.gradient_at(params));
+                let record = *optimizer.telemetry_async().await.unwrap().last().unwrap();
+                // A product is a difference of gradients of about 10, over twice the distance; half of its error is left
+                // after each later one. Its norm has been as large as κ, and so has the error of it.
+                let product = 100.0 * UNIT * (1.0 + reference.curvature_scale);
+                assert_within("C", record.curvature.into(), reference.curvature, product);
+                assert_within("‖F‖", record.residual.into(), reference.residual, product);
+                let error = reference.difference_error;
+                assert_within("error of C", record.difference_error.into(), error, product);
+                // Each turn moves N by that error in units of κ.
+                let g = reference::norm(&of_reference.gradient_at(&reference.params));
+                let projection = reference.projection;
+                assert_within(
+                    "g·N",
+                    record.projection.into(),
+                    projection,
+                    100.0 * UNIT * (1.0 + g),
+                );
+                let shift = reference.shift;
+                assert_within("shift", record.shift.into(), shift, 100.0 * UNIT * shift.abs());
+            }
+            let n = optimizer.read_orientation_async().await.unwrap().unwrap();
+            // Each turn adds η/κ of an element's error in the product, some 50 units, of which momentum leaves five-fold.
+            assert_all_within("N", &n, &reference.orientation, |i| {
+                UNIT * (75.0 + 4.0 * reference.orientation[i].abs())
+            });
+            // Two roundings of θ in each step, and of what it moves by.
+            let params = optimizer.read_params_async().await.unwrap();
+            assert_all_within("θ", &params, &reference.params, |i| {
+                16.0 * UNIT * (1.0 + 2.0 * reference.params[i].abs())
+            });
+            note_kernels(&mut optimizer).await;
+        }
+    }
 }
 
 #[test]

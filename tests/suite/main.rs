@@ -27,6 +27,7 @@ mod surfaces;
 mod training;
 
 mod accumulated;
+mod alternating;
 mod bad_input;
 mod both_ends;
 mod checkpoint_files;

@@ -44,6 +44,7 @@ impl Matrix {
             gradient.iter_mut().zip(&product).for_each(|(g, h)| *g = (scale * h) as f32);
             (0.5 * scale * dimer::reference::dot(&wide(params), &product)) as f32
         })
+        .deterministic()
     }
 }
 

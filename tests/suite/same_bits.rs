@@ -71,6 +71,10 @@ impl Objective for Quartic {
         let product: Vec<f32> = params.iter().zip(&direction).enumerate().map(product).collect();
         at.write(&product)
     }
+
+    fn is_deterministic(&self) -> bool {
+        true
+    }
 }
 
 fn layout() -> Layout {
@@ -184,6 +188,14 @@ fn configs() -> Vec<(String, Config)> {
             ..fixed_rate()
         };
         configs.push((format!("plateau {o}"), config));
+        let config = Config {
+            base,
+            learning_rate: LearningRate::Fixed(1e-2),
+            max_gradient_norm: o.is_multiple_of(2).then_some(20.0),
+            dimer: Some(Dimer::alternating()),
+            ..fixed_rate()
+        };
+        configs.push((format!("alternating {o}"), config));
     }
     for (i, &rotation) in rotations.iter().enumerate() {
         let dimer = Dimer {

@@ -4,9 +4,9 @@ use crate::common::*;
 use dimer::{
     Adam, Base, Collective, Config, CurvatureRate, Difference, Dimer, Displacement, EarlyExit,
     Error, Evaluation, FullBatch, Gpu, Group, HessianProduct, HostObjective, Layout, LearningRate,
-    Lion, Metric, Mode, Objective, OnPlateau, Optimizer, Point, RateProbe, Regime,
-    RelativeDisplacement, Rotation, RotationRate, RotationStop, Schedule, Scope, Sgd,
-    ShardedOptimizer, StepInfo, Storage, Telemetry, Threads,
+    Lion, Metric, Mode, Objective, OnPlateau, Optimizer, RateProbe, Regime, RelativeDisplacement,
+    Rotation, RotationRate, RotationStop, Schedule, Scope, Sgd, ShardedOptimizer, StepInfo,
+    Storage, Telemetry, Threads,
 };
 
 /// Of one tile, of fewer tiles than ranks, and of several tiles to a rank.
@@ -72,7 +72,7 @@ impl Objective for Given {
         if self.poisons == Some(self.evaluations - 1) {
             gradient[params.len() - 1] = f32::NAN;
         }
-        if at.point == Point::Centre {
+        if at.wants_loss() {
             let products = params.iter().zip(&gradient).map(|(x, g)| x * g);
             at.write_loss(self.loss + products.sum::<f32>());
         }
@@ -88,6 +88,10 @@ impl Objective for Given {
     }
 
     fn supplies_loss(&self) -> bool {
+        true
+    }
+
+    fn is_deterministic(&self) -> bool {
         true
     }
 }
@@ -166,6 +170,13 @@ fn configs() -> Vec<(&'static str, Config)> {
             with_dimer(Dimer { displacement: Displacement::Automatic, ..Dimer::default() }),
         ),
         ("published", with_dimer(Dimer::published())),
+        (
+            "alternating",
+            Config {
+                dimer: Some(Dimer::alternating()),
+                ..plain(Base::Sgd(Sgd { momentum: 0.9, ..Sgd::default() }))
+            },
+        ),
         (
             "stiffest, preconditioned",
             with_dimer(
