@@ -68,7 +68,7 @@
 //!
 //! Memory is 24 bytes per parameter by default: θ, g₁, two moments, and the probe of the learning rate with its gradient.
 //! At a fixed rate it is 16. A dimer with the paper's rotation takes 28 with either, for N as well. The optimal angle
-//! takes 16 more, alternating evaluations 12, a locally optimal rotation 24. [`Storage::Bf16`] keeps all of that but θ, the gradients and
+//! takes 16 more, alternating evaluations 8, a locally optimal rotation 24. [`Storage::Bf16`] keeps all of that but θ, the gradients and
 //! the probe in half. A rate from two steps on one minibatch takes 4 more than a fixed one. `docs/performance.md` has the measurements; [`Tuning`] fits the kernels to a device,
 //! and [`Optimizer::time_kernels`] tells where the time goes.
 //!

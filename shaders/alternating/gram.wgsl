@@ -1,9 +1,9 @@
 // gram: the sums over one tile from which the rotation by alternating evaluations follows.
 //
-//   N.N  N.p  g.N  N.SN   c.c  p.p  g.p  e.e   b.N  b.p  g.b  b.b
+//   N.N  N.p  g.N  N.SN   c.c  p.p  g.p  e.e   b.N  b.p  g.b  b.b   g.g
 //
 // g is the gradient at the probe, p = HN and c the gradient at the parameters with what g tells of them, e what was not
-// foreseen of g, b the last turn of N, and S the learning rate scales.
+// predicted of g, b the last turn of N, and S the learning rate scales.
 //
 // in:  g, N, HN, c, b
 // out: two `Partial` per tile
@@ -20,10 +20,10 @@ fn add_sums(a: Sums, b: Sums) -> Sums {
     return Sums(add(a.first, b.first), add(a.second, b.second));
 }
 
-fn products(i: u32, place: Place, foresees: bool) -> Sums {
-    let found = estimate(i, place, foresees);
+fn products(i: u32, place: Place, probe: Probe) -> Sums {
+    let found = estimate(i, place, probe);
     let n = orientation_at(i);
-    let b = load_vector(TURN, i);
+    let b = found.turn;
     let g = found.probed;
     let p = found.product;
     var sums = Sums();
@@ -42,18 +42,20 @@ fn products(i: u32, place: Place, foresees: bool) -> Sums {
         square_down(found.error),
     );
     sums.second.plain = vec4f(dot_lanes(b, n), dot_lanes(b, p), dot_lanes(g, b), dot_lanes(b, b));
+    sums.second.small.x = square_up(g);
+    sums.second.large.x = square_down(g);
     return sums;
 }
 
 fn kernel(thread: Thread) {
-    let foreseen = foresees(scalars.latest);
+    let probe = probe_after(scalars.latest);
     let tile = tile_of(thread);
     var total = Sums();
     var i = tile.first;
     while i < tile.alike_end {
         var run = Sums();
         for (var term = 0u; term < RUN && i < tile.alike_end; term += 1u) {
-            run = add_sums(run, products(i, tile.place, foreseen));
+            run = add_sums(run, products(i, tile.place, probe));
             i += STREAM_WIDTH;
         }
         total = add_sums(total, run);
@@ -62,7 +64,7 @@ fn kernel(thread: Thread) {
     while i < tile.mixed_end {
         var run = Sums();
         for (var term = 0u; term < RUN && i < tile.mixed_end; term += 1u) {
-            run = add_sums(run, products(i, place_of(i), foreseen));
+            run = add_sums(run, products(i, place_of(i), probe));
             i += STREAM_WIDTH;
         }
         total = add_sums(total, run);

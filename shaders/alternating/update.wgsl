@@ -2,51 +2,55 @@
 //
 //   N, b <- coefficients of turn over (N, HN, b),  HN and c as estimated
 //   params <- params + shift S N, S being the learning rate scales of the groups
-//   g <- clip (g - (g.N) N) where that shift is shorter than it may be, else clip g,
-//   then SGD, Adam, AdamW, Lion or Sophia with g
+//   g <- clip g - correction N,  then SGD, Adam, AdamW, Lion or Sophia with g
 //
-// in:  g, N, the workspace, params, moments, scalars.ritz and the record
+// in:  g, N, the workspace, params, moments, scalars.alternation and the record
 // out: N, the workspace, params, moments
 // Bytes per element: 36, and with MOVES 44 (SGD), 52 (momentum), 60 (Adam).
 // builds on: vector_bindings, estimate, scaled, translation, base, update, tile_bounds, streams, threads, switches, entry
 
-fn over_basis(coefficients: vec3f, n: vec4f, product: vec4f, turn: vec4f) -> vec4f {
-    let kept = coefficients.x * n;
-    return fma(vec4f(coefficients.z), turn, fma(vec4f(coefficients.y), product, kept));
+// What every element needs to know.
+struct Taken {
+    alternation: Alternation,
+    probe: Probe,
+    clip: f32,
+    shift: f32,
+    factors: BaseFactors,
 }
 
-fn element(i: u32, place: Place, foreseen: bool, factors: BaseFactors) {
-    let found = estimate(i, place, foreseen);
+fn over_basis(coefficients: vec3f, n: vec4f, found: Estimate) -> vec4f {
+    let kept = coefficients.x * n;
+    return fma(vec4f(coefficients.z), found.turn, fma(vec4f(coefficients.y), found.product, kept));
+}
+
+fn element(i: u32, place: Place, taken: Taken) {
+    let found = estimate(i, place, taken.probe);
     let before = orientation_at(i);
-    let turn = load_vector(TURN, i);
-    let n = over_basis(scalars.ritz.combination, before, found.product, turn);
+    let n = over_basis(taken.alternation.combination, before, found);
     store_orientation(i, n);
-    store_vector(TURN, i, over_basis(scalars.ritz.direction, before, found.product, turn));
+    store_vector(TURN, i, over_basis(taken.alternation.direction, before, found));
     store_vector(PRODUCT, i, found.product);
     store_vector(CENTRE, i, found.centre);
     if MOVES {
-        let clip = scalars.latest.clip;
-        let longest = scalars.latest.trust_radius * scalars.latest.learning_rate;
-        // The shift is all of the step along N, if it is Newton's.
-        let is_whole = abs(scalars.latest.shift) < longest;
-        let probed = fma(along(), scalars.latest.curvature, scalars.latest.projection);
-        let correction = select(0.0, clip * probed, is_whole);
-        let theta = shifted(params[i], n, scalars.latest.shift, place.group);
-        update(i, theta, correct(rounded(clip * found.probed), n, correction), place.group, factors);
+        let theta = shifted(params[i], n, taken.shift, place.group);
+        let g = correct(rounded(taken.clip * found.probed), n, taken.alternation.correction);
+        update(i, theta, g, place.group, taken.factors);
     }
 }
 
 fn kernel(thread: Thread) {
-    if scalars.ritz.valid == 0u {
+    let alternation = scalars.alternation;
+    if alternation.valid == 0u {
         return;
     }
-    let foreseen = foresees(scalars.previous);
     let factors = base_factors(scalars.latest.updates, scalars.latest.learning_rate);
+    let probe = probe_after(scalars.previous);
+    let taken = Taken(alternation, probe, scalars.latest.clip, scalars.latest.shift, factors);
     let tile = tile_of(thread);
     for (var i = tile.first; i < tile.alike_end; i += STREAM_WIDTH) {
-        element(i, tile.place, foreseen, factors);
+        element(i, tile.place, taken);
     }
     for (var i = tile.first; i < tile.mixed_end; i += STREAM_WIDTH) {
-        element(i, place_of(i), foreseen, factors);
+        element(i, place_of(i), taken);
     }
 }

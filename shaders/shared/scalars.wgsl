@@ -19,3 +19,8 @@ fn leads(x: u32) -> bool {
 fn element_of(i: u32) -> u32 {
     return shard.first_tile * shard.tile_vectors + i;
 }
+
+// On which side of the parameters a probe lies after this record: always the first, but for alternating evaluations.
+fn side_after(last: Record) -> f32 {
+    return select(1.0, -1.0, last.parity != 0u);
+}

@@ -88,9 +88,7 @@ struct Step {
     rate_bound: f32,
     // 1, or -1 where events seek the stiffest direction: the softest of -H.
     mode_sign: f32,
-    // Of alternating evaluations: the side of the parameters on which the probe lies, 1 or -1, and how much of the last turn
-    // goes into the next. Elsewhere the side is 1.
-    side: f32,
+    // Of alternating evaluations: how much of the last turn goes into the next.
     turn_momentum: f32,
 }
 
@@ -207,7 +205,8 @@ struct Record {
     shift: f32,
     trust_radius: f32,
     // Where the scope is not global: which of the regions' records is the newest, and which region
-    // has the softest curvature, or the stiffest.
+    // has the softest curvature, or the stiffest. With alternating evaluations parity is 1 where the next probe lies on the
+    // far side of the parameters.
     parity: u32,
     region: u32,
     // Steps skipped in a row, up to this one.
@@ -224,8 +223,7 @@ struct Record {
     update_norm: f32,
 }
 
-// What ritz found in the basis (n, u, p); with alternating evaluations only combination, direction and valid are used, over
-// (N, HN, b) with b the last turn.
+// What ritz found in the basis (n, u, p).
 struct Ritz {
     // n' = combination . (n, u, p)
     combination: vec3f,
@@ -251,6 +249,18 @@ struct Ritz {
     initial_curvature: f32,
     // Whether the next rotation measures along n' again, in place of the force.
     measures_again: u32,
+}
+
+// What a step of alternating evaluations does, over (N, HN, b) with b the last turn of N.
+struct Alternation {
+    // N' = combination . (N, HN, b)
+    combination: vec3f,
+    // g = clip g - correction N'
+    correction: f32,
+    // b' = direction . (N, HN, b)
+    direction: vec3f,
+    // 0 where the step must leave the state untouched.
+    valid: u32,
 }
 
 // State of the automatic displacement.
@@ -318,6 +328,7 @@ struct Scalars {
     latest: Record,
     previous: Record,
     ritz: Ritz,
+    alternation: Alternation,
     rate: RateState,
     records: array<Record, RING>,
     // Of the first set of partials, from sum_tiles.

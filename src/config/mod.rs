@@ -58,7 +58,8 @@ pub struct Config {
     /// Added to the gradient in [`Base::Sgd`] and [`Base::Adam`], decoupled in the others.
     pub weight_decay: f64,
     /// Scales the gradient so that ‖g₁‖ is at most this, in units of the gradient, > 0; default `None`. The
-    /// factor is that of PyTorch's `clip_grad_norm_`, and g₁, g₂ enter the dimer unclipped.
+    /// factor is that of PyTorch's `clip_grad_norm_`, and g₁, g₂ enter the dimer unclipped. With
+    /// [`Rotation::Alternating`] it is the gradient at the probe that is bounded.
     pub max_gradient_norm: Option<f64>,
     /// Whether a step with a NaN or an infinity in its gradient at θ, or at a probe that corrects it, changes nothing and
     /// is counted; default true.
@@ -278,7 +279,8 @@ impl Config {
             (
                 moves && dimer.correction == Correction::EveryStep,
                 "any translation other than SaddleFree in every step",
-                "set `dimer.translation` to SaddleFree and `dimer.correction` to EveryStep",
+                "set `dimer.translation` to SaddleFree and `dimer.correction` to EveryStep, or to watch take another \
+                 rotation",
             ),
             (
                 *difference == Difference::Forward,
@@ -423,9 +425,9 @@ impl Dimer {
     /// For a loss whose gradients are all of one function, such as a full batch without dropout: leaves saddles with no
     /// gradient more than the base optimizer takes. See [`Rotation::Alternating`].
     ///
-    /// ΔR is 10⁻² ‖θ‖, or 10⁻² where ‖θ‖ is below 1: so far that the steps of the base optimizer change little between two
-    /// sides, and a hundred thousand times what f32 resolves. Where parameters are of another scale than 1, set
-    /// [`RelativeDisplacement::minimum`].
+    /// ΔR is 10⁻² ‖θ‖, or 10⁻² where ‖θ‖ is below 1, a hundred thousand times what f32 resolves. Where parameters are of
+    /// another scale than 1, set [`RelativeDisplacement::minimum`]. A step that moves θ much farther than ΔR leaves C
+    /// unsure, and the gate closed.
     ///
     /// ```
     /// use dimer::{Base, Config, Dimer, Gpu, HostObjective, Layout, LearningRate, Optimizer, Sgd};
@@ -473,7 +475,8 @@ impl Dimer {
     }
 
     /// The same dimer without a translation, which measures and moves nothing: [`Translation::None`], or with
-    /// [`Difference::Central`] [`Translation::Project`] with α = 0.
+    /// [`Difference::Central`] [`Translation::Project`] with α = 0. Not for [`Rotation::Alternating`], whose steps are taken
+    /// by the gradients of its probes.
     ///
     /// ```
     /// use dimer::{Dimer, Mode, Translation};

@@ -67,21 +67,23 @@ pub enum Rotation {
     /// its one gradient at θ + ΔR·N and at θ − ΔR·N in turn, and none at θ. [`Dimer::alternating`](crate::Dimer::alternating)
     /// has the settings that go with it.
     ///
-    /// **The product.** The gradient at a probe is foreseen as ĝ ± ΔR·HN, from what is known of the gradient at θ and of
-    /// HN. The error e that it shows is shared in halves: ĝ ← ĝ + e/2, HN ← HN ± e/2ΔR (Kaczmarz 1937, Bull. Acad. Pol.
-    /// Sci. A 35, 355). Where θ hardly moves, a pair of sides gives both to order ΔR². The base optimizer takes the
-    /// gradient as it was measured.
+    /// **The product.** The gradient at a probe is predicted as ĝ ± ΔR·HN, from what is known of the gradient at θ and of
+    /// HN. The error e that it shows is shared in halves between the two terms: ĝ ← ĝ + e/2, HN ← HN ± e/2ΔR (Kaczmarz
+    /// 1937, Bull. Acad. Pol. Sci. A 35, 355, in ĝ and ΔR·HN). Where θ rests, a pair of sides gives both to order ΔR². Where
+    /// the gradient changes by δ from step to step, HN is off by up to ‖δ‖/2ΔR, half of what e shows. The base optimizer
+    /// takes the gradient as it was measured.
     ///
     /// **The rotation.** In every second step N turns with momentum: b ← momentum · b − η (HN − C N), across N, and
     /// N ← normalize(N + b). η is `rate` over the largest ‖HN‖ seen recently, which fades by 1 % per turn.
     ///
     /// **The translation.** C counts as negative where C + [`significance`](crate::SaddleFree::significance) ‖e‖/2ΔR is,
-    /// in this turn and the one before. Then θ moves along N by −(g·N)/(|C| + damping), with g at θ, by at most
+    /// in this turn and the one before; a significance below ½ takes drift for curvature. Then θ moves along N by −(g·N)/(|C| + damping), with g at θ, by at most
     /// R = trust · learning rate · √n and at least kick · R. A step as long as R comes on top of that of the base optimizer,
     /// a shorter one in place of its part along N.
     ///
-    /// The loss and the gradient norm in the telemetry are those at θ: the loss to order ΔR³ from that at the probe and
-    /// its slope, the norm that of ĝ. Keeps three more vectors on the GPU.
+    /// The loss and the gradient norm in the telemetry are those at θ: the loss from that at the probe and its slope, to
+    /// order ΔR³ and to ΔR²/2 times the error of C; the norm is that of ĝ. Keeps three more vectors on the GPU, and no
+    /// gradient beside that of the step.
     ///
     /// Needs an objective that says that it [is deterministic](crate::Objective::is_deterministic),
     /// [`Schedule::Every`](crate::Schedule::Every) 1 step, [`Translation::SaddleFree`](crate::Translation::SaddleFree),

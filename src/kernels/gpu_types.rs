@@ -61,6 +61,9 @@ pub(crate) const RITZ: u64 = 80;
 pub(crate) const RITZ_STOPPED: u64 = 52;
 const VEC4_ALIGNMENT: u64 = 16;
 
+/// Bytes of `Alternation`.
+pub(crate) const ALTERNATION: u64 = 32;
+
 /// Bytes of `RateState`, before its `first_rate`, which `last_move` follows, and before its `measurements`, which `lost` follows.
 pub(crate) const RATE: u64 = 92;
 pub(crate) const FIRST_RATE: u64 = 24;
@@ -81,7 +84,7 @@ pub(crate) const RECORD: u64 = size_of::<Record>() as u64;
 
 /// Bytes of `Scalars` before `ritz`, `rate`, the ring and, after their total, the partials.
 pub(crate) const RITZ_OFFSET: u64 = (LATEST_OFFSET + 2 * RECORD).next_multiple_of(VEC4_ALIGNMENT);
-pub(crate) const RATE_OFFSET: u64 = RITZ_OFFSET + RITZ;
+pub(crate) const RATE_OFFSET: u64 = RITZ_OFFSET + RITZ + ALTERNATION;
 pub(crate) const RING_OFFSET: u64 = RATE_OFFSET + RATE;
 pub(crate) const PARTIALS_OFFSET: u64 =
     (RING_OFFSET + RING as u64 * RECORD).next_multiple_of(VEC4_ALIGNMENT) + PARTIAL;
@@ -133,8 +136,6 @@ pub(crate) struct Step {
     pub rate_bound: f32,
     /// 1, or −1 where events seek the stiffest direction.
     pub mode_sign: f32,
-    /// On which side of θ the probe lies, 1 or −1.
-    pub side: f32,
     pub turn_momentum: f32,
 }
 
@@ -198,7 +199,8 @@ pub(crate) struct Record {
     pub difference_error: f32,
     pub shift: f32,
     pub trust_radius: f32,
-    /// Which of the regions' records is the newest, and which region has the softest curvature, or the stiffest.
+    /// Which of the regions' records is the newest, and which region has the softest curvature, or the stiffest. With
+    /// alternating evaluations parity is 1 where the next probe lies on the far side of θ.
     pub parity: u32,
     pub region: u32,
     /// Steps skipped in a row, up to this one.

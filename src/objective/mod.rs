@@ -106,7 +106,8 @@ use crate::layout::Layout;
 /// - Bind groups may be kept. An optimizer asks for gradients at two vectors, `params` and `probe`, and into two,
 ///   `gradient` and `probe_gradient`; these stay where they are as long as it lives ([`Optimizer::params`],
 ///   [`Optimizer::probe`], [`Optimizer::gradient`], [`Optimizer::probe_gradient`]). With
-///   [`Difference::Central`](crate::Difference::Central) the gradient at a probe goes into either, and [`Accumulated`] and
+///   [`Difference::Central`](crate::Difference::Central) the gradient at a probe goes into either, with
+///   [`Rotation::Alternating`](crate::Rotation::Alternating) into `gradient` alone, and [`Accumulated`] and
 ///   a [second dimer](crate::Optimizer::second_dimer) have vectors of their own: look a group up by both slices.
 /// - [`Gpu::queue`]'s `write_buffer` takes effect before the next *submission*. A uniform that is written in `begin_step`
 ///   is right for [`Optimizer::step`], which submits one step. [`Optimizer::record_step`] may record several steps into
@@ -289,7 +290,8 @@ pub enum Point {
     /// θ.
     Centre,
     /// θ + ΔR·N, or a point along another direction that the rotation or the learning rate probes, or the point
-    /// on the other side of θ. Running statistics, such as those of batch normalisation, should not learn from it.
+    /// on the other side of θ. Running statistics, such as those of batch normalisation, should not learn from it, but where
+    /// [`Evaluation::wants_loss`] says that it is the step's one evaluation.
     Probe,
 }
 

@@ -164,7 +164,9 @@ impl Optimizer {
     /// [`write_params`](Self::write_params). If steps were skipped because one had taken a parameter beyond f32, the next
     /// ones are no longer; and no learning rate is measured from the last step to here.
     pub fn params_written(&self) {
-        for slice in [self.state.overflowed(), self.state.moves()] {
+        let mut stale = vec![self.state.overflowed(), self.state.moves()];
+        stale.extend(self.plan.alternates.then(|| self.state.last_displacement()));
+        for slice in stale {
             let zeros = vec![0; slice.size as usize];
             self.gpu.queue().write_buffer(&slice.buffer, slice.offset, &zeros);
         }
@@ -190,6 +192,11 @@ impl Optimizer {
                 expected: "a vector that is not zero where the dimer acts",
             })?;
         self.point_along(&unit);
+        if self.plan.alternates {
+            // HN is that of another N.
+            let slice = self.state.last_displacement();
+            self.gpu.queue().write_buffer(&slice.buffer, slice.offset, &[0; 4]);
+        }
         Ok(())
     }
 

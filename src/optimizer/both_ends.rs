@@ -15,7 +15,8 @@ impl Optimizer {
     /// A second dimer on the parameters of this optimizer, which takes no steps: to follow the other end of the
     /// spectrum with [`Optimizer::rotate_both`]. Its translation does not count; see [`Dimer::watching`].
     ///
-    /// It shares the parameters and the probe, and without central differences the gradient at θ. Its N, its gradient at
+    /// It shares the parameters and the probe, and without central differences, and unless this optimizer has
+    /// [`Rotation::Alternating`](crate::Rotation::Alternating), the gradient at θ. Its N, its gradient at
     /// the probe and its workspace are its own: 8 bytes per parameter with
     /// [`Rotation::Gradient`](crate::Rotation::Gradient), 32 with
     /// [`Rotation::LocallyOptimal`](crate::Rotation::LocallyOptimal). Turn it by `rotate_both` alone: of its own it

@@ -37,6 +37,7 @@ async fn check_gradients(
     params: &[f32],
     wait: Wait,
 ) -> Result<()> {
+    optimizer.check_deterministic(objective)?;
     let compiled = Compiled::new(&optimizer.gpu, &optimizer.plan, &optimizer.plan.check)?;
     optimizer.prepare(wait).await?;
     optimizer.set_loss_is_stale();
@@ -69,12 +70,7 @@ async fn check_gradients(
     };
     optimizer.state.forget_loss(optimizer.gpu.queue());
     let Some(first) = gradient(objective).await? else { return Ok(()) };
-    if objective.supplies_loss() && read_loss(optimizer, wait).await?.to_bits() == UNWRITTEN {
-        return Err(inconsistent(
-            "it did not write its loss at θ, although `supplies_loss` is true; write `Evaluation::loss`, or \
-             return false",
-        ));
-    }
+    check_loss(optimizer, objective, "θ", wait).await?;
     let second = gradient(objective).await?.unwrap_or_default();
     check_consistent("two gradients at θ", &first, &second, ONE_FUNCTION)?;
     if optimizer.plan.rate_probe == Some(RateProbe::RepeatedMinibatch) {
@@ -91,7 +87,12 @@ async fn check_gradients(
     let Some(at_centre) = gradient(objective).await? else { return Ok(()) };
     let what = "the gradients at θ as centre and as probe";
     check_consistent(what, &first, &at_centre, ONE_FUNCTION)?;
+    optimizer.state.forget_loss(optimizer.gpu.queue());
     let displaced = gradient(objective).await?.unwrap_or_default();
+    if optimizer.plan.alternates {
+        check_loss(optimizer, objective, "the probe, where `Evaluation::wants_loss` says so", wait)
+            .await?;
+    }
     let opposite = gradient(objective).await?;
     if let Some(probe) = optimizer.probe()
         && read(optimizer, probe, wait).await? == params
@@ -117,6 +118,22 @@ async fn check_gradients(
 async fn read(optimizer: &Optimizer, slice: &GpuSlice, wait: Wait) -> Result<Vec<f32>> {
     let bytes = optimizer.gpu.read(slice, wait).await?;
     Ok(optimizer.layout.unpad(&Storage::F32.unpack(&bytes)))
+}
+
+/// Whether a loss that is promised is there.
+async fn check_loss(
+    optimizer: &Optimizer,
+    objective: &(impl Objective + ?Sized),
+    place: &str,
+    wait: Wait,
+) -> Result<()> {
+    if !objective.supplies_loss() || read_loss(optimizer, wait).await?.to_bits() != UNWRITTEN {
+        return Ok(());
+    }
+    Err(inconsistent(format!(
+        "it did not write its loss at {place}, although `supplies_loss` is true; write `Evaluation::loss`, or \
+         return false"
+    )))
 }
 
 async fn read_loss(optimizer: &Optimizer, wait: Wait) -> Result<f32> {

@@ -230,7 +230,8 @@ impl<'a> ManualStep<'a> {
     ///
     /// # Errors
     /// [`Error::LengthMismatch`]; [`Error::InvalidArgument`] for a probe that [`ManualStep::next_probe`] has not placed
-    /// yet. In a step without probes, their gradient is not used.
+    /// yet, and for θ in a step of [`Rotation::Alternating`](crate::Rotation::Alternating), which has no gradient there. In
+    /// a step without probes, their gradient is not used.
     pub fn write_gradient(&self, point: Point, gradient: &[f32]) -> Result<()> {
         let optimizer = &self.optimizer;
         let padded = optimizer.layout.pad("gradient", gradient)?;
@@ -246,6 +247,11 @@ impl<'a> ManualStep<'a> {
     /// Where the gradient of a point belongs, if there is one.
     fn place_of(&self, point: Point) -> Result<Option<&GpuSlice>> {
         match point {
+            Point::Centre if self.optimizer.plan.alternates => Err(Error::InvalidArgument {
+                argument: "point",
+                value: "Centre".into(),
+                expected: "Probe: a step of `Rotation::Alternating` has its one gradient there",
+            }),
             Point::Centre => Ok(Some(&self.optimizer.state.gradient)),
             Point::Probe if self.probe_gradient.is_none() && self.probes > 0 => Err(not_placed()),
             Point::Probe => Ok(self.probe_gradient.as_ref()),

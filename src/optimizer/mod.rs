@@ -272,7 +272,8 @@ impl Optimizer {
     }
 
     /// Turns the dimer once at the current parameters without moving them: to follow the curvature while
-    /// another optimizer does the training. Costs the gradients of one event.
+    /// another optimizer does the training. Costs the gradients of one event. With
+    /// [`Rotation::Alternating`](crate::Rotation::Alternating), N turns in every second call.
     ///
     /// # Errors
     /// [`Error::Unsupported`] without a dimer; otherwise the same as for [`Optimizer::step`].
@@ -331,7 +332,8 @@ impl Optimizer {
     /// Begins a step without callbacks.
     ///
     /// The user does the work that reads `params` and writes `gradient` of a point, on
-    /// [`Gpu::queue`](crate::Gpu::queue).
+    /// [`Gpu::queue`](crate::Gpu::queue). A step of [`Rotation::Alternating`](crate::Rotation::Alternating) has one probe
+    /// and no gradient at θ, and all of them must be of one function, which nothing checks here.
     ///
     /// # Errors
     /// [`Error::Unsupported`] with [`Difference::Exact`](crate::Difference::Exact), which needs an objective; otherwise the
@@ -507,14 +509,7 @@ impl Optimizer {
         beside: Option<&Self>,
         wait: Wait,
     ) -> Result<Part> {
-        if self.plan.alternates && !objective.is_deterministic() {
-            return Err(Error::Unsupported {
-                what: "Rotation::Alternating",
-                with: "an objective that does not say that it is deterministic",
-                instead: "return true from `Objective::is_deterministic` if all gradients are of one function, or take \
-                          another rotation",
-            });
-        }
+        self.check_deterministic(objective)?;
         self.compile(form)?;
         self.prepare(wait).await?;
         let part = gradients.map_or(Part::WHOLE, |gradients| {
@@ -527,6 +522,19 @@ impl Optimizer {
         }
         objective.begin_step(step)?;
         Ok(part)
+    }
+
+    /// Refuses an objective that may change from step to step, where that is not allowed.
+    pub(crate) fn check_deterministic(&self, objective: &(impl Objective + ?Sized)) -> Result<()> {
+        if !self.plan.alternates || objective.is_deterministic() {
+            return Ok(());
+        }
+        Err(Error::Unsupported {
+            what: "Rotation::Alternating",
+            with: "an objective that does not say that it is deterministic",
+            instead: "return true from `Objective::is_deterministic` if all gradients are of one function, or take \
+                      another rotation",
+        })
     }
 
     /// What is known of the next step before it begins.
@@ -603,9 +611,6 @@ impl Optimizer {
             timer.begin();
         }
         self.hyperparameters.index = self.index as u32;
-        if self.plan.alternates {
-            self.hyperparameters.side = if self.index.is_multiple_of(2) { 1.0 } else { -1.0 };
-        }
         let pair = self.rate_clock.and_then(|clock| clock.pair());
         self.hyperparameters.first = pair.map_or(NO_RECORD, |index| index as u32);
         let slot = self.index % u64::from(STEP_SLOTS);

@@ -134,7 +134,10 @@ impl<C: Collective> ShardedOptimizer<C> {
     /// Passes `outcome` on; if it leaves a step half taken, nothing goes on from there.
     fn note<T>(&mut self, outcome: Result<T>) -> Result<T> {
         match &outcome {
-            Ok(_) | Err(Error::Objective(_) | Error::TooManySkips { .. }) => {}
+            // These come before anything has begun, or are of an objective that is asked again.
+            Ok(_)
+            | Err(Error::Objective(_) | Error::TooManySkips { .. } | Error::Unsupported { .. }) => {
+            }
             Err(error) => self.broken = Some(error.to_string()),
         }
         outcome

@@ -448,6 +448,7 @@ impl Optimizer {
             let is_of_dimer = name == ORIENTATION || kept_names().any(|kept| kept == name);
             let padded = match vectors.remove(name).filter(|_| same.end || !is_of_dimer) {
                 Some(padded) if name == ORIENTATION => self.within_reach(padded),
+                Some(padded) if is_of_dimer => orientation::cut(&self.layout, padded),
                 Some(padded) => padded,
                 None if is_changed && !matches!(name, PARAMS | PREVIOUS) => self.first_values(name),
                 None => return Err(lacks(&format!("{name}/{}", self.layout.tensors()[0].name))),

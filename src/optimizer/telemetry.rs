@@ -17,7 +17,8 @@ pub struct Telemetry {
     /// Index of the step, from 0, skipped ones and rotations included.
     pub step: u64,
     /// Whether N was turned: in an event the objective is also called at the probe along N. A measurement of the learning
-    /// rate, which has a probe of its own, is no event; see `rate_measured`.
+    /// rate, which has a probe of its own, is no event; see `rate_measured`. With
+    /// [`Rotation::Alternating`](crate::Rotation::Alternating) every step has a probe, and every second one is an event.
     pub event: bool,
     /// Whether the step changed nothing, because a gradient was not finite, or too large to be squared: the norm
     /// limit is about 5·10³³, or 10¹⁹ after clipping with a base that keeps squares. After a step that took a
@@ -25,11 +26,13 @@ pub struct Telemetry {
     /// [`Optimizer::write_params`](crate::Optimizer::write_params) or
     /// [`Optimizer::params_written`](crate::Optimizer::params_written).
     pub skipped: bool,
-    /// Loss at the centre, if the objective supplies it and the step evaluated it.
+    /// Loss at the centre, if the objective supplies it and the step evaluated it, or the probe of
+    /// [`Rotation::Alternating`](crate::Rotation::Alternating), from which it follows.
     pub loss: Option<f32>,
     /// C = N·HN in loss per parameter², or in 1 / learning rate with
     /// [`Metric::Preconditioner`](crate::Metric::Preconditioner), as the last event left it: with
-    /// [`Rotation::Gradient`](crate::Rotation::Gradient) that of the N which the event began with. With the other
+    /// [`Rotation::Gradient`](crate::Rotation::Gradient) and [`Rotation::Alternating`](crate::Rotation::Alternating) that
+    /// of the N which the event began with. With the other
     /// rotations it is that of the N to which the event turned, and lies further out than the curvature of all data,
     /// since N has turned to the noise of this minibatch as well. It is an eigenvalue only where `resolved` says so.
     pub curvature: f32,
@@ -59,7 +62,7 @@ pub struct Telemetry {
     pub angle: f32,
     /// Why the rotation of this event needed no further gradients; only with a [`RotationStop`](crate::RotationStop).
     pub stop: Option<StopReason>,
-    /// g₁·N with the N after the rotation; 0 in a step that does not use N.
+    /// g₁·N with the N after the rotation, for g₁ at θ; 0 in a step that does not use N.
     pub projection: f32,
     /// How far θ moved along N besides the base optimizer's step, in units of the parameters: the
     /// saddle-free step; 0 while its gate is closed, and with other translations. Each group moves by this times
@@ -73,7 +76,8 @@ pub struct Telemetry {
     /// ΔR of the last event.
     pub displacement: f32,
     /// By how much [`Displacement::Automatic`](crate::Displacement::Automatic) expects `curvature` to be off,
-    /// in the same unit: |C(2ΔR) − C(ΔR)| and rounding; 0 with other displacements.
+    /// in the same unit: |C(2ΔR) − C(ΔR)| and rounding; 0 with other displacements. With
+    /// [`Rotation::Alternating`](crate::Rotation::Alternating), by how much HN was not what was predicted, ‖e‖/2ΔR.
     pub difference_error: f32,
     /// The learning rate of the step, per step: the base rate times the factor of the schedule, and from curvature no more
     /// than decoupled weight decay allows.

@@ -17,7 +17,6 @@ pub(super) fn step(config: &Config, layout: &Layout, regions: Option<&Regions>) 
         loss_scale: 1.0,
         gradient_scale: 1.0,
         mode_sign: 1.0,
-        side: 1.0,
         ..Step::zeroed()
     };
     match config.learning_rate {

@@ -356,7 +356,8 @@ impl Plan {
         let stored = self.storage.bytes();
         match vector {
             Vector::Params | Vector::Gradient => Some(wide),
-            Vector::Probe | Vector::ProbeGradient => self.has_probe.then_some(wide),
+            Vector::Probe => self.has_probe.then_some(wide),
+            Vector::ProbeGradient => (self.has_probe && !self.alternates).then_some(wide),
             Vector::PreviousParams => {
                 let keeps = self.rate_probe == Some(RateProbe::RepeatedMinibatch);
                 keeps.then_some(wide)

@@ -26,12 +26,17 @@ pub(super) fn program(config: &Config, form: StepForm, sums_tiles: bool) -> Opti
     }
     let mut writer = Writer::new(sums_tiles);
     match (form.kind, &config.dimer) {
+        // Each of their steps is an event.
+        (StepKind::Base | StepKind::Corrected, Some(dimer))
+            if dimer.rotation.alternates().is_some() =>
+        {
+            return None;
+        }
         (StepKind::Base, _) => {
             centre(&mut writer, config, form);
             writer.stages.push(Stage::TakeLoss);
             move_params(&mut writer, form, |writer| base_update(writer, config, form));
         }
-        (StepKind::Corrected, Some(dimer)) if dimer.rotation.alternates().is_some() => return None,
         (StepKind::Corrected, Some(dimer)) => {
             centre(&mut writer, config, form);
             writer.stages.push(Stage::TakeLoss);
@@ -52,7 +57,7 @@ pub(super) fn program(config: &Config, form: StepForm, sums_tiles: bool) -> Opti
 
 /// The gradient at the parameters, and with it the learning rate, if the step measures it.
 fn centre(writer: &mut Writer, config: &Config, form: StepForm) {
-    writer.evaluate(Point::Centre, Vector::Gradient);
+    writer.evaluate_centre();
     let repeated = config.learning_rate.probe() == Some(RateProbe::RepeatedMinibatch);
     match form.rate {
         RateMeasurement::None => return,
@@ -64,7 +69,7 @@ fn centre(writer: &mut Writer, config: &Config, form: StepForm) {
             look_along_update(writer, config, form);
             let switches = update_direction_switches(config);
             writer.dispatch(Kernel::PlaceRateProbe, Grid::Tiles, switches);
-            writer.evaluate(Point::Probe, Vector::ProbeGradient);
+            writer.evaluate_probe(Vector::ProbeGradient, false);
             writer.dispatch(Kernel::ProbeProducts, Grid::Tiles, Switches::default());
         }
     }
@@ -117,21 +122,23 @@ fn move_params(writer: &mut Writer, form: StepForm, update: impl FnOnce(&mut Wri
 /// sides. Without probes that are gradients it ends before those.
 pub(super) fn check(config: &Config, sums_tiles: bool) -> Program {
     let mut writer = Writer::new(sums_tiles);
-    writer.evaluate(Point::Centre, Vector::Gradient);
-    writer.evaluate(Point::Centre, Vector::Gradient);
+    writer.evaluate_centre();
+    writer.evaluate_centre();
     let probe = config.learning_rate.probe();
     let alternates = |dimer: &Dimer| dimer.rotation.alternates().is_some();
-    if probe == Some(RateProbe::RepeatedMinibatch) || config.dimer.as_ref().is_some_and(alternates)
-    {
-        writer.evaluate(Point::Centre, Vector::Gradient);
+    let alternates = config.dimer.as_ref().is_some_and(alternates);
+    if probe == Some(RateProbe::RepeatedMinibatch) || alternates {
+        writer.evaluate_centre();
     }
+    // As in a step.
+    let into = if alternates { Vector::Gradient } else { Vector::ProbeGradient };
     let euclidean = |dimer: &Dimer| Dimer { metric: Metric::Euclidean, ..dimer.clone() };
     let dimer = config.dimer.as_ref().map(euclidean);
     let dimer = dimer.as_ref().filter(|dimer| dimer.difference != Difference::Exact);
     if dimer.is_some() || probe == Some(RateProbe::SeparateGradient) {
         let to = Place::Vector(Vector::Probe);
         writer.stages.push(Stage::Copy { from: Vector::Params, to });
-        writer.evaluate(Point::Probe, Vector::ProbeGradient);
+        writer.evaluate_probe(into, false);
         match dimer {
             Some(dimer) if dimer.displacement == Displacement::Automatic => {
                 far_probe(&mut writer, dimer);
@@ -145,10 +152,10 @@ pub(super) fn check(config: &Config, sums_tiles: bool) -> Program {
                 writer.dispatch(Kernel::PlaceRateProbe, Grid::Tiles, switches);
             }
         }
-        writer.evaluate(Point::Probe, Vector::ProbeGradient);
+        writer.evaluate_probe(into, alternates);
         if dimer.is_some_and(|dimer| dimer.difference == Difference::Central) {
             writer.dispatch(Kernel::Opposite, Grid::Tiles, Switches::default());
-            writer.evaluate(Point::Probe, Vector::Gradient);
+            writer.evaluate_probe(Vector::Gradient, false);
         }
     }
     writer.finish()
@@ -169,9 +176,14 @@ impl Writer {
         Self { sums_tiles, sections: Vec::new(), stages: Vec::new(), after_stop }
     }
 
-    fn evaluate(&mut self, point: Point, into: Vector) {
-        let gives_loss = point == Point::Centre;
-        let evaluate = Evaluate { point, asks: Asks::Gradient, into, gives_loss };
+    fn evaluate_centre(&mut self) {
+        let (point, into) = (Point::Centre, Vector::Gradient);
+        let evaluate = Evaluate { point, asks: Asks::Gradient, into, gives_loss: true };
+        self.stages.push(Stage::Evaluate(evaluate));
+    }
+
+    fn evaluate_probe(&mut self, into: Vector, gives_loss: bool) {
+        let evaluate = Evaluate { point: Point::Probe, asks: Asks::Gradient, into, gives_loss };
         self.stages.push(Stage::Evaluate(evaluate));
     }
 
@@ -234,7 +246,7 @@ fn event(writer: &mut Writer, config: &Config, dimer: &Dimer, form: StepForm) {
     }
     if dimer.displacement == Displacement::Automatic {
         far_probe(writer, dimer);
-        writer.evaluate(Point::Probe, Vector::ProbeGradient);
+        writer.evaluate_probe(Vector::ProbeGradient, false);
         calibrate(writer, true);
     }
     let ritz = dimer.rotation.rayleigh_ritz();
@@ -264,12 +276,7 @@ fn event(writer: &mut Writer, config: &Config, dimer: &Dimer, form: StepForm) {
 /// A step with one evaluation, beside the parameters.
 fn alternating(writer: &mut Writer, config: &Config, dimer: &Dimer, form: StepForm) {
     displace(writer, dimer);
-    writer.stages.push(Stage::Evaluate(Evaluate {
-        point: Point::Probe,
-        asks: Asks::Gradient,
-        into: Vector::Gradient,
-        gives_loss: true,
-    }));
+    writer.evaluate_probe(Vector::Gradient, true);
     writer.stages.push(Stage::TakeLoss);
     let moves = form.kind != StepKind::Rotation;
     let translation = if moves { TranslationRule::SaddleFree } else { TranslationRule::None };

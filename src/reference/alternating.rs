@@ -6,6 +6,8 @@ use crate::config::{Alternating, Dimer, SaddleFree, Translation};
 /// What they keep from step to step.
 #[derive(Clone, Debug)]
 pub(super) struct Alternation {
+    /// On which side of θ the last probe lay.
+    side: f64,
     /// ĝ, the gradient at θ as it is known.
     centre: Vec<f64>,
     /// HN as it is known.
@@ -30,11 +32,12 @@ impl Reference {
             panic!("alternating evaluations take saddle-free steps");
         };
         let before = self.clone();
-        let side = if self.index.is_multiple_of(2) { 1.0 } else { -1.0 };
+        let side = self.alternation.as_ref().map_or(1.0, |known| -known.side);
         let distance = self.distance(dimer);
         let g = gradient(&self.displaced(side * distance));
         let mut known = match self.alternation.take() {
             None => Alternation {
+                side,
                 centre: g.clone(),
                 product: vec![0.0; g.len()],
                 turn: vec![0.0; g.len()],
@@ -44,9 +47,9 @@ impl Reference {
             Some(known) => known,
         };
         let is_first = before.alternation.is_none();
-        let foreseen =
+        let predicted =
             known.centre.iter().zip(&known.product).map(|(c, p)| c + side * distance * p);
-        let error: Vec<f64> = g.iter().zip(foreseen).map(|(g, foreseen)| g - foreseen).collect();
+        let error: Vec<f64> = g.iter().zip(predicted).map(|(g, predicted)| g - predicted).collect();
         let error = if is_first { vec![0.0; g.len()] } else { self.masked(&error) };
         for ((product, centre), (e, g)) in
             known.product.iter_mut().zip(&mut known.centre).zip(error.iter().zip(&g))
@@ -65,9 +68,10 @@ impl Reference {
         self.index += 1;
         self.updates += 1;
         let probed = dot(&g, &self.orientation);
-        self.projection = probed - side * distance * self.curvature;
+        self.projection = dot(&known.centre, &self.orientation);
         self.shift = 0.0;
-        let clip = clip_factor(self.config.max_gradient_norm, norm(&known.centre));
+        let clip = clip_factor(self.config.max_gradient_norm, norm(&g));
+        known.side = side;
         let mut taken: Vec<f64> = g.iter().map(|g| clip * g).collect();
         if known.is_open {
             let scale = self.scale_of(&before.orientation);

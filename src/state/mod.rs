@@ -192,6 +192,11 @@ impl State {
         self.scalar(LATEST_OFFSET, RECORD)
     }
 
+    /// The distance of the last probe along N; where it is 0, alternating evaluations begin anew.
+    pub(crate) fn last_displacement(&self) -> GpuSlice {
+        self.scalar(LATEST_OFFSET + std::mem::offset_of!(Record, displacement) as u64, 4)
+    }
+
     /// How many steps in a row were skipped.
     pub(crate) fn streak(&self) -> GpuSlice {
         self.scalar(LATEST_OFFSET + std::mem::offset_of!(Record, streak) as u64, 4)

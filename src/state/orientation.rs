@@ -50,6 +50,13 @@ pub(crate) fn unit(
     Some(padded)
 }
 
+/// A padded vector that is zero where the dimer does not reach.
+pub(crate) fn cut(layout: &Layout, mut padded: Vec<f32>) -> Vec<f32> {
+    let others = layout.tensors().iter().filter(|tensor| !layout.group(tensor).is_reached());
+    others.for_each(|tensor| padded[range(tensor)].fill(0.0));
+    padded
+}
+
 /// Whether a padded N has elements where the dimer does not reach, as after a group was frozen.
 pub(crate) fn reaches_beyond(layout: &Layout, padded: &[f32]) -> bool {
     let others = layout.tensors().iter().filter(|tensor| !layout.group(tensor).is_reached());

@@ -9,11 +9,11 @@ use crate::kernels::catalogue::{Kernel, Source};
 use crate::kernels::choices::Choices;
 use crate::kernels::gpu_types::STEP_STRIDE;
 use crate::kernels::gpu_types::{
-    Arguments, BASIS, BLOCK, BY_ANGLE, BY_RESIDUAL, CALIBRATION_OFFSET, EVENT, FIRST_RATE,
-    GroupEntry, LATEST_OFFSET, MAX_GROUPS, MAX_MODES, MAX_VECTORS, MAX_WORKGROUPS, MEASUREMENTS,
-    PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH, Piece, RATE, RATE_LOST, RATE_MEASURED, RATE_OFFSET,
-    RING, RITZ, RITZ_STOPPED, Record, Region, Results, SKIPPED, STOP_SHIFT, Shard, Step, Tables,
-    UNMEASURED, UNWRITTEN, WRITTEN,
+    ALTERNATION, Arguments, BASIS, BLOCK, BY_ANGLE, BY_RESIDUAL, CALIBRATION_OFFSET, EVENT,
+    FIRST_RATE, GroupEntry, LATEST_OFFSET, MAX_GROUPS, MAX_MODES, MAX_VECTORS, MAX_WORKGROUPS,
+    MEASUREMENTS, PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH, Piece, RATE, RATE_LOST, RATE_MEASURED,
+    RATE_OFFSET, RING, RITZ, RITZ_STOPPED, Record, Region, Results, SKIPPED, STOP_SHIFT, Shard,
+    Step, Tables, UNMEASURED, UNWRITTEN, WRITTEN,
 };
 use crate::kernels::switches::{
     BaseRule, DIFFERENCES, DisplacementRule, RateRule, RotationRule, TranslationRule,
@@ -120,7 +120,6 @@ fn members_match_the_host() {
             first,
             rate_bound,
             mode_sign,
-            side,
             turn_momentum,
         }
     );
@@ -266,6 +265,7 @@ fn structs_match_the_host() {
     assert_eq!(size("Record"), size_of::<Record>());
     assert_eq!(size("Partial") as u64, PARTIAL);
     assert_eq!(size("Ritz") as u64, RITZ);
+    assert_eq!(size("Alternation") as u64, ALTERNATION);
     assert_eq!(size("RateState") as u64, RATE);
     let offset = |name: &str, field: &str| offset_in(&module, name, field);
     // What the host reads by its place.

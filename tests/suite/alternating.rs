@@ -4,11 +4,11 @@ use std::cell::Cell;
 
 use crate::common::*;
 use crate::matrix::Matrix;
-use dimer::reference::{dot, norm};
+use dimer::reference::{Reference, dot, norm};
 use dimer::{
     Alternating, Base, Config, Correction, CurvatureRate, Difference, Dimer, Displacement, Error,
-    HostObjective, Layout, LearningRate, Metric, Optimizer, Rotation, SaddleFree, Schedule, Scope,
-    Storage, Translation,
+    Evaluation, Group, HostObjective, Layout, LearningRate, Metric, Objective, Optimizer, Point,
+    Rotation, SaddleFree, Schedule, Scope, ShardedOptimizer, Storage, Translation,
 };
 use rand::RngExt;
 
@@ -59,7 +59,7 @@ fn finds_the_lowest_eigenvalue() {
 
 /// A valley with two wells along the first element, ¼ x⁴ − ½ ω x², where the third derivative is 6 x; the others curve
 /// from 0.5 to 2.
-fn wells() -> impl dimer::Objective {
+fn wells() -> impl Objective {
     HostObjective::new(|theta: &[f32], gradient: &mut [f32]| {
         for (i, (g, &x)) in gradient.iter_mut().zip(theta).enumerate() {
             *g = if i == 0 { x * x * x - WELL as f32 * x } else { valley(i) as f32 * x };
@@ -173,7 +173,196 @@ fn needs_one_function() {
     let error = new().check_objective(&mut objective).unwrap_err();
     assert!(matches!(error, Error::InconsistentObjective { .. }), "{error}");
     assert!(error.to_string().contains("two steps"), "{error}");
+    let error = new().check_objective(&mut HostObjective::new(gradient)).unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error}");
     new().check_objective(&mut wells()).unwrap();
+    // A loss at θ alone is none of these steps.
+    let error = new().check_objective(&mut OnlyAtCentre).unwrap_err();
+    assert!(error.to_string().contains("wants_loss"), "{error}");
+
+    let mut ranks = dimer::Threads::group(1).unwrap();
+    let layout = layout.clone();
+    let config = config(MOMENTUM, 0.1);
+    let mut sharded =
+        ShardedOptimizer::new(&gpu(), layout, config, &[1.0; 3], ranks.remove(0)).unwrap();
+    assert!(sharded.step(&mut HostObjective::new(gradient)).is_err());
+    sharded.step(&mut wells()).unwrap();
+}
+
+/// Writes its loss at θ, and forgets it at the probe.
+struct OnlyAtCentre;
+
+impl Objective for OnlyAtCentre {
+    fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
+        let params = at.read_params()?;
+        if at.point == Point::Centre {
+            at.write_loss(1.0);
+        }
+        at.write_gradient(&params)
+    }
+
+    fn supplies_loss(&self) -> bool {
+        true
+    }
+
+    fn is_deterministic(&self) -> bool {
+        true
+    }
+}
+
+/// By hand, a step has one probe and no gradient at θ.
+#[test]
+fn by_hand_there_is_one_probe() {
+    let layout = Layout::flat(3).unwrap();
+    let mut optimizer = Optimizer::new(&gpu(), layout, config(MOMENTUM, 0.1), &[1.0; 3]).unwrap();
+    for _ in 0..4 {
+        let mut step = optimizer.begin_step().unwrap();
+        assert!(step.write_gradient(Point::Centre, &[1.0; 3]).is_err());
+        assert!(step.next_probe().unwrap().is_some());
+        let probe = step.read_params(Point::Probe).unwrap();
+        step.write_gradient(Point::Probe, &probe).unwrap();
+        assert!(step.next_probe().unwrap().is_none());
+        step.write_loss(0.5 * probe.iter().map(|x| x * x).sum::<f32>());
+        step.finish().unwrap();
+    }
+    let records = optimizer.telemetry().unwrap();
+    assert_eq!(records.iter().filter(|record| record.event).count(), 2);
+    assert!(records.iter().all(|record| record.loss.is_some_and(f32::is_finite)));
+}
+
+/// With groups of their own rates and one out of reach, a clip, a scale of the loss, and a step along N that is Newton's or as
+/// long as it may be: what the reference does, over the steps of a walk out of a saddle and by rotations alone.
+#[test]
+fn follows_the_reference_out_of_a_saddle() {
+    let mut builder = Layout::builder();
+    let slow = builder.group(Group { learning_rate_scale: 0.5, ..Group::default() });
+    let alone = builder.group(Group { dimer: false, weight_decay: Some(0.3), ..Group::default() });
+    builder.tensor("first", &[5]).tensor_in(slow, "middle", &[67]).tensor_in(alone, "last", &[9]);
+    let layout = builder.build().unwrap();
+    let len = layout.len();
+    let gradient = |theta: &[f64]| -> Vec<f64> {
+        let one = |(i, x): (usize, &f64)| {
+            if i == 2 { x * x * x - 0.4 * x } else { (0.5 + (i % 7) as f64 / 5.0) * x }
+        };
+        theta.iter().enumerate().map(one).collect()
+    };
+    let start: Vec<f32> = (0..len).map(|i| 1e-2 * ((i * 5 % 9) as f32 - 3.7)).collect();
+    for (base, rate) in [(MOMENTUM, 0.02), (ADAMW, 0.005)] {
+        let mut acts = [0, 0];
+        for (trust, clip) in [(0.05, None), (30.0, None), (30.0, Some(0.3))] {
+            let saddle_free = SaddleFree { trust, damping: 1e-3, kick: 0.1, significance: 0.5 };
+            let translation = Translation::SaddleFree(saddle_free);
+            let dimer = Dimer { translation, ..Dimer::alternating() };
+            let config = Config {
+                max_gradient_norm: clip,
+                dimer: Some(dimer),
+                weight_decay: 0.02,
+                ..config(base, rate)
+            };
+            let mut optimizer =
+                Optimizer::new(&gpu(), layout.clone(), config.clone(), &start).unwrap();
+            optimizer.set_loss_scale(64.0).unwrap();
+            // Near the way out, so that it is taken soon.
+            let mut n = vec![0.05_f32; len];
+            n[2] = 1.0;
+            optimizer.write_orientation(&n).unwrap();
+            let n = wide(&optimizer.read_orientation().unwrap().unwrap());
+            let mut reference = Reference::new(&layout, config, &wide(&start), &n);
+            let mut objective = HostObjective::new(|theta: &[f32], g: &mut [f32]| {
+                let found = gradient(&wide(theta));
+                g.iter_mut().zip(found).for_each(|(g, x)| *g = 64.0 * x as f32);
+                0.0
+            })
+            .deterministic();
+            for step in 0..40 {
+                optimizer.step(&mut objective).unwrap();
+                reference.step(gradient);
+                let record = *optimizer.telemetry().unwrap().last().unwrap();
+                if reference.shift != 0.0 {
+                    let longest = trust * 72_f64.sqrt() * rate;
+                    acts[usize::from(reference.shift.abs() < 0.99 * longest)] += 1;
+                }
+                // Rounding of probes, over the distance, grows with the walk.
+                let bound = 1e-4 * 1.1_f64.powi(step);
+                assert_within("C", record.curvature.into(), reference.curvature, bound);
+                assert_within("shift", record.shift.into(), reference.shift, bound);
+                assert_within("g·N", record.projection.into(), reference.projection, bound);
+            }
+            let params = optimizer.read_params().unwrap();
+            assert_all_within("θ", &params, &reference.params, |_| 5e-3);
+        }
+        // Both kinds of steps along N: as long as they may be, and Newton's.
+        println!("{base:?}: {acts:?}");
+        assert!(acts.iter().all(|&count| count > 1), "{base:?}: {acts:?}");
+    }
+}
+
+/// After θ or N was written, and in a first step that is skipped, nothing is taken for what it was not.
+#[test]
+fn begins_anew_where_the_user_writes() {
+    let len = 40;
+    let layout = Layout::flat(len).unwrap();
+    let start = vector(&mut rng(5), len, Kind::Plain);
+    for steps in [4, 5] {
+        let new =
+            || Optimizer::new(&gpu(), layout.clone(), config(MOMENTUM, 0.01), &start).unwrap();
+        let mut optimizer = new();
+        (0..steps).for_each(|_| optimizer.step(&mut wells()).unwrap());
+        let far: Vec<f32> = start.iter().map(|x| x + 5.0).collect();
+        optimizer.write_params(&far).unwrap();
+        optimizer.telemetry().unwrap();
+        (0..6).for_each(|_| optimizer.step(&mut wells()).unwrap());
+        let curvatures: Vec<f32> =
+            optimizer.telemetry().unwrap().iter().map(|record| record.curvature).collect();
+        // The first element's well curves by 3 x² − ω at most.
+        assert!(curvatures.iter().all(|c| c.abs() < 120.0), "{curvatures:?}");
+        let mut optimizer = new();
+        (0..steps).for_each(|_| optimizer.step(&mut wells()).unwrap());
+        let mut along = vec![0.0; len];
+        along[7] = 1.0;
+        optimizer.write_orientation(&along).unwrap();
+        optimizer.telemetry().unwrap();
+        (0..6).for_each(|_| optimizer.rotate(&mut wells()).unwrap());
+        let events: Vec<f32> = optimizer
+            .telemetry()
+            .unwrap()
+            .iter()
+            .filter(|record| record.event)
+            .map(|record| record.curvature)
+            .collect();
+        assert_within("C along an axis", events[0].into(), valley(7), 1e-2);
+    }
+}
+
+/// A group that is frozen later has no part in N or in what is known of HN.
+#[test]
+fn a_group_can_be_frozen_later() {
+    let layout = |scale: f64| {
+        let mut builder = Layout::builder();
+        let group = builder.group(Group { learning_rate_scale: scale, ..Group::default() });
+        builder.tensor("head", &[9]).tensor_in(group, "body", &[70]);
+        builder.build().unwrap()
+    };
+    let make =
+        |scale| Optimizer::new(&gpu(), layout(scale), config(ADAMW, 0.01), &[0.5; 79]).unwrap();
+    let matrix: Vec<f32> = (0..79).map(|i| i as f32 / 20.0 - 2.0).collect();
+    let mut objective = HostObjective::new(|theta: &[f32], gradient: &mut [f32]| {
+        gradient.iter_mut().zip(theta.iter().zip(&matrix)).for_each(|(g, (x, h))| *g = h * x);
+        0.0
+    })
+    .deterministic();
+    let mut first = make(1.0);
+    (0..10).for_each(|_| first.step(&mut objective).unwrap());
+    let before = first.read_params().unwrap();
+    let mut second = make(0.0);
+    second.load_bytes_with_changes(&first.save_bytes().unwrap()).unwrap();
+    (0..40).for_each(|_| second.step(&mut objective).unwrap());
+    let after = second.read_params().unwrap();
+    assert_eq!(bits(&after[9..]), bits(&before[9..]));
+    assert_ne!(bits(&after[..9]), bits(&before[..9]));
+    let n = wide(&second.read_orientation().unwrap().unwrap());
+    assert!(n[9..].iter().all(|&n| n == 0.0));
+    assert_within("‖N‖", norm(&n), 1.0, 1e-6);
 }
 
 /// Whatever else a dimer can do, with what to do in its place.
@@ -208,7 +397,12 @@ fn refuses_what_does_not_go_with_it() {
     for config in configs {
         let error = config.validate().unwrap_err();
         println!("{error}");
-        assert!(matches!(error, Error::Unsupported { .. } | Error::InvalidConfig { .. }));
+        let is_of_another = config.dimer.as_ref().is_some_and(|dimer| {
+            dimer.translation == Translation::Climb || dimer.metric == Metric::Preconditioner
+        });
+        let text = error.to_string();
+        let is_named = text.contains("Rotation::Alternating") || text.contains("dimer.rotation");
+        assert!(is_named || is_of_another, "{error}");
     }
     with(at(1.0, 0.0)).validate().unwrap();
     let saddle_free = Translation::SaddleFree(SaddleFree::default());

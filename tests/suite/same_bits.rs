@@ -291,10 +291,13 @@ fn take(optimizer: &mut Optimizer, way: Way, objective: &mut Quartic) {
             if !objective.step.is_multiple_of(2) {
                 return pollster::block_on(take_async(optimizer, objective));
             }
+            let has_centre = has_centre(optimizer);
             let mut step = optimizer.begin_step().unwrap();
             let params = unpad(read_from(&gpu, step.centre().params));
-            step.write_gradient(Point::Centre, &objective.gradient_at(&params, Point::Centre))
-                .unwrap();
+            if has_centre {
+                step.write_gradient(Point::Centre, &objective.gradient_at(&params, Point::Centre))
+                    .unwrap();
+            }
             while let Some(probe) = step.next_probe().unwrap() {
                 let params = unpad(read_from(&gpu, probe.params));
                 step.write_gradient(Point::Probe, &objective.gradient_at(&params, Point::Probe))
@@ -305,11 +308,19 @@ fn take(optimizer: &mut Optimizer, way: Way, objective: &mut Quartic) {
     }
 }
 
+/// Whether steps have a gradient at θ: not those of alternating evaluations, which have one in all.
+fn has_centre(optimizer: &Optimizer) -> bool {
+    optimizer.probe().is_none() || optimizer.probe_gradient().is_some()
+}
+
 /// A step by hand, yielding to other tasks.
 async fn take_async(optimizer: &mut Optimizer, objective: &Quartic) {
+    let has_centre = has_centre(optimizer);
     let mut step = optimizer.begin_step_async().await.unwrap();
     let params = step.read_params_async(Point::Centre).await.unwrap();
-    step.write_gradient(Point::Centre, &objective.gradient_at(&params, Point::Centre)).unwrap();
+    if has_centre {
+        step.write_gradient(Point::Centre, &objective.gradient_at(&params, Point::Centre)).unwrap();
+    }
     while step.next_probe_async().await.unwrap().is_some() {
         let params = step.read_params_async(Point::Probe).await.unwrap();
         step.write_gradient(Point::Probe, &objective.gradient_at(&params, Point::Probe)).unwrap();

@@ -1,7 +1,7 @@
 //! [`Binding`]: how the parameters of a module lie in the vectors of its optimizer.
 
 use burn::module::{Module, ParamGroup};
-use dimer::{Buffers, Config, Evaluation, Group, Layout, Optimizer};
+use dimer::{Buffers, Config, Evaluation, Group, Layout, Optimizer, Rotation};
 
 use crate::buffers::FlatVector;
 use crate::collect;
@@ -36,6 +36,15 @@ impl Binding {
         let parameters = Parameters::of(module, &device.burn())?;
         let layout = parameters.layout(groups)?;
         config.validate()?;
+        let alternates = |dimer: &dimer::Dimer| matches!(dimer.rotation, Rotation::Alternating(_));
+        if config.dimer.as_ref().is_some_and(alternates) {
+            return Err(dimer::Error::unsupported(
+                "Rotation::Alternating",
+                "a module, whose batches change from step to step",
+                "take another rotation, or an objective of your own that is deterministic",
+            )
+            .into());
+        }
         let mut binding = Self { device: device.clone(), parameters, layout, vectors: None };
         let (gpu, layout) = (device.gpu(), binding.layout.clone());
         if !device.is_shared() {
