@@ -4,7 +4,7 @@
 //   on the far side:  b' = momentum b - rate / kappa (Hn - C n), less its part along n,  N' = normalize(n + b')
 //   loss at the parameters = loss at the probe - along g.N + along^2 N.p / 2
 //   where C + significance error < 0 now and at the turn before, a step along N':
-//   shift = -+ min(|slope| / ((|C| + damping) N.SN), trust learning rate)        with slope = (g - along p).N'
+//   shift = -+ min(|slope| / ((|C| + damping) N.SN), trust learning rate)        with slope = g.N' - along C
 //   g loses its part along N' where that step is shorter than it may be
 //
 // in:  the partials of gram, the last record
@@ -91,20 +91,18 @@ fn kernel(thread: Thread) {
     record.parity = 1u - previous.parity;
     var result = turn(first, second, probe, &record);
 
-    // (N, p, b) times the gradient at the probe, and times that at the parameters.
     let scale = chosen_scale(first.small.z);
     let gradient_product = chosen_sum(first.small.z, first.large.z) / scale / scale;
-    let at_probe = vec3f(first.plain.z, gradient_product, second.plain.z);
-    let product_norm = norm_of(first.small.y, first.large.y);
-    let of_product = vec3f(first.plain.y, product_norm * product_norm, second.plain.y);
-    let slope = dot(result.combination, fma(vec3f(-probe.along), of_product, at_probe));
+    // The slope along N' at the probe, and at the parameters.
+    let at_probe = dot(result.combination, vec3f(first.plain.z, gradient_product, second.plain.z));
+    let slope = fma(-probe.along, record.curvature, at_probe);
     record.projection = slope;
     if MOVES {
         let longest = record.trust_radius * record.learning_rate;
         let shift = newton_shift(slope, record.curvature, longest, first.plain.w);
         record.shift = select(0.0, shift, longest > 0.0);
         if abs(record.shift) < longest {
-            result.correction = guard.clip * dot(result.combination, at_probe);
+            result.correction = guard.clip * at_probe;
         }
     }
     let all_finite = is_finite(record.shift) && is_finite(slope) && is_finite(result.correction);

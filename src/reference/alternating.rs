@@ -68,7 +68,7 @@ impl Reference {
         self.index += 1;
         self.updates += 1;
         let probed = dot(&g, &self.orientation);
-        self.projection = dot(&known.centre, &self.orientation);
+        self.projection = probed - side * distance * self.curvature;
         self.shift = 0.0;
         let clip = clip_factor(self.config.max_gradient_norm, norm(&g));
         known.side = side;
