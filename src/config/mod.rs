@@ -384,10 +384,14 @@ impl Config {
     /// Whether an event may use a part of the minibatch: not where minibatches repeat, or where the loss is one.
     pub(crate) fn cuts_minibatches(&self) -> bool {
         let regime = self.rayleigh_ritz().map_or(Regime::Stochastic, |ritz| ritz.regime);
-        let alternates = |dimer: &Dimer| dimer.rotation.alternates().is_some();
         regime == Regime::Stochastic
-            && !self.dimer.as_ref().is_some_and(alternates)
+            && !self.alternates()
             && self.learning_rate.probe() != Some(RateProbe::RepeatedMinibatch)
+    }
+
+    /// Whether a step has one gradient, on alternate sides of θ.
+    pub(crate) fn alternates(&self) -> bool {
+        self.dimer.as_ref().is_some_and(|dimer| dimer.rotation.alternates().is_some())
     }
 
     /// What the configured rotation by Rayleigh–Ritz is, if it is one.

@@ -311,8 +311,8 @@ pub struct Evaluation<'a> {
     pub params: &'a GpuSlice,
     /// Where ∇L(`params`) belongs, padded.
     pub gradient: &'a GpuSlice,
-    /// One f32 for the loss; see [`Objective::supplies_loss`]. It is read where [`Evaluation::wants_loss`] says so. It can be bound as a storage
-    /// buffer, copied to and copied from.
+    /// One f32 for the loss; see [`Objective::supplies_loss`]. It is read where [`Evaluation::wants_loss`] says so, and can be
+    /// bound as a storage buffer, copied to and copied from.
     pub loss: &'a wgpu::Buffer,
     /// Whether it belongs to [`Optimizer::check_objective`](crate::Optimizer::check_objective).
     pub(crate) is_checked: bool,

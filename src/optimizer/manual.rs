@@ -68,8 +68,6 @@ pub struct ManualStep<'a> {
     lacks_centre: AtomicBool,
     /// Whether the user gives the loss.
     gives_loss: AtomicBool,
-    /// Where it is that of the step.
-    loss_point: Option<Point>,
 }
 
 impl<'a> ManualStep<'a> {
@@ -77,7 +75,6 @@ impl<'a> ManualStep<'a> {
         let program = optimizer.plan.program(form);
         let evaluations = |point| program.map_or(0, |program| program.evaluations(Some(point)));
         let (centres, probes) = (evaluations(Point::Centre), evaluations(Point::Probe));
-        let loss_point = program.and_then(|program| program.loss_point());
         let lacks_centre = centres > 0 && !optimizer.gradient_is_known.load(Ordering::Relaxed);
         Self {
             optimizer,
@@ -90,7 +87,6 @@ impl<'a> ManualStep<'a> {
             probes,
             lacks_centre: AtomicBool::new(lacks_centre),
             gives_loss: AtomicBool::new(false),
-            loss_point,
         }
     }
 
@@ -259,7 +255,8 @@ impl<'a> ManualStep<'a> {
     }
 
     /// Writes the mean of the gradients that all ranks have found at a point, without padding, and where
-    /// [`write_loss`](Self::write_loss) wants it that of their losses, if all have one. Waits for the other ranks, each of which calls this for the same point of the same step.
+    /// [`write_loss`](Self::write_loss) wants it that of their losses, if all have one. Waits for the other ranks, each of
+    /// which calls this for the same point of the same step.
     ///
     /// ```
     /// # use dimer::{Config, Gpu, Layout, Optimizer, Point, Threads};
@@ -299,7 +296,9 @@ impl<'a> ManualStep<'a> {
         let found = gradient.and_then(|gradient| {
             optimizer.layout.check_len("gradient", &gradient)?;
             self.place_of(point)?;
-            Ok((gradient, loss.filter(|_| self.loss_point == Some(point))))
+            let program = optimizer.plan.program(self.form);
+            let loss_point = program.and_then(|program| program.loss_point());
+            Ok((gradient, loss.filter(|_| loss_point == Some(point))))
         });
         let step = optimizer.step_info(self.form, Part::WHOLE);
         let is_probe = point != Point::Centre;
@@ -311,8 +310,9 @@ impl<'a> ManualStep<'a> {
         self.write_gradient(point, &gradient)
     }
 
-    /// Writes the loss at θ from the host, or with [`Rotation::Alternating`](crate::Rotation::Alternating) that at the probe, for [`Telemetry::loss`](crate::Telemetry::loss) and
-    /// [`Schedule::OnPlateau`](crate::Schedule::OnPlateau). A step that is given none has none.
+    /// Writes the loss at θ from the host, or with [`Rotation::Alternating`](crate::Rotation::Alternating) that at the probe,
+    /// for [`Telemetry::loss`](crate::Telemetry::loss) and [`Schedule::OnPlateau`](crate::Schedule::OnPlateau). A step that
+    /// is given none has none.
     pub fn write_loss(&self, loss: f32) {
         let buffer = self.loss();
         self.optimizer.gpu.queue().write_buffer(buffer, 0, bytemuck::bytes_of(&loss));

@@ -377,7 +377,8 @@ impl Optimizer {
     /// - elements of the gradient that are not written, or that are added to what lay there; with
     ///   [`Difference::Central`](crate::Difference::Central) on either side of θ;
     /// - a minibatch that moves where [`StepInfo::repeats_minibatch`](crate::StepInfo::repeats_minibatch) says that it
-    ///   must not, or with [`Rotation::Alternating`](crate::Rotation::Alternating) from one step to the next; a loss that is promised and not written;
+    ///   must not, or with [`Rotation::Alternating`](crate::Rotation::Alternating) from one step to the next; a loss that is
+    ///   promised and not written;
     /// - parameters that the objective changes.
     ///
     /// The closure of a [`HostObjective`](crate::HostObjective) is called twice for each evaluation, with other numbers in

@@ -14,7 +14,7 @@ use super::plateau::{self, Plateau};
 use super::saved_settings::{CONFIG, GROUPS, SavedSettings, from_json, to_json};
 use super::skips::Skips;
 use super::telemetry::Reader;
-use crate::config::{Config, Dimer, Storage};
+use crate::config::{Config, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::{GpuSlice, Wait};
 use crate::kernels::bindings::Vector;
@@ -335,8 +335,7 @@ impl Same {
     fn new(saved: &Config, here: &Config) -> Self {
         let dimers = [&saved.dimer, &here.dimer].map(Option::as_ref);
         let [saved_end, end] = dimers.map(|dimer| {
-            let alternates = |dimer: &Dimer| dimer.rotation.alternates().is_some();
-            dimer.map(|dimer| (dimer.seeks, dimer.metric, alternates(dimer)))
+            dimer.map(|dimer| (dimer.seeks, dimer.metric, dimer.rotation.alternates().is_some()))
         });
         let [saved_schedule, schedule] = dimers.map(|dimer| dimer.map(|dimer| dimer.schedule));
         Self {

@@ -228,8 +228,7 @@ impl Plan {
             ));
         }
         let ritz = config.rayleigh_ritz();
-        let alternates =
-            config.dimer.as_ref().is_some_and(|dimer| dimer.rotation.alternates().is_some());
+        let alternates = config.alternates();
         let kept_vectors = match ritz {
             _ if alternates => ALTERNATING,
             Some(ritz) if ritz.keeps_direction() => DIRECTION,

@@ -27,11 +27,7 @@ pub(super) fn program(config: &Config, form: StepForm, sums_tiles: bool) -> Opti
     let mut writer = Writer::new(sums_tiles);
     match (form.kind, &config.dimer) {
         // Each of their steps is an event.
-        (StepKind::Base | StepKind::Corrected, Some(dimer))
-            if dimer.rotation.alternates().is_some() =>
-        {
-            return None;
-        }
+        (StepKind::Base | StepKind::Corrected, _) if config.alternates() => return None,
         (StepKind::Base, _) => {
             centre(&mut writer, config, form);
             writer.stages.push(Stage::TakeLoss);
@@ -42,9 +38,7 @@ pub(super) fn program(config: &Config, form: StepForm, sums_tiles: bool) -> Opti
             writer.stages.push(Stage::TakeLoss);
             move_params(&mut writer, form, |writer| update(writer, config, dimer, form));
         }
-        (StepKind::Event | StepKind::Rotation, Some(dimer))
-            if dimer.rotation.alternates().is_some() =>
-        {
+        (StepKind::Event | StepKind::Rotation, Some(dimer)) if config.alternates() => {
             alternating(&mut writer, config, dimer, form);
         }
         (StepKind::Event | StepKind::Rotation, Some(dimer)) => {
@@ -125,8 +119,7 @@ pub(super) fn check(config: &Config, sums_tiles: bool) -> Program {
     writer.evaluate_centre();
     writer.evaluate_centre();
     let probe = config.learning_rate.probe();
-    let alternates = |dimer: &Dimer| dimer.rotation.alternates().is_some();
-    let alternates = config.dimer.as_ref().is_some_and(alternates);
+    let alternates = config.alternates();
     if probe == Some(RateProbe::RepeatedMinibatch) || alternates {
         writer.evaluate_centre();
     }
