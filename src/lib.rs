@@ -58,8 +58,8 @@
 //! # What it costs
 //! A step costs one gradient, or two if it measures the learning rate. An event ([`Schedule`] says which steps are
 //! events) costs as many as its [`Rotation`] and [`Difference`] say: 4 with [`Dimer::default`], 2 with
-//! [`Dimer::published`], 1 with [`Dimer::alternating`]. Besides the gradients, a step of AdamW moves, per parameter, 32 bytes alone (28 without
-//! [`Config::skip_non_finite`]) and 40 with a correction. An event moves 68 with the rotation and the projection of the
+//! [`Dimer::published`], 1 with [`Dimer::alternating`]. Besides the gradients, a step of AdamW moves, per parameter, 32
+//! bytes alone (28 without [`Config::skip_non_finite`]) and 40 with a correction. An event moves 68 with the rotation and the projection of the
 //! paper, its probe included (64 at an absolute displacement), and 212 with the locally optimal one and the saddle-free
 //! step. [`Optimizer::plan`] prints these numbers for any configuration, stage by stage.
 //!
@@ -68,8 +68,8 @@
 //!
 //! Memory is 24 bytes per parameter by default: θ, g₁, two moments, and the probe of the learning rate with its gradient.
 //! At a fixed rate it is 16. A dimer with the paper's rotation takes 28 with either, for N as well. The optimal angle
-//! takes 16 more, alternating evaluations 8, a locally optimal rotation 24. [`Storage::Bf16`] keeps all of that but θ, the gradients and
-//! the probe in half. A rate from two steps on one minibatch takes 4 more than a fixed one. `docs/performance.md` has the measurements; [`Tuning`] fits the kernels to a device,
+//! takes 16 more, alternating evaluations 8, a locally optimal rotation 24. [`Storage::Bf16`] keeps all of that but θ, the
+//! gradients and the probe in half. A rate from two steps on one minibatch takes 4 more than a fixed one. `docs/performance.md` has the measurements; [`Tuning`] fits the kernels to a device,
 //! and [`Optimizer::time_kernels`] tells where the time goes.
 //!
 //! # What it gains, and what it does not

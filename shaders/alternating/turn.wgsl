@@ -56,9 +56,9 @@ fn turn(first: Partial, second: Partial, probe: Probe, record: ptr<function, Rec
     return result;
 }
 
-// Whether the curvature that a turn has found is negative beyond its error.
+// Whether the curvature that a turn has found is negative beyond its error, which is not.
 fn lies_below(record: Record) -> bool {
-    return record.curvature < 0.0 && fma(step.significance, record.difference_error, record.curvature) < 0.0;
+    return fma(step.significance, record.difference_error, record.curvature) < 0.0;
 }
 
 // The bits of the loss at the parameters.

@@ -259,16 +259,16 @@ impl Config {
             if self.storage == Storage::Bf16 {
                 dimer.validate_bf16()?;
             }
-            if dimer.rotation.alternates().is_some() {
+            if self.alternates() {
                 self.validate_alternating(dimer)?;
             }
         }
         Ok(())
     }
 
-    /// What alternating evaluations need beside their rotation.
+    /// What alternating evaluations need beside their rotation. Of metrics, the other one has no translation.
     fn validate_alternating(&self, dimer: &Dimer) -> Result<()> {
-        let Dimer { difference, displacement, scope, metric, translation, .. } = dimer;
+        let Dimer { difference, displacement, scope, translation, .. } = dimer;
         let moves = matches!(translation, Translation::SaddleFree(_));
         let needs = [
             (
@@ -296,11 +296,6 @@ impl Config {
                 *scope == Scope::Global,
                 "a scope of more than one dimer",
                 "set `dimer.scope` to Global",
-            ),
-            (
-                *metric == Metric::Euclidean,
-                "Metric::Preconditioner",
-                "set `dimer.metric` to Euclidean",
             ),
             (
                 self.storage == Storage::F32,
@@ -391,7 +386,7 @@ impl Config {
 
     /// Whether a step has one gradient, on alternate sides of θ.
     pub(crate) fn alternates(&self) -> bool {
-        self.dimer.as_ref().is_some_and(|dimer| dimer.rotation.alternates().is_some())
+        self.dimer.as_ref().is_some_and(|dimer| dimer.rotation.as_alternating().is_some())
     }
 
     /// What the configured rotation by Rayleigh–Ritz is, if it is one.

@@ -77,9 +77,9 @@ pub enum Rotation {
     /// N ← normalize(N + b). η is `rate` over the largest ‖HN‖ seen recently, which fades by 1 % per turn.
     ///
     /// **The translation.** C counts as negative where C + [`significance`](crate::SaddleFree::significance) ‖e‖/2ΔR is,
-    /// in this turn and the one before; a significance below ½ takes drift for curvature. Then θ moves along N by −(g·N)/(|C| + damping), with g at θ, by at most
-    /// R = trust · learning rate · √n and at least kick · R. A step as long as R comes on top of that of the base optimizer,
-    /// a shorter one in place of its part along N.
+    /// in this turn and the one before; a significance below ½ takes drift for curvature. Then θ moves along N by
+    /// −(g·N)/(|C| + damping), with g at θ, by at most R = trust · learning rate · √n and at least kick · R. A step as long
+    /// as R comes on top of that of the base optimizer, a shorter one in place of its part along N.
     ///
     /// The loss and the gradient norm in the telemetry are those at θ: the loss from that at the probe and its slope, to
     /// order ΔR³ and to ΔR²/2 times the error of C; the norm is that of ĝ. Keeps three more vectors on the GPU, and no
@@ -274,8 +274,8 @@ impl Rotation {
         Self::Alternating(Alternating::DEFAULT)
     }
 
-    /// Its settings, where evaluations alternate.
-    pub(crate) fn alternates(self) -> Option<Alternating> {
+    /// The settings of [`Rotation::Alternating`], if it is that one.
+    pub(crate) fn as_alternating(self) -> Option<Alternating> {
         match self {
             Self::Alternating(settings) => Some(settings),
             _ => None,

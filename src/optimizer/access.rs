@@ -35,7 +35,8 @@ impl Optimizer {
         &self.state.gradient
     }
 
-    /// Where the gradient at the probe belongs, padded; `None` where there is no [`probe`](Self::probe).
+    /// Where the gradient at the probe belongs, padded; `None` where there is no [`probe`](Self::probe), and with
+    /// [`Rotation::Alternating`](crate::Rotation::Alternating), whose one gradient belongs into [`gradient`](Self::gradient).
     pub fn probe_gradient(&self) -> Option<&GpuSlice> {
         self.state.probe_gradient.as_ref()
     }
@@ -162,14 +163,23 @@ impl Optimizer {
 
     /// Tells the optimizer that the memory of [`params`](Self::params) was written to by other means than
     /// [`write_params`](Self::write_params). If steps were skipped because one had taken a parameter beyond f32, the next
-    /// ones are no longer; and no learning rate is measured from the last step to here.
+    /// ones are no longer; no learning rate is measured from the last step to here, and alternating evaluations begin anew.
     pub fn params_written(&self) {
-        let mut stale = vec![self.state.overflowed(), self.state.moves()];
-        stale.extend(self.plan.alternates.then(|| self.state.last_displacement()));
-        for slice in stale {
-            let zeros = vec![0; slice.size as usize];
-            self.gpu.queue().write_buffer(&slice.buffer, slice.offset, &zeros);
+        self.zero(&self.state.overflowed());
+        self.zero(&self.state.moves());
+        self.forget_probe();
+    }
+
+    /// Has alternating evaluations begin anew, where what they know of HN is that of another θ or N.
+    fn forget_probe(&self) {
+        if self.plan.alternates {
+            self.zero(&self.state.last_displacement());
         }
+    }
+
+    fn zero(&self, slice: &GpuSlice) {
+        let zeros = vec![0; slice.size as usize];
+        self.gpu.queue().write_buffer(&slice.buffer, slice.offset, &zeros);
     }
 
     /// Points the dimer along `orientation`, of any length above 0, in the order of the layout and without
@@ -192,11 +202,7 @@ impl Optimizer {
                 expected: "a vector that is not zero where the dimer acts",
             })?;
         self.point_along(&unit);
-        if self.plan.alternates {
-            // HN is that of another N.
-            let slice = self.state.last_displacement();
-            self.gpu.queue().write_buffer(&slice.buffer, slice.offset, &[0; 4]);
-        }
+        self.forget_probe();
         Ok(())
     }
 

@@ -335,7 +335,8 @@ impl Same {
     fn new(saved: &Config, here: &Config) -> Self {
         let dimers = [&saved.dimer, &here.dimer].map(Option::as_ref);
         let [saved_end, end] = dimers.map(|dimer| {
-            dimer.map(|dimer| (dimer.seeks, dimer.metric, dimer.rotation.alternates().is_some()))
+            dimer
+                .map(|dimer| (dimer.seeks, dimer.metric, dimer.rotation.as_alternating().is_some()))
         });
         let [saved_schedule, schedule] = dimers.map(|dimer| dimer.map(|dimer| dimer.schedule));
         Self {

@@ -48,7 +48,8 @@ pub struct Telemetry {
     ///
     /// On random spectra it tells in 98 of 100 cases, and in 95 with noise, whether the loss of all data curves along N
     /// within 30 % of the eigenvalue, with [`Rotation::LocallyOptimal`](crate::Rotation::LocallyOptimal). With the
-    /// slower rotations these are 93 and 91. A minibatch's own `curvature` can lie further out, and
+    /// slower rotations these are 93 and 91; with [`Rotation::Alternating`](crate::Rotation::Alternating) they were not
+    /// measured. A minibatch's own `curvature` can lie further out, and
     /// `initial_curvature` has no such bias.
     pub resolved: bool,
     /// Mean of `curvature` over the last four events: smoothed, since minibatches are noisy.

@@ -88,7 +88,7 @@ fn set_dimer(step: &mut Step, dimer: &Dimer, layout: &Layout) {
         _ => 0.0,
     };
     step.turn_momentum =
-        dimer.rotation.alternates().map_or(0.0, |settings| settings.momentum as f32);
+        dimer.rotation.as_alternating().map_or(0.0, |settings| settings.momentum as f32);
     match dimer.translation {
         Translation::Project(project) => {
             step.alpha = project.alpha as f32;

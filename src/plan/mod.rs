@@ -227,15 +227,12 @@ impl Plan {
                 "set `weight_decay` of every group to None or 0",
             ));
         }
-        let ritz = config.rayleigh_ritz();
         let alternates = config.alternates();
-        let kept_vectors = match ritz {
-            _ if alternates => ALTERNATING,
-            Some(ritz) if ritz.keeps_direction() => DIRECTION,
-            _ => &[],
+        let (workspace, kept_vectors) = match config.rayleigh_ritz() {
+            _ if alternates => (ALTERNATING.len(), ALTERNATING),
+            Some(ritz) if ritz.keeps_direction() => (ritz.vectors(), DIRECTION),
+            ritz => (ritz.map_or(0, RayleighRitz::vectors), &[][..]),
         };
-        let workspace = ritz.map_or(0, RayleighRitz::vectors);
-        let workspace = if alternates { ALTERNATING.len() } else { workspace };
         // First, since all that follows takes time and memory with the length.
         limits.check_buffer(layout.bytes())?;
         let shards = layout.shards(limits, workspace.max(1), slice.range())?;

@@ -119,8 +119,7 @@ impl Reference {
         self.orientation = turned.iter().map(|n| n / length_of_turned).collect();
         self.difference_error = error / length;
         self.smooth_curvature();
-        let lies_below = self.curvature < 0.0
-            && self.curvature + saddle_free.significance * self.difference_error < 0.0;
+        let lies_below = self.curvature + saddle_free.significance * self.difference_error < 0.0;
         known.is_open = lies_below && known.lay_below;
         known.lay_below = lies_below;
     }

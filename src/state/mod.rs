@@ -37,7 +37,8 @@ pub struct Buffers {
     pub probe: Option<GpuSlice>,
     /// g₁, written by the objective. Allocated if `None`.
     pub gradient: Option<GpuSlice>,
-    /// g₂, written by the objective. As `probe`.
+    /// g₂, written by the objective. As `probe`, but for [`Rotation::Alternating`](crate::Rotation::Alternating), which has
+    /// none.
     pub probe_gradient: Option<GpuSlice>,
 }
 

@@ -231,7 +231,7 @@ fn by_hand_there_is_one_probe() {
 }
 
 /// With groups of their own rates and one out of reach, a clip, a scale of the loss, and a step along N that is Newton's or as
-/// long as it may be: what the reference does, over the steps of a walk out of a saddle and by rotations alone.
+/// long as it may be: what the reference does, over the steps of a walk out of a saddle.
 #[test]
 fn follows_the_reference_out_of_a_saddle() {
     let mut builder = Layout::builder();

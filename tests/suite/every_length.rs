@@ -128,12 +128,22 @@ impl Objective for Diagonal {
     }
 }
 
+/// An optimizer with a dimer whose kernels are noted, and the reference with the same N.
+async fn beside_reference(gpu: &Gpu, config: Config, start: &[f32]) -> (Optimizer, Reference) {
+    let layout = Layout::flat(start.len()).unwrap();
+    let mut optimizer = Optimizer::new(gpu, layout.clone(), config.clone(), start).unwrap();
+    watch_kernels(&mut optimizer);
+    let n = wide(&optimizer.read_orientation_async().await.unwrap().unwrap());
+    let reference = Reference::new(&layout, config, &wide(start), &n);
+    (optimizer, reference)
+}
+
 #[test]
 fn alternating_evaluations() {
     pollster::block_on(check_alternating(&gpu(), &LENGTHS));
 }
 
-/// Eight steps with one gradient each, of two base optimizers, and one that only turns N.
+/// Eight steps with one gradient each, of two base optimizers.
 pub async fn check_alternating(gpu: &Gpu, lengths: &[usize]) {
     let pipeline = pipeline(gpu);
     for base in [MOMENTUM, ADAMW] {
@@ -145,12 +155,7 @@ pub async fn check_alternating(gpu: &Gpu, lengths: &[usize]) {
             let start = vector(&mut rng(seed), len, Kind::Plain);
             let mut objective = Diagonal::new(&pipeline, seed + 100, len);
             let of_reference = Diagonal::new(&pipeline, seed + 100, len);
-            let layout = Layout::flat(len).unwrap();
-            let mut optimizer =
-                Optimizer::new(gpu, layout.clone(), config.clone(), &start).unwrap();
-            watch_kernels(&mut optimizer);
-            let n = wide(&optimizer.read_orientation_async().await.unwrap().unwrap());
-            let mut reference = Reference::new(&layout, config, &wide(&start), &n);
+            let (mut optimizer, mut reference) = beside_reference(gpu, config, &start).await;
             for _ in 0..8 {
                 optimizer.step_async(&mut objective).await.unwrap();
                 reference.step(|params| of_reference.gradient_at(params));
@@ -229,12 +234,8 @@ pub async fn check_rotations(gpu: &Gpu, lengths: &[usize]) {
             let start = vector(&mut rng(seed), len, Kind::Plain);
             let mut objective = Diagonal::new(&pipeline, seed + 100, len);
             let of_reference = Diagonal::new(&pipeline, seed + 100, len);
-            let layout = Layout::flat(len).unwrap();
-            let mut optimizer =
-                Optimizer::new(gpu, layout.clone(), config.clone(), &start).unwrap();
-            watch_kernels(&mut optimizer);
-            let mut n = wide(&optimizer.read_orientation_async().await.unwrap().unwrap());
-            let mut reference = Reference::new(&layout, config, &wide(&start), &n);
+            let (mut optimizer, mut reference) = beside_reference(gpu, config, &start).await;
+            let mut n = reference.orientation.clone();
             for event in 1..=4 {
                 let scales = match dimer.metric {
                     Metric::Preconditioner => inverse_roots(&reference),

@@ -267,7 +267,7 @@ fn any_number_of_ranks_has_the_bits_of_one_device() {
     let gpu = quick_gpu();
     for (name, config) in configs() {
         let most = if LONG.contains(&name) { STEPS } else { STEPS / 4 };
-        for (len, steps) in LENGTHS.into_iter().zip([20, most, 20]) {
+        for (len, steps) in LENGTHS.into_iter().zip([20, most, 40]) {
             let expected = alone_for(&gpu, len, &config, steps);
             assert!(expected.telemetry.len() == steps, "{name}");
             for ranks in 1..=4 {
