@@ -5,12 +5,14 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use crate::methods::Method;
+use crate::methods::{METHODS, Method};
 use crate::suite::Row;
 
-const COLOURS: [RGBColor; 6] = [
+/// One for each method but the base.
+const COLOURS: [RGBColor; METHODS.len() - 1] = [
     RGBColor(0xd6, 0x27, 0x28),
     RGBColor(0xff, 0x7f, 0x0e),
+    RGBColor(0x8c, 0x56, 0x4b),
     RGBColor(0x94, 0x67, 0xbd),
     RGBColor(0x2c, 0xa0, 0x2c),
     RGBColor(0x1f, 0x77, 0xb4),
