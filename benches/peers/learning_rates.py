@@ -35,6 +35,7 @@ class Digits:
         rows = rows[torch.randperm(len(rows), generator=seeded(7))][:1437]
         self.labels, self.pixels = rows[:, 0].long(), rows[:, 1:] / 16
         self.batch = arguments.batch or self.batch
+        self.full_batch = arguments.full_batch
         if arguments.wrong_labels:
             wrong = torch.rand(len(rows), generator=seeded(5)) < arguments.wrong_labels
             other = torch.randint(10, (len(rows),), generator=seeded(6))
@@ -48,6 +49,8 @@ class Digits:
         return F.cross_entropy(module(self.pixels[chosen]), self.labels[chosen])
 
     def minibatch(self, generator):
+        if self.full_batch:
+            return torch.arange(len(self.labels))
         return torch.randint(len(self.labels), (self.batch,), generator=generator)
 
     def final_loss(self, module):
@@ -91,6 +94,7 @@ class Teacher(Digits):
         outer = torch.randn(10, generator=generator)
         self.labels = torch.tanh(2 * self.pixels @ inner) @ outer
         self.batch = arguments.batch or self.batch
+        self.full_batch = arguments.full_batch
 
     def module(self):
         return nn.Sequential(nn.Linear(20, 40), nn.Tanh(), nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, 1))
@@ -238,6 +242,7 @@ class Rate:
         self.interval, self.burn_in = arguments.interval, arguments.burn_in
         self.measured, self.to_measure = 0, self.burn_in // 2 if probe == "repeated" else self.burn_in
         self.log_mean, self.weight, self.signals, self.last = 0.0, 0, [], None
+        self.longest, self.steepest = 0.0, 0.0
 
     def steps(self, gradients):
         """How many steps so many gradients are for."""
@@ -254,11 +259,13 @@ class Rate:
 
     def adopt(self, seen, slope, curvature, rounding, moved=0.0):
         """Lets q go to the geometric mean of the estimates, times the square of what other minibatches see of the slope.
-        In the burn-in all estimates count alike, and q does not go beyond the last one; then they count as two."""
+        In the burn-in all estimates count alike, and q does not go beyond the last one; then they count as two. An update
+        that is shorter than a fiftieth of the longest counts as that long. Where it leads down more steeply than ever, q
+        goes to ten probes, fourfold at most, and the mean begins anew."""
         if not math.isfinite(slope + curvature):
             self.last = None
             return
-        previous, reach = seen
+        previous, reach, norm = seen
         growth = 3 if self.probe == "repeated" else 2
         burning_in = self.measured < self.to_measure
         self.measured += 1
@@ -269,8 +276,17 @@ class Rate:
             there = previous - last[2] * last[1]
             self.signals.append(min(max(there / last[0], 0.0), 1.0))
         signal = max(sum(self.signals) / len(self.signals), 0.1) if self.signals else 1.0
+        self.longest = max(self.longest, norm)
+        shortness = min(1.0, 50 * norm / self.longest)
+        steepness, distant = -slope / norm, 10 * shortness * reach
+        steepest = self.signals and signal >= 0.9 and 0 < self.steepest <= steepness
+        self.steepest = max(self.steepest, steepness)
         if slope < 0 and resolved:
-            estimate = min(max(self.scale * -slope / abs(curvature), 1e-10), 1e3)
+            estimate = shortness * min(max(self.scale * -slope / abs(curvature), 1e-10), 1e3)
+        if slope < 0 and resolved and steepest and self.q < distant:
+            goal, growth = min(distant, 4 * self.q), 4
+            self.log_mean, self.weight = math.log(max(estimate, goal / signal**2)), min(max(self.weight, 1), 2)
+        elif slope < 0 and resolved:
             self.weight += 1
             self.log_mean += (math.log(estimate) - self.log_mean) / self.weight
             mean = math.exp(self.log_mean)
@@ -312,7 +328,7 @@ def run_ours(problem, base, rate, seed, arguments):
             rate.adopt(seen, slope / learning_rate, curvature, rounding, learning_rate)
             first, measures = None, False
         elif measures:
-            seen = float(g @ w), reach
+            seen = float(g @ w), reach, float(u.norm())
             if rate.probe == "separate":
                 before = theta.clone()
                 theta.add_(u, alpha=reach)
@@ -381,6 +397,7 @@ def main():
     parser.add_argument("--burn-in", type=int, default=20)
     parser.add_argument("--warm-up", type=float, default=0.1, help="as a share of the steps")
     parser.add_argument("--batch", type=int)
+    parser.add_argument("--full-batch", action="store_true", help="all rows in each step; not for gpt")
     parser.add_argument("--wrong-labels", type=float, default=0.0, help="as a share of the digits")
     parser.add_argument("--loss-factor", type=float, default=1.0)
     arguments = parser.parse_args()

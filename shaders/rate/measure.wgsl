@@ -1,13 +1,15 @@
 // measure: the learning rate from the curvature along the update u, by one thread.
 //
 //   g.u = g.e / s,  u.Hu = (g' - g).e / s^2,  for the displacement e = s u between two gradients g and g'
-//   estimate = scale (-g.u) / |u.Hu|
+//   estimate = scale (-g.u) / |u.Hu|, times 50 |u| / the longest |u| if that is below 1
 //   mean   <- the geometric mean of all estimates, in which those of the burn-in count as two once it is over
 //   signal <- the mean over the burn-in of (g.w - r w.Hw) / (the last g.u), from 0 to 1: the slope of the update w of the
 //             step before as this minibatch would have found it there, r learning rates ago
 //   q <- signal^2 mean, in the burn-in signal^2 times the smaller of mean and estimate; within bounds around the last q
 //
-//   s = distance / |u|, and with REPEATED the rate of the step before. Uphill there is no estimate: q does not grow in the
+//   s = distance / |u|, and with REPEATED the rate of the step before.
+//   Where u leads down more steeply than ever, -g.u / |u|, and signal >= 0.9: if q is below 10 distance / |u|, in which u
+//   counts as no shorter than in the estimate, it goes there, fourfold at most, and the mean begins anew. Uphill there is no estimate: q does not grow in the
 //   burn-in, and shrinks where there is no mean. Nor where the curvature is lost in the rounding of g: q then goes to
 //   distance / |u| in the burn-in and without a mean, if it is below.
 //
@@ -26,6 +28,12 @@ const LARGEST_RATE: f32 = 1e3;
 // By how much of |g| |e| a product with a gradient in f32 may be off: 2^-20.
 const ROUNDING: f32 = 9.5367431640625e-7;
 const LEAST_SIGNAL: f32 = 0.1;
+// Of the longest update: a shorter one counts as that long.
+const SHORTEST_UPDATE: f32 = 0.02;
+// What the signal must be where the slope grows; how many probes q should be long then, and by how much it grows at most.
+const CLEAR_SIGNAL: f32 = 0.9;
+const PROBES: f32 = 10.0;
+const MOST_GROWTH_OF_SLOPES: f32 = 4.0;
 
 // Where the dimer lies: g.e and (g' - g).e, s, and |g| |e|.
 struct Dimer {
@@ -39,15 +47,28 @@ fn is_resolved(dimer: Dimer) -> bool {
     return abs(dimer.change) > ROUNDING * dimer.norms;
 }
 
+// By how much less than its own rate suits an update that may be long again.
+fn shortness() -> f32 {
+    let norm = scalars.rate.update_norm;
+    return min(1.0, norm / (SHORTEST_UPDATE * max(scalars.rate.longest, norm)));
+}
+
 // The rate that leads to the lowest point of the parabola, times `scale`.
 fn estimate_of(dimer: Dimer) -> f32 {
     // The quotient would overflow where there is hardly any curvature.
     let along = step.rate_scale * dimer.length * -dimer.slope;
     let across = abs(dimer.change);
-    if along >= LARGEST_RATE * across {
-        return LARGEST_RATE;
+    var estimate = LARGEST_RATE;
+    if along < LARGEST_RATE * across {
+        estimate = max(along / across, LEAST_RATE);
     }
-    return max(along / across, LEAST_RATE);
+    return shortness() * estimate;
+}
+
+// Whether the way down is steeper than in any measurement before.
+fn is_steepest(dimer: Dimer) -> bool {
+    let known = scalars.rate;
+    return known.steepest > 0.0 && -dimer.slope >= known.steepest * known.update_norm * dimer.length;
 }
 
 // The geometric mean with one estimate more.
@@ -85,11 +106,20 @@ fn next_rate(dimer: Dimer, q: f32) -> f32 {
     var signal = select(known.mean_signal, next_signal, next_signal >= 0.0);
     signal = select(max(signal, LEAST_SIGNAL), 1.0, known.signals == 0u && next_signal < 0.0);
     let share = signal * signal;
+    let has_signal = known.signals > 0u || next_signal >= 0.0;
+    let distant = PROBES * shortness() * known.distance / known.update_norm;
     var wanted = share * known.mean_estimate;
     if is_downhill && is_resolved(dimer) {
         let estimate = estimate_of(dimer);
+        if has_signal && signal >= CLEAR_SIGNAL && q < distant && is_steepest(dimer) {
+            let grown = min(distant, MOST_GROWTH_OF_SLOPES * q);
+            scalars.rate.next_mean = max(estimate, grown / share);
+            scalars.rate.next_estimates = clamp(known.estimates, 1u, BURN_IN_WEIGHT);
+            return grown;
+        }
         let mean = mean_with(estimate);
         scalars.rate.next_mean = mean;
+        scalars.rate.next_estimates = known.estimates + 1u;
         wanted = share * select(mean, min(mean, estimate), is_burning_in);
     } else if is_downhill && (is_burning_in || known.estimates == 0u) {
         // So far the slope is known to lead on.

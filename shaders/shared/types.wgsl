@@ -312,6 +312,11 @@ struct RateState {
     lost: u32,
     // How many updates there had been after the last measurement.
     last_updates: u32,
+    // For how many estimates the next mean counts.
+    next_estimates: u32,
+    // Of all measurements the largest |u|, and the steepest way down along one: -g.u / |u|.
+    longest: f32,
+    steepest: f32,
 }
 
 struct Scalars {

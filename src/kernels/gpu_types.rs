@@ -65,7 +65,7 @@ const VEC4_ALIGNMENT: u64 = 16;
 pub(crate) const ALTERNATION: u64 = 32;
 
 /// Bytes of `RateState`, before its `first_rate`, which `last_move` follows, and before its `measurements`, which `lost` follows.
-pub(crate) const RATE: u64 = 92;
+pub(crate) const RATE: u64 = 104;
 pub(crate) const FIRST_RATE: u64 = 24;
 pub(crate) const MEASUREMENTS: u64 = 80;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
 use crate::error::{Error, Result};
-use crate::kernels::gpu_types::Record;
+use crate::kernels::gpu_types::{self, Record};
 
 /// Version of the format, and the keys of its metadata.
 const VERSION: u32 = 3;
@@ -27,9 +27,11 @@ const OLD_RECORDS: [usize; 2] = [4 * 28, 4 * 32];
 /// Where in an old record the longest saddle-free step is, which was another number there.
 const OLD_TRUST_RADIUS: std::ops::Range<usize> = 4 * 24..4 * 25;
 
-/// Words of the state of a learning rate before it counted lost measurements, and the byte where that number is now.
-const OLD_RATE: usize = 22;
+/// Words of the state of a learning rate before it counted lost measurements, the byte where that number is now, and words
+/// before it knew the longest update.
+const OLDEST_RATE: usize = 22;
 const LOST: usize = 84;
+const OLD_RATE: usize = 23;
 
 /// Most bytes of the header of a safetensors file.
 const MAX_HEADER: u64 = 100_000_000;
@@ -120,10 +122,13 @@ impl Checkpoint {
             checkpoint.widen_records(bytes);
         }
         if let Some(rate) = checkpoint.tensors.get_mut(RATE)
-            && rate.shape == [OLD_RATE]
+            && (rate.shape == [OLDEST_RATE] || rate.shape == [OLD_RATE])
         {
-            rate.bytes.splice(LOST..LOST, [0; 4]);
-            rate.shape = vec![OLD_RATE + 1];
+            if rate.shape == [OLDEST_RATE] {
+                rate.bytes.splice(LOST..LOST, [0; 4]);
+            }
+            rate.bytes.resize(gpu_types::RATE as usize, 0);
+            rate.shape = vec![gpu_types::RATE as usize / 4];
         }
         Ok(checkpoint)
     }

@@ -30,6 +30,8 @@ pub(super) struct FirstHalf {
 #[derive(Clone, Debug)]
 struct Update {
     update: Vec<f64>,
+    /// ‖u‖.
+    norm: f64,
     /// The rate at which it leads as far as a probe along it.
     probe_rate: f64,
     /// g·u, and g·w with the update w of the step before.
@@ -168,6 +170,8 @@ impl Reference {
         let wanted = self.wanted(settings, &found, last, slope / length, curvature);
         self.measurements += 1;
         self.last_measured = Some(measured);
+        self.longest_update = self.longest_update.max(found.norm);
+        self.steepest = self.steepest.max(-slope / length / found.norm);
         let largest = LARGEST_RATE.min(self.rate_bound());
         self.base_learning_rate = wanted.max(LEAST_RATE).min(largest);
     }
@@ -203,11 +207,23 @@ impl Reference {
         let mut estimate = None;
         if is_downhill && curvature != 0.0 {
             let scale = rate_scale(self.config.base, settings.scale);
-            let found = (scale * -slope / curvature.abs()).clamp(LEAST_RATE, LARGEST_RATE);
+            let lowest = (scale * -slope / curvature.abs()).clamp(LEAST_RATE, LARGEST_RATE);
+            // Fit for an update of a fiftieth of the longest, if this one is shorter.
+            let shortness = (50.0 * found.norm / self.longest_update.max(found.norm)).min(1.0);
+            let lowest_for_long = shortness * lowest;
+            // Never was the way down as steep, and a step is below ten probes.
+            let ten_probes = 10.0 * shortness * found.probe_rate;
+            let is_steepest = self.steepest > 0.0 && -slope / found.norm >= self.steepest;
+            if !self.signals.is_empty() && signal >= 0.9 && q < ten_probes && is_steepest {
+                let grown = ten_probes.min(4.0 * q);
+                let mean = lowest_for_long.max(grown / (signal * signal)).ln();
+                self.forget_estimates(is_burning_in, mean);
+                return grown;
+            }
             let estimates =
                 if is_burning_in { &mut self.burn_in_estimates } else { &mut self.later_estimates };
-            estimates.push(found.ln());
-            estimate = Some(found);
+            estimates.push(lowest_for_long.ln());
+            estimate = Some(lowest_for_long);
         }
         let mean = self.mean_estimate().map(|mean| signal * signal * mean);
         let wanted = match (mean, estimate) {
@@ -219,6 +235,14 @@ impl Reference {
             (None, _) => found.probe_rate.max(q),
         };
         wanted.clamp(q / 10.0, growth * q)
+    }
+
+    /// Puts one mean in the place of all estimates: it counts as one or two, as there were.
+    fn forget_estimates(&mut self, is_burning_in: bool, mean: f64) {
+        let early = self.burn_in_estimates.len();
+        let known = if is_burning_in { early } else { early.min(2) } + self.later_estimates.len();
+        self.later_estimates.clear();
+        self.burn_in_estimates = vec![mean; known.clamp(1, 2)];
     }
 
     /// The geometric mean of all estimates. After the burn-in, those of the burn-in count as two, if there are as many.
@@ -249,6 +273,7 @@ impl Reference {
         let distance = settings.displacement * (1.0 + norm(&moved));
         let length = norm(&update);
         Update {
+            norm: length,
             probe_rate: if length > 0.0 { distance / length } else { 0.0 },
             own_slope: dot(g1, &update),
             // That of an update that was not measured has nothing to be compared with.

@@ -103,6 +103,9 @@ pub struct Reference {
     /// What other minibatches have seen of the slope, in each measurement of the burn-in.
     signals: Vec<f64>,
     last_measured: Option<learning_rate::Measured>,
+    /// Of all measurements the largest ‖u‖, and the steepest way down along one: −g·u / ‖u‖.
+    longest_update: f64,
+    steepest: f64,
     /// Measurements that were lost at their probes.
     lost: u64,
     /// Measurements of the rate, but for lost ones.
@@ -143,6 +146,8 @@ impl Reference {
             later_estimates: Vec::new(),
             signals: Vec::new(),
             last_measured: None,
+            longest_update: 0.0,
+            steepest: 0.0,
             lost: 0,
             measurements: 0,
             burn_in_end: match config.learning_rate {

@@ -82,9 +82,13 @@ enum Scalar {
     #[expect(dead_code, reason = "a place in the table")]
     LastCurvature,
     LastMove,
+    UpdateNorm,
+    #[expect(dead_code, reason = "a place in the table")]
+    Longest,
+    #[expect(dead_code, reason = "a place in the table")]
+    Steepest,
     BaseRate,
     LearningRate,
-    UpdateNorm,
     Curvature,
     MinusCurvature,
     Squares,

@@ -59,6 +59,7 @@ class Rate:
         self.burn_in, self.measured = (BURN_IN // 2 if repeated else BURN_IN), 0
         self.scale = 0.5 if isinstance(self.optimizer, torch.optim.SGD) else 1.4
         self.signals, self.log_mean, self.weight, self.last = [], 0.0, 0, None
+        self.longest, self.steepest = 0.0, 0.0
 
     def gradient(self, x):
         x = self.round(x.detach()).requires_grad_()
@@ -101,8 +102,11 @@ class Rate:
 
     def adopt(self, seen, slope, curvature, rounding, growth):
         """q goes to the geometric mean of all estimates times the square of what other minibatches see of the slope; in
-        the burn-in not beyond the last estimate, and after it the mean so far counts as two."""
-        _, previous, reach = seen
+        the burn-in not beyond the last estimate, and after it the mean so far counts as two. An update below a fiftieth of
+        the longest counts as that long; where it leads down more steeply than ever, q goes to ten probes, fourfold at
+        most, and the mean begins anew."""
+        u, previous, reach = seen
+        norm = float(u.norm())
         q, burning_in = self.q, self.measured < self.burn_in
         self.measured += 1
         last, resolved = self.last, abs(curvature) > rounding
@@ -111,8 +115,17 @@ class Rate:
             there = previous - last[2] * last[1]
             self.signals.append(min(max(there / last[0], 0.0), 1.0))
         signal = max(sum(self.signals) / len(self.signals), 0.1) if self.signals else 1.0
+        self.longest = max(self.longest, norm)
+        shortness = min(1.0, 50 * norm / self.longest)
+        steepness, distant = -slope / norm, 10 * shortness * reach
+        steepest = self.signals and signal >= 0.9 and 0 < self.steepest <= steepness
+        self.steepest = max(self.steepest, steepness)
         if slope < 0 and resolved:
-            estimate = min(max(self.scale * -slope / abs(curvature), 1e-10), 1e3)
+            estimate = shortness * min(max(self.scale * -slope / abs(curvature), 1e-10), 1e3)
+        if slope < 0 and resolved and steepest and q < distant:
+            goal, growth = min(distant, 4 * q), 4
+            self.log_mean, self.weight = math.log(max(estimate, goal / signal**2)), min(max(self.weight, 1), 2)
+        elif slope < 0 and resolved:
             self.weight += 1
             self.log_mean += (math.log(estimate) - self.log_mean) / self.weight
             mean = math.exp(self.log_mean)

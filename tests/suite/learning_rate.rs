@@ -5,9 +5,9 @@ use crate::common::*;
 use dimer::reference::Reference;
 use dimer::unfused::UnfusedOptimizer;
 use dimer::{
-    Base, Config, Correction, CurvatureRate, Difference, Dimer, Error, Evaluation, Group,
+    Adam, Base, Config, Correction, CurvatureRate, Difference, Dimer, Error, Evaluation, Group,
     HostObjective, Layout, LearningRate, Objective, Optimizer, Point, RateProbe, Schedule, Scope,
-    Spectrum, StepInfo, Storage, Translation,
+    Sgd, Spectrum, StepInfo, Storage, Telemetry, Translation,
 };
 
 const LEN: usize = 67;
@@ -1380,6 +1380,102 @@ impl Objective for MovesOn {
 
     fn gradient(&mut self, at: Evaluation<'_>) -> dimer::Result<()> {
         self.0.gradient(at)
+    }
+}
+
+/// ½ Σ h θ², the same in every step.
+fn bowl(h: &[f32]) -> impl FnMut(&[f64]) -> Vec<f64> + '_ {
+    move |params| params.iter().zip(h).map(|(x, &h)| f64::from(h) * x).collect()
+}
+
+/// Runs the optimizer beside the reference on `bowl`, compares their rates, and returns the records. All terms of all sums
+/// have one sign, so that the bounds of `MEASURED` hold; the minimum is at zero, so that they hold near it as well.
+fn follow_in_a_bowl(config: &Config, h: &[f32], start: &[f32], steps: u64) -> Vec<Telemetry> {
+    let mut optimizer = flat(config.clone(), start);
+    let layout = Layout::flat(start.len()).unwrap();
+    let mut reference = Reference::new(&layout, config.clone(), &wide(start), &[]);
+    let mut objective = HostObjective::new(|params: &[f32], gradient: &mut [f32]| {
+        let (params, exact) = (wide(params), bowl(h)(&wide(params)));
+        gradient.iter_mut().zip(&exact).for_each(|(g, exact)| *g = *exact as f32);
+        0.5 * dimer::reference::dot(&params, &exact) as f32
+    });
+    let mut records = Vec::new();
+    for step in 0..steps {
+        optimizer.step(&mut objective).unwrap();
+        reference.step(bowl(h));
+        let record = *optimizer.telemetry().unwrap().last().unwrap();
+        let q = reference.base_learning_rate;
+        let bound = MEASURED * (step + 1) as f64;
+        assert_within("q", record.base_learning_rate.into(), q, bound * q);
+        records.push(record);
+    }
+    records
+}
+
+/// Adam's update shrinks with the gradient, since its second moments remember larger ones. Then the estimate of the rate
+/// shrinks as well: the base rate is no more than what the slope and the curvature that were measured say of an update
+/// a fiftieth as long as the longest.
+#[test]
+fn a_short_update_counts_as_longer() {
+    use rand::RngExt;
+    let mut rng = rng(157);
+    let h: Vec<f32> = (0..LEN).map(|_| rng.random_range(0.5..2.0)).collect();
+    let start: Vec<f32> = (0..LEN).map(|_| rng.random_range(1.0..2.0)).collect();
+    for probe in PROBES {
+        let learning_rate = LearningRate::Curvature(CurvatureRate {
+            probe,
+            initial: 0.02,
+            interval: 5,
+            burn_in: 8,
+            ..CurvatureRate::default()
+        });
+        let config = Config { learning_rate, weight_decay: 0.0, ..Config::default() };
+        let records = follow_in_a_bowl(&config, &h, &start, 200);
+        let estimate = |record: &Telemetry| {
+            let (slope, curvature) = (record.update_slope, record.update_curvature);
+            1.4 * -f64::from(slope) / f64::from(curvature)
+        };
+        let measured = records.iter().filter(|record| record.rate_measured);
+        let shorter = measured.filter(|record| {
+            // |u| is at least this, since all h are at most 2; the longest was that of the first step, √n.
+            let norm = (f64::from(record.update_curvature) / 2.0).sqrt();
+            norm < 0.002 * (LEN as f64).sqrt()
+        });
+        let shorter: Vec<_> = shorter.collect();
+        println!("{probe:?}: {} short updates", shorter.len());
+        assert!(shorter.len() > 3, "{probe:?}: {}", shorter.len());
+        let last = shorter[shorter.len() - 1];
+        let (q, unbounded) = (f64::from(last.base_learning_rate), estimate(last));
+        assert!(q < 0.5 * unbounded, "{probe:?}: {q} beside {unbounded}");
+    }
+}
+
+/// From a maximum the way down becomes steeper with every step, and the estimate, of a parabola that has no lowest point, is
+/// short. A rate of less than ten probes then grows, fourfold in each measurement.
+#[test]
+fn a_rate_grows_with_the_slope() {
+    use rand::RngExt;
+    let mut rng = rng(158);
+    let h: Vec<f32> = (0..LEN).map(|_| rng.random_range(-2.0..-0.5)).collect();
+    let start: Vec<f32> = (0..LEN).map(|_| rng.random_range(1e-5..1e-4)).collect();
+    let sgd = Base::Sgd(Sgd { momentum: 0.9, nesterov: false });
+    // Smaller steps of two on one minibatch would be lost in the rounding of θ.
+    for (base, initial) in [(Base::Adam(Adam::default()), 1e-7), (sgd, 2e-3)] {
+        for probe in PROBES {
+            let learning_rate = LearningRate::Curvature(CurvatureRate {
+                probe,
+                initial,
+                interval: 2,
+                burn_in: 8,
+                ..CurvatureRate::default()
+            });
+            let config = Config { base, learning_rate, weight_decay: 0.0, ..Config::default() };
+            let records = follow_in_a_bowl(&config, &h, &start, 24);
+            let rates: Vec<f32> = records.iter().map(|record| record.base_learning_rate).collect();
+            let fourfold = rates.windows(2).filter(|pair| pair[1] > 3.9 * pair[0]).count();
+            println!("{base:?} {probe:?}: {fourfold} times fourfold, {rates:?}");
+            assert!(fourfold > 2, "{base:?} {probe:?}: {rates:?}");
+        }
     }
 }
 
