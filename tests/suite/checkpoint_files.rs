@@ -245,8 +245,8 @@ fn forged(bytes: &[u8], entry: &str, from: &str, to: &str) -> Vec<u8> {
     })
 }
 
-/// The state of a learning rate from before lost measurements were counted goes on as it was; from before that it begins
-/// anew, and says so.
+/// The state of a learning rate from before it knew the longest update, and from before lost measurements were counted, goes
+/// on as it was; from before that it begins anew, and says so.
 #[test]
 fn earlier_states_of_a_learning_rate() {
     let config = Config { dimer: None, ..Config::default() };
@@ -255,23 +255,31 @@ fn earlier_states_of_a_learning_rate() {
         optimizer.step(&mut objective()).unwrap();
     }
     let bytes = optimizer.save_bytes().unwrap();
-    let older = |words: std::ops::Range<usize>| {
+    let without = |words: &[std::ops::Range<usize>]| {
         rewritten(&bytes, |contents| {
             let (_, shape, data) = contents.tensors.get_mut("rate").unwrap();
-            assert_eq!(data.len(), 92);
-            data.drain(4 * words.start..4 * words.end);
+            assert_eq!(data.len(), 104);
+            for words in words.iter().rev() {
+                data.drain(4 * words.start..4 * words.end);
+            }
             *shape = vec![data.len() / 4];
         })
     };
-    // The number of lost measurements, of which there are none.
-    let mut resumed = make(&config, -7.0);
-    resumed.load_bytes(&older(21..22)).unwrap();
-    for _ in 0..60 {
-        resumed.step(&mut objective()).unwrap();
-        optimizer.step(&mut objective()).unwrap();
+    let follow = |optimizer: &mut Optimizer| {
+        for _ in 0..60 {
+            optimizer.step(&mut objective()).unwrap();
+        }
+        let last = *optimizer.telemetry().unwrap().last().unwrap();
+        (bits(&optimizer.read_params().unwrap()), last.base_learning_rate.to_bits())
+    };
+    let whole = follow(&mut optimizer);
+    // What is known of the updates that were measured, and the number of lost measurements, of which there are none.
+    for old in [without(&[23..26]), without(&[21..22, 23..26])] {
+        let mut resumed = make(&config, -7.0);
+        resumed.load_bytes(&old).unwrap();
+        assert_eq!(follow(&mut resumed), whole);
     }
-    assert_eq!(snapshot(&mut resumed), snapshot(&mut optimizer));
-    let oldest = older(13..23);
+    let oldest = without(&[13..26]);
     let mut resumed = make(&config, -7.0);
     let found = reason(resumed.load_bytes(&oldest));
     assert!(found.contains("learning rate") && found.contains("load_with_changes"), "{found}");
