@@ -242,7 +242,7 @@ class Rate:
         self.interval, self.burn_in = arguments.interval, arguments.burn_in
         self.measured, self.to_measure = 0, self.burn_in // 2 if probe == "repeated" else self.burn_in
         self.log_mean, self.weight, self.signals, self.last = 0.0, 0, [], None
-        self.longest, self.steepest = 0.0, 0.0
+        self.longest, self.steepest, self.is_adam = 0.0, 0.0, BASES[base].adaptive
 
     def steps(self, gradients):
         """How many steps so many gradients are for."""
@@ -259,8 +259,8 @@ class Rate:
 
     def adopt(self, seen, slope, curvature, rounding, moved=0.0):
         """Lets q go to the geometric mean of the estimates, times the square of what other minibatches see of the slope.
-        In the burn-in all estimates count alike, and q does not go beyond the last one; then they count as two. An update
-        that is shorter than a fiftieth of the longest counts as that long. Where it leads down more steeply than ever, q
+        In the burn-in all estimates count alike, and q does not go beyond the last one; then they count as two. With Adam, an
+        update that is shorter than a fiftieth of the longest counts as that long, and where it leads down more steeply than ever, q
         goes to ten probes, fourfold at most, and the mean begins anew."""
         if not math.isfinite(slope + curvature):
             self.last = None
@@ -277,9 +277,9 @@ class Rate:
             self.signals.append(min(max(there / last[0], 0.0), 1.0))
         signal = max(sum(self.signals) / len(self.signals), 0.1) if self.signals else 1.0
         self.longest = max(self.longest, norm)
-        shortness = min(1.0, 50 * norm / self.longest)
+        shortness = min(1.0, 50 * norm / self.longest) if self.is_adam else 1.0
         steepness, distant = -slope / norm, 10 * shortness * reach
-        steepest = self.signals and signal >= 0.9 and 0 < self.steepest <= steepness
+        steepest = self.is_adam and self.signals and signal >= 0.9 and 0 < self.steepest <= steepness
         self.steepest = max(self.steepest, steepness)
         if slope < 0 and resolved:
             estimate = shortness * min(max(self.scale * -slope / abs(curvature), 1e-10), 1e3)

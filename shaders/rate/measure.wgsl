@@ -1,14 +1,14 @@
 // measure: the learning rate from the curvature along the update u, by one thread.
 //
 //   g.u = g.e / s,  u.Hu = (g' - g).e / s^2,  for the displacement e = s u between two gradients g and g'
-//   estimate = scale (-g.u) / |u.Hu|, times 50 |u| / the longest |u| if that is below 1
+//   estimate = scale (-g.u) / |u.Hu|; with Adam times 50 |u| / the longest |u|, if that is below 1
 //   mean   <- the geometric mean of all estimates, in which those of the burn-in count as two once it is over
 //   signal <- the mean over the burn-in of (g.w - r w.Hw) / (the last g.u), from 0 to 1: the slope of the update w of the
 //             step before as this minibatch would have found it there, r learning rates ago
 //   q <- signal^2 mean, in the burn-in signal^2 times the smaller of mean and estimate; within bounds around the last q
 //
 //   s = distance / |u|, and with REPEATED the rate of the step before.
-//   Where u leads down more steeply than ever, -g.u / |u|, and signal >= 0.9: if q is below 10 distance / |u|, in which u
+//   With Adam, where u leads down more steeply than ever, -g.u / |u|, and signal >= 0.9: if q is below 10 distance / |u|, in which u
 //   counts as no shorter than in the estimate, it goes there, fourfold at most, and the mean begins anew. Uphill there is no estimate: q does not grow in the
 //   burn-in, and shrinks where there is no mean. Nor where the curvature is lost in the rounding of g: q then goes to
 //   distance / |u| in the burn-in and without a mean, if it is below.
@@ -28,8 +28,6 @@ const LARGEST_RATE: f32 = 1e3;
 // By how much of |g| |e| a product with a gradient in f32 may be off: 2^-20.
 const ROUNDING: f32 = 9.5367431640625e-7;
 const LEAST_SIGNAL: f32 = 0.1;
-// Of the longest update: a shorter one counts as that long.
-const SHORTEST_UPDATE: f32 = 0.02;
 // What the signal must be where the slope grows; how many probes q should be long then, and by how much it grows at most.
 const CLEAR_SIGNAL: f32 = 0.9;
 const PROBES: f32 = 10.0;
@@ -50,7 +48,8 @@ fn is_resolved(dimer: Dimer) -> bool {
 // By how much less than its own rate suits an update that may be long again.
 fn shortness() -> f32 {
     let norm = scalars.rate.update_norm;
-    return min(1.0, norm / (SHORTEST_UPDATE * max(scalars.rate.longest, norm)));
+    let shortest = step.shortest_update * max(scalars.rate.longest, norm);
+    return select(1.0, norm / shortest, norm < shortest);
 }
 
 // The rate that leads to the lowest point of the parabola, times `scale`.
@@ -65,10 +64,10 @@ fn estimate_of(dimer: Dimer) -> f32 {
     return shortness() * estimate;
 }
 
-// Whether the way down is steeper than in any measurement before.
+// Whether the way down is steeper than in any measurement before, and the rate may grow with it.
 fn is_steepest(dimer: Dimer) -> bool {
     let known = scalars.rate;
-    return known.steepest > 0.0 && -dimer.slope >= known.steepest * known.update_norm * dimer.length;
+    return step.shortest_update > 0.0 && known.steepest > 0.0 && -dimer.slope >= known.steepest * known.update_norm * dimer.length;
 }
 
 // The geometric mean with one estimate more.

@@ -90,6 +90,8 @@ struct Step {
     mode_sign: f32,
     // Of alternating evaluations: how much of the last turn goes into the next.
     turn_momentum: f32,
+    // Of the longest update: with Adam a shorter one counts as that long. Otherwise 0.
+    shortest_update: f32,
 }
 
 // The part of the vectors that one dispatch covers.

@@ -1,15 +1,15 @@
 // learning_rate: the base rate q from the slope and the curvature along the update.
 //
-//   estimate = scale (-slope) / |curvature|, times 50 norm / longest if that is below 1
+//   estimate = scale (-slope) / |curvature|, times norm / (shortest longest) if that is below 1
 //   mean   <- the geometric mean of all, in which those of the burn-in count as two once it is over
 //   signal <- the mean over the burn-in of (previous_slope - last_move last_curvature) / last_slope, from 0 to 1
 //   q <- signal^2 mean, in the burn-in signal^2 times the smaller of mean and estimate, from q / 10 to growth q. Uphill there
 //        is no estimate: q does not grow in the burn-in, and is divided by growth where there is no mean. Nor where the
 //        curvature is lost in rounding: in the burn-in and without a mean q then goes to probe_rate, if it is below. Where
-//        -slope / norm is at least steepest, q goes to ten probe_rate, shortened as the estimate is, if it is below, fourfold at
+//        -slope / norm is at least steepest, and shortest not 0, q goes to ten probe_rate, shortened as the estimate is, if it is below, fourfold at
 //        most, and the mean begins anew. At most bound
 //
-// `left` is the first of these table: scale, growth, burn_in, bound; `right` of these: slope, curvature, norms,
+// `left` is the first of these table: scale, growth, burn_in, bound, shortest; `right` of these: slope, curvature, norms,
 // own_slope, previous_slope, probe_rate, the logarithm of the mean, for how many it counts, signal, for how many it
 // counts, the number of measurements, last_slope, last_curvature, last_move, norm, longest, steepest; `result` is q, which the learning rate follows.
 
@@ -42,11 +42,12 @@ fn main() {
     let count = table[rule + 7u];
     let norm = table[rule + 14u];
     let longest = max(table[rule + 15u], norm);
-    let shortness = min(50.0 * norm / longest, 1.0);
+    let shortest = table[op.left + 4u] * longest;
+    let shortness = select(1.0, norm / shortest, norm < shortest);
     let ten_probes = 10.0 * shortness * table[rule + 5u];
     let is_resolved = abs(curvature) > ROUNDING * table[rule + 2u];
     let is_steepest = table[rule + 16u] > 0.0 && -slope >= table[rule + 16u] * norm;
-    let is_clear = table[rule + 9u] > 0.0 && signal >= 0.9;
+    let is_clear = shortest > 0.0 && table[rule + 9u] > 0.0 && signal >= 0.9;
     let log_estimate = log(shortness * clamp(table[op.left] * -slope / abs(curvature), 1e-10, 1e3));
     var most = growth;
     var wanted = signal * signal * exp(table[rule + 6u]);

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 
 pub use base::{Adam, Base, Lion, Sgd, Sophia};
 pub use learning_rate::{CurvatureRate, LearningRate, RateProbe};
-pub(crate) use learning_rate::{LARGEST_RATE, LEAST_RATE, rate_scale};
+pub(crate) use learning_rate::{LARGEST_RATE, LEAST_RATE, rate_scale, shortest_update};
 pub use metric::Metric;
 pub use probe::{Difference, Displacement, RelativeDisplacement};
 pub(crate) use rotation::RayleighRitz;

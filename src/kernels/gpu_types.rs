@@ -137,6 +137,7 @@ pub(crate) struct Step {
     /// 1, or −1 where events seek the stiffest direction.
     pub mode_sign: f32,
     pub turn_momentum: f32,
+    pub shortest_update: f32,
 }
 
 /// `Shard`: the part of the vectors that one dispatch covers.

@@ -5,7 +5,7 @@ use bytemuck::Zeroable;
 use super::Regions;
 use crate::config::{
     Adam, Base, Config, Difference, Dimer, Displacement, LearningRate, Lion, RayleighRitz,
-    Rotation, RotationRate, Scope, Sophia, Translation, rate_scale,
+    Rotation, RotationRate, Scope, Sophia, Translation, rate_scale, shortest_update,
 };
 use crate::kernels::gpu_types::{BLOCK, GroupEntry, Step, Tables};
 use crate::layout::Layout;
@@ -25,6 +25,7 @@ pub(super) fn step(config: &Config, layout: &Layout, regions: Option<&Regions>) 
             step.learning_rate = 1.0;
             step.initial_rate = rate.initial as f32;
             step.rate_scale = rate_scale(config.base, rate.scale) as f32;
+            step.shortest_update = shortest_update(config.base) as f32;
             step.rate_displacement = rate.displacement as f32;
             step.rate_burn_in = rate.burn_in_measurements();
             step.rate_bound = rate_bound(config, layout) as f32;

@@ -208,12 +208,15 @@ impl Reference {
         if is_downhill && curvature != 0.0 {
             let scale = rate_scale(self.config.base, settings.scale);
             let lowest = (scale * -slope / curvature.abs()).clamp(LEAST_RATE, LARGEST_RATE);
-            // Fit for an update of a fiftieth of the longest, if this one is shorter.
-            let shortness = (50.0 * found.norm / self.longest_update.max(found.norm)).min(1.0);
+            // With Adam, fit for an update of a fiftieth of the longest, if this one is shorter.
+            let is_adam = matches!(self.config.base, Base::Adam(_) | Base::AdamW(_));
+            let longest = self.longest_update.max(found.norm);
+            let shortness = if is_adam { (50.0 * found.norm / longest).min(1.0) } else { 1.0 };
             let lowest_for_long = shortness * lowest;
             // Never was the way down as steep, and a step is below ten probes.
             let ten_probes = 10.0 * shortness * found.probe_rate;
-            let is_steepest = self.steepest > 0.0 && -slope / found.norm >= self.steepest;
+            let is_steepest =
+                is_adam && self.steepest > 0.0 && -slope / found.norm >= self.steepest;
             if !self.signals.is_empty() && signal >= 0.9 && q < ten_probes && is_steepest {
                 let grown = ten_probes.min(4.0 * q);
                 let mean = lowest_for_long.max(grown / (signal * signal)).ln();

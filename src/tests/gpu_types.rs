@@ -121,6 +121,7 @@ fn members_match_the_host() {
             rate_bound,
             mode_sign,
             turn_momentum,
+            shortest_update,
         }
     );
     same_members!(

@@ -15,7 +15,7 @@ mod tests;
 use crate::config::{
     Adam, Base, Config, CurvatureRate, Difference, Displacement, LearningRate, Lion, Metric,
     Projection, RateProbe, Rotation, RotationRate, Schedule, Scope, Sgd, Storage, Translation,
-    rate_scale,
+    rate_scale, shortest_update,
 };
 use crate::error::{Error, Result};
 #[cfg(not(target_family = "wasm"))]
@@ -61,6 +61,7 @@ enum Scalar {
     Growth,
     BurnIn,
     RateBound,
+    ShortestUpdate,
     // Computed on the GPU; those of the rule follow each other.
     Slope,
     StepCurvature,
@@ -483,6 +484,7 @@ impl UnfusedOptimizer {
             set(Scalar::RateFactor, self.rate_factor);
             set(Scalar::RateDisplacement, rate.displacement);
             set(Scalar::RateScale, rate_scale(self.config.base, rate.scale));
+            set(Scalar::ShortestUpdate, shortest_update(self.config.base));
             set(Scalar::Growth, growth);
             set(Scalar::BurnIn, rate.burn_in_measurements().into());
             let bounded = self.config.base.is_decoupled() && weight_decay > 0.0;

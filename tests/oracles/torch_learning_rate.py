@@ -102,9 +102,9 @@ class Rate:
 
     def adopt(self, seen, slope, curvature, rounding, growth):
         """q goes to the geometric mean of all estimates times the square of what other minibatches see of the slope; in
-        the burn-in not beyond the last estimate, and after it the mean so far counts as two. An update below a fiftieth of
-        the longest counts as that long; where it leads down more steeply than ever, q goes to ten probes, fourfold at
-        most, and the mean begins anew."""
+        the burn-in not beyond the last estimate, and after it the mean so far counts as two. With Adam, an update below a
+        fiftieth of the longest counts as that long, and where it leads down more steeply than ever, q goes to ten probes,
+        fourfold at most, and the mean begins anew."""
         u, previous, reach = seen
         norm = float(u.norm())
         q, burning_in = self.q, self.measured < self.burn_in
@@ -116,9 +116,10 @@ class Rate:
             self.signals.append(min(max(there / last[0], 0.0), 1.0))
         signal = max(sum(self.signals) / len(self.signals), 0.1) if self.signals else 1.0
         self.longest = max(self.longest, norm)
-        shortness = min(1.0, 50 * norm / self.longest)
+        is_adam = not isinstance(self.optimizer, torch.optim.SGD)
+        shortness = min(1.0, 50 * norm / self.longest) if is_adam else 1.0
         steepness, distant = -slope / norm, 10 * shortness * reach
-        steepest = self.signals and signal >= 0.9 and 0 < self.steepest <= steepness
+        steepest = is_adam and self.signals and signal >= 0.9 and 0 < self.steepest <= steepness
         self.steepest = max(self.steepest, steepness)
         if slope < 0 and resolved:
             estimate = shortness * min(max(self.scale * -slope / abs(curvature), 1e-10), 1e3)

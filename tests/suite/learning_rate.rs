@@ -1451,7 +1451,7 @@ fn a_short_update_counts_as_longer() {
 }
 
 /// From a maximum the way down becomes steeper with every step, and the estimate, of a parabola that has no lowest point, is
-/// short. A rate of less than ten probes then grows, fourfold in each measurement.
+/// short. With Adam a rate of less than ten probes then grows, fourfold in each measurement.
 #[test]
 fn a_rate_grows_with_the_slope() {
     use rand::RngExt;
@@ -1474,7 +1474,8 @@ fn a_rate_grows_with_the_slope() {
             let rates: Vec<f32> = records.iter().map(|record| record.base_learning_rate).collect();
             let fourfold = rates.windows(2).filter(|pair| pair[1] > 3.9 * pair[0]).count();
             println!("{base:?} {probe:?}: {fourfold} times fourfold, {rates:?}");
-            assert!(fourfold > 2, "{base:?} {probe:?}: {rates:?}");
+            let expected = if matches!(base, Base::Sgd(_)) { 0..1 } else { 3..24 };
+            assert!(expected.contains(&fourfold), "{base:?} {probe:?}: {rates:?}");
         }
     }
 }
