@@ -260,8 +260,8 @@ class Rate:
     def adopt(self, seen, slope, curvature, rounding, moved=0.0):
         """Lets q go to the geometric mean of the estimates, times the square of what other minibatches see of the slope.
         In the burn-in all estimates count alike, and q does not go beyond the last one; then they count as two. With Adam, an
-        update that is shorter than a fiftieth of the longest counts as that long, and where it leads down more steeply than ever, q
-        goes to ten probes, fourfold at most, and the mean begins anew."""
+        update that is shorter than a fiftieth of the longest counts as that long, and where it leads down more steeply than
+        ever, q goes to ten probes, fourfold at most, and the mean begins anew."""
         if not math.isfinite(slope + curvature):
             self.last = None
             return

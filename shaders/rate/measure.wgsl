@@ -7,9 +7,9 @@
 //             step before as this minibatch would have found it there, r learning rates ago
 //   q <- signal^2 mean, in the burn-in signal^2 times the smaller of mean and estimate; within bounds around the last q
 //
-//   s = distance / |u|, and with REPEATED the rate of the step before.
-//   With Adam, where u leads down more steeply than ever, -g.u / |u|, and signal >= 0.9: if q is below 10 distance / |u|, in which u
-//   counts as no shorter than in the estimate, it goes there, fourfold at most, and the mean begins anew. Uphill there is no estimate: q does not grow in the
+//   s = distance / |u|, and with REPEATED the rate of the step before. With Adam, where u leads down at least as steeply as ever,
+//   -g.u / |u|, and signal >= 0.9: if q is below 10 distance / |u|, shortened as the estimate is, it goes there, fourfold at
+//   most, and the mean begins anew. Uphill there is no estimate: q does not grow in the
 //   burn-in, and shrinks where there is no mean. Nor where the curvature is lost in the rounding of g: q then goes to
 //   distance / |u| in the burn-in and without a mean, if it is below.
 //
@@ -64,10 +64,22 @@ fn estimate_of(dimer: Dimer) -> f32 {
     return shortness() * estimate;
 }
 
-// Whether the way down is steeper than in any measurement before, and the rate may grow with it.
+// Keeps what this measurement adds to the longest update and the steepest way down: an event may look along another update
+// before the step counts.
+fn extend_known(dimer: Dimer) {
+    let known = scalars.rate;
+    let norm = known.update_norm;
+    let steepness = -dimer.slope / (dimer.length * norm);
+    let counts = norm > 0.0 && is_finite(norm) && is_finite(steepness);
+    scalars.rate.next_longest = max(known.longest, select(0.0, norm, counts));
+    scalars.rate.next_steepest = max(known.steepest, select(0.0, steepness, counts));
+}
+
+// Whether the way down is at least as steep as in every measurement before, and the rate may grow with it.
 fn is_steepest(dimer: Dimer) -> bool {
     let known = scalars.rate;
-    return step.shortest_update > 0.0 && known.steepest > 0.0 && -dimer.slope >= known.steepest * known.update_norm * dimer.length;
+    let is_known = step.shortest_update > 0.0 && known.steepest > 0.0;
+    return is_known && -dimer.slope >= known.steepest * known.update_norm * dimer.length;
 }
 
 // The geometric mean with one estimate more.
@@ -161,6 +173,7 @@ fn kernel(thread: Thread) {
         let most = min(LARGEST_RATE, step.rate_bound);
         scalars.rate.base_learning_rate = min(max(next_rate(dimer, q), LEAST_RATE), most);
         scalars.rate.update_slope = dimer.slope / dimer.length;
+        extend_known(dimer);
         let curvature = dimer.change / (dimer.length * dimer.length);
         scalars.rate.update_curvature = select(0.0, curvature, is_resolved(dimer));
     }

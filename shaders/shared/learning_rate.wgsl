@@ -47,9 +47,8 @@ fn keep_measurement(record: Record) {
         scalars.rate.last_move = scalars.rate.first_rate + record.learning_rate;
         scalars.rate.last_slope = record.update_slope;
         scalars.rate.last_curvature = record.update_curvature;
-        let norm = scalars.rate.update_norm;
-        scalars.rate.longest = max(scalars.rate.longest, norm);
-        scalars.rate.steepest = max(scalars.rate.steepest, -record.update_slope / norm);
+        scalars.rate.longest = scalars.rate.next_longest;
+        scalars.rate.steepest = scalars.rate.next_steepest;
         if scalars.rate.next_mean > 0.0 {
             scalars.rate.mean_estimate = scalars.rate.next_mean;
             scalars.rate.estimates = scalars.rate.next_estimates;

@@ -316,9 +316,11 @@ struct RateState {
     last_updates: u32,
     // For how many estimates the next mean counts.
     next_estimates: u32,
-    // Of all measurements the largest |u|, and the steepest way down along one: -g.u / |u|.
+    // Of all measurements the largest |u|, and the steepest way down along one: -g.u / |u|; and both with the last.
     longest: f32,
     steepest: f32,
+    next_longest: f32,
+    next_steepest: f32,
 }
 
 struct Scalars {

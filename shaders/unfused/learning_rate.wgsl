@@ -6,12 +6,13 @@
 //   q <- signal^2 mean, in the burn-in signal^2 times the smaller of mean and estimate, from q / 10 to growth q. Uphill there
 //        is no estimate: q does not grow in the burn-in, and is divided by growth where there is no mean. Nor where the
 //        curvature is lost in rounding: in the burn-in and without a mean q then goes to probe_rate, if it is below. Where
-//        -slope / norm is at least steepest, and shortest not 0, q goes to ten probe_rate, shortened as the estimate is, if it is below, fourfold at
-//        most, and the mean begins anew. At most bound
+//        -slope / norm is at least steepest, and shortest not 0, and signal at least 0.9, q goes to ten probe_rate, shortened as the estimate is, if it
+//        is below, fourfold at most, and the mean begins anew. At most bound
 //
 // `left` is the first of these table: scale, growth, burn_in, bound, shortest; `right` of these: slope, curvature, norms,
 // own_slope, previous_slope, probe_rate, the logarithm of the mean, for how many it counts, signal, for how many it
-// counts, the number of measurements, last_slope, last_curvature, last_move, norm, longest, steepest; `result` is q, which the learning rate follows.
+// counts, the number of measurements, last_slope, last_curvature, last_move, norm, longest, steepest; `result` is q, which the
+// learning rate follows.
 
 // 2^-20, and the least signal.
 const ROUNDING: f32 = 9.5367431640625e-7;

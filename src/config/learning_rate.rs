@@ -34,13 +34,14 @@ pub enum LearningRate {
     ///
     /// **The base rate** q goes to signal² times the geometric mean of the estimates. In the burn-in all estimates count
     /// alike, and q stays below signal² times the last one. Afterwards those of the burn-in count as two in all, and each
-    /// later one as one. One measurement moves q no further than [`RateProbe`] says, and q stays from 10⁻¹⁰ to 10³.
+    /// later one as one. One measurement moves q no further than [`RateProbe`] says, but where the slope grows, and q stays
+    /// from 10⁻¹⁰ to 10³.
     ///
     /// **Where the slope grows**, with Adam and AdamW. Near a saddle there is hardly a slope, and what curves along u is not
-    /// the way out. If the way down is steeper than in any measurement before, −g·u / ‖u‖, and the signal is known and at least 0.9, then a q of
-    /// less than ten probes, 10 s times the rate at which u leads as far as a probe, goes there. It grows fourfold at most,
-    /// and the mean begins anew, with the larger of q / signal² and the estimate, which counts as one or two as far as there
-    /// were so many.
+    /// the way out. If the way down is at least as steep as in every measurement before, −g·u / ‖u‖, the curvature is
+    /// resolved, and the signal is known and at least 0.9, then a q below 10 s times the rate at which u leads as far as a probe goes there. It grows fourfold at most,
+    /// and the mean begins anew with the larger of q / signal² and the estimate. This counts as one estimate, or as two where
+    /// there were more.
     ///
     /// **Where there is no estimate.** The update may lead uphill. In the burn-in q then does not grow; where there is no mean
     /// yet, it is divided by the most that it may grow. Or the gradients g and g′ at the two ends may differ by no more than

@@ -464,6 +464,7 @@ impl Optimizer {
         if let (Some(rate), true) = (&mut rate, is_changed) {
             // What was measured is not of the steps that these settings make.
             rate[gpu_types::MOVES].fill(0);
+            rate[gpu_types::UPDATES_SEEN].fill(0);
         }
         let wanted = self.plan.regions.as_ref().map(|regions| 2 * regions.entries.len());
         let regions = fitting(REGIONS, saved.regions, wanted, is_changed)?;

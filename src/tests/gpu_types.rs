@@ -10,10 +10,10 @@ use crate::kernels::choices::Choices;
 use crate::kernels::gpu_types::STEP_STRIDE;
 use crate::kernels::gpu_types::{
     ALTERNATION, Arguments, BASIS, BLOCK, BY_ANGLE, BY_RESIDUAL, CALIBRATION_OFFSET, EVENT,
-    FIRST_RATE, GroupEntry, LATEST_OFFSET, MAX_GROUPS, MAX_MODES, MAX_VECTORS, MAX_WORKGROUPS,
-    MEASUREMENTS, PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH, Piece, RATE, RATE_LOST, RATE_MEASURED,
-    RATE_OFFSET, RING, RITZ, RITZ_STOPPED, Record, Region, Results, SKIPPED, STOP_SHIFT, Shard,
-    Step, Tables, UNMEASURED, UNWRITTEN, WRITTEN,
+    FIRST_RATE, GroupEntry, LATEST_OFFSET, LONGEST, MAX_GROUPS, MAX_MODES, MAX_VECTORS,
+    MAX_WORKGROUPS, MEASUREMENTS, PARTIAL, PARTIALS_OFFSET, PIECE_WIDTH, Piece, RATE, RATE_LOST,
+    RATE_MEASURED, RATE_OFFSET, RING, RITZ, RITZ_STOPPED, Record, Region, Results, SKIPPED,
+    STOP_SHIFT, Shard, Step, Tables, UNMEASURED, UNWRITTEN, WRITTEN,
 };
 use crate::kernels::switches::{
     BaseRule, DIFFERENCES, DisplacementRule, RateRule, RotationRule, TranslationRule,
@@ -275,6 +275,8 @@ fn structs_match_the_host() {
     assert_eq!(u64::from(offset("RateState", "last_move")), FIRST_RATE + 4);
     assert_eq!(u64::from(offset("RateState", "measurements")), MEASUREMENTS);
     assert_eq!(u64::from(offset("RateState", "lost")), MEASUREMENTS + 4);
+    assert_eq!(u64::from(offset("RateState", "longest")), LONGEST);
+    assert_eq!(u64::from(offset("RateState", "steepest")), LONGEST + 4);
     assert_eq!(u64::from(offset("Scalars", "rate")), RATE_OFFSET);
     assert_eq!(u64::from(offset("Scalars", "calibration")), CALIBRATION_OFFSET);
     assert_eq!(u64::from(offset("Scalars", "latest")), LATEST_OFFSET);

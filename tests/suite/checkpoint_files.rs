@@ -258,7 +258,7 @@ fn earlier_states_of_a_learning_rate() {
     let without = |is_new: fn(usize) -> bool| {
         rewritten(&bytes, |contents| {
             let (_, shape, data) = contents.tensors.get_mut("rate").unwrap();
-            assert_eq!(data.len(), 104);
+            assert_eq!(data.len(), 112);
             let words = data.chunks(4).enumerate().filter(|(word, _)| !is_new(*word));
             *data = words.flat_map(|(_, bytes)| bytes.to_vec()).collect();
             *shape = vec![data.len() / 4];

@@ -1450,6 +1450,42 @@ fn a_short_update_counts_as_longer() {
     }
 }
 
+/// An event looks along its own update after the rate was measured, which changes nothing of what the measurement leaves: in a
+/// bowl no step is taken along N, so that the rates are those without a dimer.
+#[test]
+fn events_leave_the_measurement_alone() {
+    use rand::RngExt;
+    let mut rng = rng(159);
+    let h: Vec<f32> = (0..LEN).map(|_| rng.random_range(0.5..2.0)).collect();
+    let start: Vec<f32> = (0..LEN).map(|_| rng.random_range(1.0..2.0)).collect();
+    for probe in PROBES {
+        let learning_rate = LearningRate::Curvature(CurvatureRate {
+            probe,
+            initial: 0.02,
+            interval: 5,
+            burn_in: 8,
+            ..CurvatureRate::default()
+        });
+        let run = |dimer| {
+            let config = Config { learning_rate, weight_decay: 0.0, dimer, ..Config::default() };
+            let mut optimizer = flat(config, &start);
+            let mut objective = HostObjective::new(|params: &[f32], gradient: &mut [f32]| {
+                gradient.iter_mut().zip(params).zip(&h).for_each(|((g, x), h)| *g = h * x);
+                0.0
+            });
+            let mut rates = Vec::new();
+            for _ in 0..200 {
+                optimizer.step(&mut objective).unwrap();
+                let record = *optimizer.telemetry().unwrap().last().unwrap();
+                rates.push(record.base_learning_rate.to_bits());
+            }
+            rates
+        };
+        let every_step = Dimer { schedule: Schedule::Every(1), ..Dimer::default() };
+        assert_eq!(run(Some(every_step)), run(None), "{probe:?}");
+    }
+}
+
 /// From a maximum the way down becomes steeper with every step, and the estimate, of a parabola that has no lowest point, is
 /// short. With Adam a rate of less than ten probes then grows, fourfold in each measurement.
 #[test]

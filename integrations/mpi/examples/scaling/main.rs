@@ -124,7 +124,8 @@ fn by_mpi(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         // While MPI is there: then `mpirun` ends the other ranks.
         eprintln!("rank {}: {error}", all.rank());
     }
-    draw(&outcome?, arguments)
+    let rows = outcome?;
+    if all.rank() == 0 { draw(&rows, arguments) } else { Ok(()) }
 }
 
 /// The rows, on the first rank of all.
