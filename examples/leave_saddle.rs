@@ -13,7 +13,7 @@ use std::error::Error;
 use clap::Parser;
 use dimer::{Base, Config, Dimer, Gpu, LearningRate, Sgd};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use run::{Reached, Run};
+use run::{Descent, Reached, Run};
 
 /// Leaves a saddle with and without a dimer.
 #[derive(Parser)]
@@ -32,11 +32,39 @@ struct Arguments {
 /// Of the progress bars.
 const LENGTH: u64 = 1000;
 
-/// A run, and what shows it.
+/// A run on its way, and what shows it.
 struct Shown<'a> {
     name: &'static str,
-    run: Run<'a>,
+    run: &'a Run<'a>,
+    descent: Descent<'a>,
     bar: ProgressBar,
+    first_loss: Option<f64>,
+    outcome: Option<Outcome>,
+}
+
+enum Outcome {
+    /// After so many gradients.
+    Arrived(u64),
+    GivenUp,
+}
+
+impl Shown<'_> {
+    fn step(&mut self) -> dimer::Result<()> {
+        let Reached { gradients, loss } = self.descent.step()?;
+        let (first, target) = (*self.first_loss.get_or_insert(loss), self.run.problem.target);
+        let share = (first / loss).ln() / (first / target).ln();
+        self.bar.set_position((share.clamp(0.0, 1.0) * LENGTH as f64) as u64);
+        self.bar.set_message(format!("{gradients:>5} gradients, loss {loss:.5}"));
+        if loss <= target {
+            self.outcome = Some(Outcome::Arrived(gradients));
+        } else if !loss.is_finite() || gradients >= self.run.budget {
+            self.outcome = Some(Outcome::GivenUp);
+        }
+        if self.outcome.is_some() {
+            self.bar.abandon();
+        }
+        Ok(())
+    }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -47,10 +75,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let problem = problems.iter().find(|problem| problem.name == "deep linear");
     let problem = problem.expect("a problem of the suite");
     println!("a deep linear network of {} parameters starts at a saddle:", problem.len);
-    let bars = MultiProgress::new();
-    let style = ProgressStyle::with_template("{prefix:24} {bar:40}  {msg}")?;
     let methods = [("momentum SGD", None), ("momentum SGD, dimer", Some(Dimer::alternating()))];
-    let shown = methods.map(|(name, dimer)| {
+    let runs = methods.map(|(name, dimer)| {
         let config = Config {
             base: Base::Sgd(Sgd { momentum: 0.9, nesterov: false }),
             learning_rate: LearningRate::Fixed(arguments.rate),
@@ -59,46 +85,27 @@ fn main() -> Result<(), Box<dyn Error>> {
             ..Config::default()
         };
         let Arguments { seed, budget, .. } = arguments;
-        let bar = bars.add(ProgressBar::new(LENGTH)).with_prefix(name).with_style(style.clone());
-        Shown { name, run: Run { problem, config, seed, budget }, bar }
+        (name, Run { problem, config, seed, budget })
     });
-    for (name, gradients) in side_by_side(&gpu, &shown)? {
-        match gradients {
-            Some(gradients) => println!("{name:24} {gradients:>5} gradients"),
-            None => println!("{name:24} not within {} gradients", arguments.budget),
+    let bars = MultiProgress::new();
+    let style = ProgressStyle::with_template("{prefix:24} {bar:40}  {msg}")?;
+    let mut shown = Vec::new();
+    for (name, run) in &runs {
+        let bar = bars.add(ProgressBar::new(LENGTH)).with_prefix(*name).with_style(style.clone());
+        let descent = run.start(&gpu)?;
+        shown.push(Shown { name, run, descent, bar, first_loss: None, outcome: None });
+    }
+    // They take turns, so that the bars show them after as many gradients.
+    while shown.iter().any(|shown| shown.outcome.is_none()) {
+        for shown in shown.iter_mut().filter(|shown| shown.outcome.is_none()) {
+            shown.step()?;
+        }
+    }
+    for Shown { name, run, outcome, .. } in shown {
+        match outcome {
+            Some(Outcome::Arrived(gradients)) => println!("{name:24} {gradients:>5} gradients"),
+            _ => println!("{name:24} not within {} gradients", run.budget),
         }
     }
     Ok(())
-}
-
-/// The gradients that each needs, if it gets there. They take turns, so that the bars show them after as many gradients.
-fn side_by_side(
-    gpu: &Gpu,
-    shown: &[Shown<'_>],
-) -> Result<Vec<(&'static str, Option<u64>)>, dimer::Error> {
-    let mut found: Vec<_> = shown.iter().map(|shown| (shown.name, None)).collect();
-    let starts = shown.iter().map(|shown| shown.run.start(gpu));
-    let mut descents = starts.collect::<Result<Vec<_>, _>>()?;
-    let mut first_losses = vec![None; shown.len()];
-    let mut under_way = vec![true; shown.len()];
-    while under_way.contains(&true) {
-        for i in 0..shown.len() {
-            if !under_way[i] {
-                continue;
-            }
-            let Shown { run, bar, .. } = &shown[i];
-            let Reached { gradients, loss } = descents[i].step()?;
-            let first = *first_losses[i].get_or_insert(loss);
-            let share = (first / loss).ln() / (first / run.problem.target).ln();
-            bar.set_position((share.clamp(0.0, 1.0) * LENGTH as f64) as u64);
-            bar.set_message(format!("{gradients:>5} gradients, loss {loss:.5}"));
-            let arrived = loss <= run.problem.target;
-            under_way[i] = !arrived && loss.is_finite() && gradients < run.budget;
-            if !under_way[i] {
-                bar.abandon();
-                found[i].1 = arrived.then_some(gradients);
-            }
-        }
-    }
-    Ok(found)
 }

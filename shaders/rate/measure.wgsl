@@ -7,11 +7,11 @@
 //             step before as this minibatch would have found it there, r learning rates ago
 //   q <- signal^2 mean, in the burn-in signal^2 times the smaller of mean and estimate; within bounds around the last q
 //
-//   s = distance / |u|, and with REPEATED the rate of the step before. With Adam, where u leads down at least as steeply as ever,
-//   -g.u / |u|, and signal >= 0.9: if q is below 10 distance / |u|, shortened as the estimate is, it goes there, fourfold at
-//   most, and the mean begins anew. Uphill there is no estimate: q does not grow in the
+//   s = distance / |u|, and with REPEATED the rate of the step before. Uphill there is no estimate: q does not grow in the
 //   burn-in, and shrinks where there is no mean. Nor where the curvature is lost in the rounding of g: q then goes to
 //   distance / |u| in the burn-in and without a mean, if it is below.
+//   With Adam, where u leads down at least as steeply as ever, -g.u / |u|, and signal >= 0.9: if q is below 10 distance / |u|,
+//   shortened as the estimate is, it goes there, fourfold at most, and the mean begins anew.
 //
 // in:  the partials of probe_products, or with REPEATED those of step_products; scalars.rate
 // out: scalars.rate
@@ -53,15 +53,14 @@ fn shortness() -> f32 {
 }
 
 // The rate that leads to the lowest point of the parabola, times `scale`.
-fn estimate_of(dimer: Dimer) -> f32 {
+fn lowest_rate(dimer: Dimer) -> f32 {
     // The quotient would overflow where there is hardly any curvature.
     let along = step.rate_scale * dimer.length * -dimer.slope;
     let across = abs(dimer.change);
-    var estimate = LARGEST_RATE;
-    if along < LARGEST_RATE * across {
-        estimate = max(along / across, LEAST_RATE);
+    if along >= LARGEST_RATE * across {
+        return LARGEST_RATE;
     }
-    return shortness() * estimate;
+    return max(along / across, LEAST_RATE);
 }
 
 // Keeps what this measurement adds to the longest update and the steepest way down: an event may look along another update
@@ -118,10 +117,11 @@ fn next_rate(dimer: Dimer, q: f32) -> f32 {
     signal = select(max(signal, LEAST_SIGNAL), 1.0, known.signals == 0u && next_signal < 0.0);
     let share = signal * signal;
     let has_signal = known.signals > 0u || next_signal >= 0.0;
-    let distant = PROBES * shortness() * known.distance / known.update_norm;
+    let short = shortness();
+    let distant = PROBES * short * known.distance / known.update_norm;
     var wanted = share * known.mean_estimate;
     if is_downhill && is_resolved(dimer) {
-        let estimate = estimate_of(dimer);
+        let estimate = short * lowest_rate(dimer);
         if has_signal && signal >= CLEAR_SIGNAL && q < distant && is_steepest(dimer) {
             let grown = min(distant, MOST_GROWTH_OF_SLOPES * q);
             scalars.rate.next_mean = max(estimate, grown / share);

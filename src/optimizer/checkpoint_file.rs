@@ -122,9 +122,9 @@ impl Checkpoint {
             checkpoint.widen_records(bytes);
         }
         if let Some(rate) = checkpoint.tensors.get_mut(RATE)
-            && (rate.shape == [OLDEST_RATE] || rate.shape == [OLD_RATE])
+            && let [words @ (OLDEST_RATE | OLD_RATE)] = rate.shape[..]
         {
-            if rate.shape == [OLDEST_RATE] {
+            if words == OLDEST_RATE {
                 rate.bytes.splice(LOST..LOST, [0; 4]);
             }
             rate.bytes.resize(gpu_types::RATE as usize, 0);

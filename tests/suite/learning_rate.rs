@@ -1388,17 +1388,33 @@ fn bowl(h: &[f32]) -> impl FnMut(&[f64]) -> Vec<f64> + '_ {
     move |params| params.iter().zip(h).map(|(x, &h)| f64::from(h) * x).collect()
 }
 
+fn bowl_on_host(h: &[f32]) -> impl Objective + '_ {
+    HostObjective::new(|params: &[f32], gradient: &mut [f32]| {
+        let (params, exact) = (wide(params), bowl(h)(&wide(params)));
+        gradient.iter_mut().zip(&exact).for_each(|(g, exact)| *g = *exact as f32);
+        0.5 * dimer::reference::dot(&params, &exact) as f32
+    })
+}
+
+fn drawn(rng: &mut rand::rngs::StdRng, range: std::ops::Range<f32>) -> Vec<f32> {
+    use rand::RngExt;
+    (0..LEN).map(|_| rng.random_range(range.clone())).collect()
+}
+
+/// A rate that is measured often, and nothing else that moves the parameters.
+fn in_a_bowl(base: Base, probe: RateProbe, initial: f64, interval: u32) -> Config {
+    let rate = CurvatureRate { probe, initial, interval, burn_in: 8, ..CurvatureRate::default() };
+    let learning_rate = LearningRate::Curvature(rate);
+    Config { base, learning_rate, weight_decay: 0.0, ..Config::default() }
+}
+
 /// Runs the optimizer beside the reference on `bowl`, compares their rates, and returns the records. All terms of all sums
 /// have one sign, so that the bounds of `MEASURED` hold; the minimum is at zero, so that they hold near it as well.
 fn follow_in_a_bowl(config: &Config, h: &[f32], start: &[f32], steps: u64) -> Vec<Telemetry> {
     let mut optimizer = flat(config.clone(), start);
     let layout = Layout::flat(start.len()).unwrap();
     let mut reference = Reference::new(&layout, config.clone(), &wide(start), &[]);
-    let mut objective = HostObjective::new(|params: &[f32], gradient: &mut [f32]| {
-        let (params, exact) = (wide(params), bowl(h)(&wide(params)));
-        gradient.iter_mut().zip(&exact).for_each(|(g, exact)| *g = *exact as f32);
-        0.5 * dimer::reference::dot(&params, &exact) as f32
-    });
+    let mut objective = bowl_on_host(h);
     let mut records = Vec::new();
     for step in 0..steps {
         optimizer.step(&mut objective).unwrap();
@@ -1417,19 +1433,10 @@ fn follow_in_a_bowl(config: &Config, h: &[f32], start: &[f32], steps: u64) -> Ve
 /// a fiftieth as long as the longest.
 #[test]
 fn a_short_update_counts_as_longer() {
-    use rand::RngExt;
     let mut rng = rng(157);
-    let h: Vec<f32> = (0..LEN).map(|_| rng.random_range(0.5..2.0)).collect();
-    let start: Vec<f32> = (0..LEN).map(|_| rng.random_range(1.0..2.0)).collect();
+    let [h, start] = [0.5..2.0, 1.0..2.0].map(|range| drawn(&mut rng, range));
     for probe in PROBES {
-        let learning_rate = LearningRate::Curvature(CurvatureRate {
-            probe,
-            initial: 0.02,
-            interval: 5,
-            burn_in: 8,
-            ..CurvatureRate::default()
-        });
-        let config = Config { learning_rate, weight_decay: 0.0, ..Config::default() };
+        let config = in_a_bowl(Base::Adam(Adam::default()), probe, 0.02, 5);
         let records = follow_in_a_bowl(&config, &h, &start, 200);
         let estimate = |record: &Telemetry| {
             let (slope, curvature) = (record.update_slope, record.update_curvature);
@@ -1454,25 +1461,13 @@ fn a_short_update_counts_as_longer() {
 /// bowl no step is taken along N, so that the rates are those without a dimer.
 #[test]
 fn events_leave_the_measurement_alone() {
-    use rand::RngExt;
     let mut rng = rng(159);
-    let h: Vec<f32> = (0..LEN).map(|_| rng.random_range(0.5..2.0)).collect();
-    let start: Vec<f32> = (0..LEN).map(|_| rng.random_range(1.0..2.0)).collect();
+    let [h, start] = [0.5..2.0, 1.0..2.0].map(|range| drawn(&mut rng, range));
     for probe in PROBES {
-        let learning_rate = LearningRate::Curvature(CurvatureRate {
-            probe,
-            initial: 0.02,
-            interval: 5,
-            burn_in: 8,
-            ..CurvatureRate::default()
-        });
         let run = |dimer| {
-            let config = Config { learning_rate, weight_decay: 0.0, dimer, ..Config::default() };
-            let mut optimizer = flat(config, &start);
-            let mut objective = HostObjective::new(|params: &[f32], gradient: &mut [f32]| {
-                gradient.iter_mut().zip(params).zip(&h).for_each(|((g, x), h)| *g = h * x);
-                0.0
-            });
+            let config = in_a_bowl(Base::Adam(Adam::default()), probe, 0.02, 5);
+            let mut optimizer = flat(Config { dimer, ..config }, &start);
+            let mut objective = bowl_on_host(&h);
             let mut rates = Vec::new();
             for _ in 0..200 {
                 optimizer.step(&mut objective).unwrap();
@@ -1490,22 +1485,13 @@ fn events_leave_the_measurement_alone() {
 /// short. With Adam a rate of less than ten probes then grows, fourfold in each measurement.
 #[test]
 fn a_rate_grows_with_the_slope() {
-    use rand::RngExt;
     let mut rng = rng(158);
-    let h: Vec<f32> = (0..LEN).map(|_| rng.random_range(-2.0..-0.5)).collect();
-    let start: Vec<f32> = (0..LEN).map(|_| rng.random_range(1e-5..1e-4)).collect();
+    let [h, start] = [-2.0..-0.5, 1e-5..1e-4].map(|range| drawn(&mut rng, range));
     let sgd = Base::Sgd(Sgd { momentum: 0.9, nesterov: false });
     // Smaller steps of two on one minibatch would be lost in the rounding of θ.
     for (base, initial) in [(Base::Adam(Adam::default()), 1e-7), (sgd, 2e-3)] {
         for probe in PROBES {
-            let learning_rate = LearningRate::Curvature(CurvatureRate {
-                probe,
-                initial,
-                interval: 2,
-                burn_in: 8,
-                ..CurvatureRate::default()
-            });
-            let config = Config { base, learning_rate, weight_decay: 0.0, ..Config::default() };
+            let config = in_a_bowl(base, probe, initial, 2);
             let records = follow_in_a_bowl(&config, &h, &start, 24);
             let rates: Vec<f32> = records.iter().map(|record| record.base_learning_rate).collect();
             let fourfold = rates.windows(2).filter(|pair| pair[1] > 3.9 * pair[0]).count();

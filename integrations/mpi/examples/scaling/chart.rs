@@ -13,7 +13,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 /// A line of the chart: where it goes through, and the points on it that are marked.
 struct Line {
     name: String,
-    colour: RGBColor,
+    events: bool,
     points: Vec<(f64, f64)>,
     marks: Vec<(f64, f64)>,
 }
@@ -54,7 +54,7 @@ fn memory(rows: &[Row]) -> Vec<Line> {
     let most = cut(rows).map(|row| row.case.ranks).max().unwrap_or(1);
     let line = |(events, whole, shared): (bool, f64, f64)| Line {
         name: name(events).to_owned(),
-        colour: COLOURS[usize::from(events)],
+        events,
         points: (10..=10 * most)
             .map(|x| f64::from(x) / 10.0)
             .map(|r| (r, whole + shared / r))
@@ -81,7 +81,7 @@ fn time(rows: &[Row]) -> Vec<Line> {
                 .collect();
             let marks = points.clone();
             let name = format!("{}, {len:e}", name(events));
-            Line { name, colour: COLOURS[usize::from(events)], points, marks }
+            Line { name, events, points, marks }
         })
         .collect()
 }
@@ -112,14 +112,15 @@ fn panel(
     let mut drawn = [0; 2];
     for line in lines {
         // Longer vectors have thicker lines.
-        let kind = usize::from(line.colour == COLOURS[1]);
+        let kind = usize::from(line.events);
+        let colour = COLOURS[kind];
         drawn[kind] += 1;
-        let style = line.colour.stroke_width(drawn[kind]);
+        let style = colour.stroke_width(drawn[kind]);
         chart
             .draw_series(LineSeries::new(line.points.clone(), style))?
             .label(format!("{}   ", line.name))
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
-        let marks = line.marks.iter().map(|&mark| Circle::new(mark, 4, line.colour.filled()));
+        let marks = line.marks.iter().map(|&mark| Circle::new(mark, 4, colour.filled()));
         chart.draw_series(marks)?;
     }
     chart
