@@ -28,10 +28,18 @@ impl Source for Gradients {
     }
 }
 
+/// Gradients of Burn's trainer, times a factor.
 #[cfg(feature = "train")]
-impl Source for burn::optim::GradientsParams {
+pub(crate) struct Scaled {
+    pub gradients: burn::optim::GradientsParams,
+    pub factor: u32,
+}
+
+#[cfg(feature = "train")]
+impl Source for Scaled {
     fn take<const D: usize>(&mut self, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
-        self.remove(param.id)
+        let gradient = self.gradients.remove(param.id)?;
+        Some(if self.factor == 1 { gradient } else { gradient * self.factor })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{DType, Gradients, Tensor};
-use dimer::{Evaluation, Objective, Point};
+use dimer::{Evaluation, Objective, Part, Point, StepInfo};
 
 use crate::binding::Binding;
 use crate::buffers::Pinned;
@@ -31,9 +31,14 @@ pub(crate) struct ModuleObjective<'a, M, F> {
     pub centre: &'a M,
     /// The module whose parameters are those of the probe.
     pub probe: &'a mut M,
+    /// Gives the gradients of a part of the minibatch.
     pub evaluate: F,
     /// Whether that gives a loss.
     pub gives_loss: bool,
+    /// Into how many parts the minibatch can be cut.
+    pub parts: u32,
+    /// That of the step.
+    part: Part,
     /// What the device's random numbers start from in every evaluation.
     pub seed: Option<u64>,
     pub losses: Losses,
@@ -59,8 +64,10 @@ impl Losses {
     }
 }
 
-impl<'a, M: Module, G: Source, F: FnMut(&M) -> Result<Evaluated<G>>> ModuleObjective<'a, M, F> {
-    /// No evaluation made yet, and random numbers left alone.
+impl<'a, M: Module, G: Source, F: FnMut(&M, Part) -> Result<Evaluated<G>>>
+    ModuleObjective<'a, M, F>
+{
+    /// No evaluation made yet, the minibatch whole, and random numbers left alone.
     pub(crate) fn new(
         binding: &'a Binding,
         centre: &'a M,
@@ -68,7 +75,17 @@ impl<'a, M: Module, G: Source, F: FnMut(&M) -> Result<Evaluated<G>>> ModuleObjec
         gives_loss: bool,
         evaluate: F,
     ) -> Self {
-        Self { binding, centre, probe, evaluate, gives_loss, seed: None, losses: Losses::default() }
+        Self {
+            binding,
+            centre,
+            probe,
+            evaluate,
+            gives_loss,
+            parts: 1,
+            part: Part::WHOLE,
+            seed: None,
+            losses: Losses::default(),
+        }
     }
 
     fn evaluate(&mut self, at: &mut Evaluation<'_>) -> Result<()> {
@@ -83,7 +100,7 @@ impl<'a, M: Module, G: Source, F: FnMut(&M) -> Result<Evaluated<G>>> ModuleObjec
         if let Some(seed) = self.seed {
             binding.device.burn().seed(seed);
         }
-        let Evaluated { mut gradients, loss } = (self.evaluate)(module)?;
+        let Evaluated { mut gradients, loss } = (self.evaluate)(module, self.part)?;
         let at_centre = loss.as_ref().filter(|_| at.point == Point::Centre);
         if binding.device.is_shared() {
             let parts = collect::pinned_gradients(module, &binding.parameters, &mut gradients)?;
@@ -112,11 +129,20 @@ impl<'a, M: Module, G: Source, F: FnMut(&M) -> Result<Evaluated<G>>> ModuleObjec
     }
 }
 
-impl<M: Module, G: Source, F: FnMut(&M) -> Result<Evaluated<G>>> Objective
+impl<M: Module, G: Source, F: FnMut(&M, Part) -> Result<Evaluated<G>>> Objective
     for ModuleObjective<'_, M, F>
 {
+    fn begin_step(&mut self, step: StepInfo) -> dimer::Result<()> {
+        self.part = step.part;
+        Ok(())
+    }
+
     fn gradient(&mut self, mut at: Evaluation<'_>) -> dimer::Result<()> {
         self.evaluate(&mut at).map_err(dimer::Error::objective)
+    }
+
+    fn parts(&self) -> u32 {
+        self.parts
     }
 
     fn supplies_loss(&self) -> bool {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::{Module, ParamGroup};
 use burn::tensor::Tensor;
-use dimer::{Config, Group, Optimizer, Telemetry};
+use dimer::{Config, Group, Optimizer, Part, Telemetry};
 
 use crate::binding::Binding;
 use crate::collect::Source;
@@ -119,14 +119,57 @@ impl<M: Module> DimerOptimizer<M> {
     /// [`Error::Device`](crate::Error::Device); [`Error::Dimer`](crate::Error::Dimer) as for
     /// [`dimer::Optimizer::step`]. Nothing has changed then.
     pub fn step(&mut self, mut loss: impl FnMut(&M) -> Tensor<1>) -> Result<Tensor<1>> {
-        self.step_by(true, |module| Evaluated::of(loss(module)))?.into_loss()
+        self.step_with_parts(1, |module, _| loss(module))
+    }
+
+    /// Takes one step as [`DimerOptimizer::step`] does, on a minibatch that can be cut into `parts` equal parts, such as
+    /// micro-batches; 0 counts as 1. With enough of them an event costs no more than another step.
+    ///
+    /// `loss` is called with the part that it has to be the mean over: [`Part::WHOLE`], or in an event one that is chosen at
+    /// random, the same at every point; see [`dimer::Objective::parts`] for how many parts that takes, and for the events that
+    /// always use the whole. [`Part::range`] says which samples belong to it. The step of such an event is taken by the
+    /// gradient of the part, and returns its loss. [`dimer::Optimizer::gradient_evaluations`] counts in gradients of the whole.
+    ///
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn::tensor::{Distribution, Tensor};
+    /// use dimer_burn::dimer::{Config, Dimer, LearningRate, Schedule};
+    /// use dimer_burn::{DimerDevice, DimerOptimizer};
+    ///
+    /// let device = DimerDevice::new()?;
+    /// let module = LinearConfig::new(4, 1).init(&device.burn());
+    /// let dimer = Dimer { schedule: Schedule::Every(5), ..Dimer::default() };
+    /// let learning_rate = LearningRate::Fixed(1e-3);
+    /// let config = Config { learning_rate, dimer: Some(dimer), ..Config::default() };
+    /// let mut optimizer = DimerOptimizer::new(module, &device, config)?;
+    /// for _ in 0..10 {
+    ///     let x = Tensor::<2>::random([64, 4], Distribution::Default, &device.burn());
+    ///     optimizer.step_with_parts(4, |module, part| {
+    ///         let x = x.clone().slice([part.range(64)]);
+    ///         module.forward(x).powi_scalar(2).mean()
+    ///     })?;
+    /// }
+    /// assert_eq!(optimizer.optimizer().gradient_evaluations(), 10.0);
+    /// # Ok::<(), dimer_burn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`DimerOptimizer::step`].
+    pub fn step_with_parts(
+        &mut self,
+        parts: u32,
+        mut loss: impl FnMut(&M, Part) -> Tensor<1>,
+    ) -> Result<Tensor<1>> {
+        let evaluate = |module: &M, part| Evaluated::of(loss(module, part));
+        self.step_by(true, parts, evaluate)?.into_loss()
     }
 
     /// The same by what gives gradients, and perhaps a loss.
     pub(crate) fn step_by<G: Source>(
         &mut self,
         gives_loss: bool,
-        evaluate: impl FnMut(&M) -> Result<Evaluated<G>>,
+        parts: u32,
+        evaluate: impl FnMut(&M, Part) -> Result<Evaluated<G>>,
     ) -> Result<Losses> {
         self.refresh()?;
         let minibatch = self.optimizer.steps() - u64::from(self.optimizer.repeats_minibatch());
@@ -134,6 +177,7 @@ impl<M: Module> DimerOptimizer<M> {
         let mut objective =
             ModuleObjective::new(&self.binding, centre, probe, gives_loss, evaluate);
         objective.seed = self.seed.map(|seed| seed.wrapping_add(minibatch));
+        objective.parts = parts;
         self.optimizer.step(&mut objective)?;
         let losses = objective.losses;
         self.current = self.binding.device.is_shared();
@@ -141,7 +185,8 @@ impl<M: Module> DimerOptimizer<M> {
     }
 
     /// Evaluates `loss` at θ and at a probe as in one step and compares the gradients, as
-    /// [`dimer::Optimizer::check_objective`] does; changes no parameter, and no running statistics.
+    /// [`dimer::Optimizer::check_objective`] does; changes no parameter, and no running statistics. Of a loss with parts, check
+    /// the whole.
     ///
     /// # Errors
     /// [`dimer::Error::InconsistentObjective`], which says what was found: the minibatch moved, or dropout
@@ -154,11 +199,12 @@ impl<M: Module> DimerOptimizer<M> {
     pub(crate) fn check_by<G: Source>(
         &mut self,
         gives_loss: bool,
-        evaluate: impl FnMut(&M) -> Result<Evaluated<G>>,
+        mut evaluate: impl FnMut(&M) -> Result<Evaluated<G>>,
     ) -> Result<()> {
         self.refresh()?;
         // With running statistics of its own.
         let centre = self.binding.at_centre(self.module.valid().train(), &self.optimizer)?;
+        let evaluate = |module: &M, _| evaluate(module);
         let mut objective =
             ModuleObjective::new(&self.binding, &centre, &mut self.probe, gives_loss, evaluate);
         objective.seed = self.seed;

@@ -3,7 +3,8 @@
 use burn::module::{Module, ParamGroup};
 use burn::tensor::Tensor;
 use dimer::{
-    Base, Config, Dimer, Group, LearningRate, Metric, Mode, Optimizer, Schedule, Sgd, Telemetry,
+    Base, Config, Dimer, Group, LearningRate, Metric, Mode, Optimizer, Part, Schedule, Sgd,
+    Telemetry,
 };
 
 use crate::binding::Binding;
@@ -135,15 +136,32 @@ impl<M: Module> CurvatureTracker<M> {
         module: &M,
         mut loss: impl FnMut(&M) -> Tensor<1>,
     ) -> Result<bool> {
+        self.after_step_with_parts(module, 1, |module, _| loss(module))
+    }
+
+    /// The same on a minibatch that can be cut into `parts` equal parts: all evaluations of an event are of one of them, and
+    /// with enough parts cost one gradient of the whole. See
+    /// [`DimerOptimizer::step_with_parts`](crate::DimerOptimizer::step_with_parts). The fewer samples, the less stands out of
+    /// their noise.
+    ///
+    /// # Errors
+    /// As [`CurvatureTracker::after_step`].
+    pub fn after_step_with_parts(
+        &mut self,
+        module: &M,
+        parts: u32,
+        mut loss: impl FnMut(&M, Part) -> Tensor<1>,
+    ) -> Result<bool> {
         let Schedule::Every(interval) = self.schedule else { return Ok(false) };
         let event = (self.steps + 1).is_multiple_of(u64::from(interval));
         if event {
             let parameters = Parameters::of(module, &self.binding.device.burn())?;
             self.binding.parameters.check_same(&parameters)?;
             self.binding.write(module, &self.optimizer)?;
-            let evaluate = |module: &M| Evaluated::of(loss(module));
+            let evaluate = |module: &M, part| Evaluated::of(loss(module, part));
             let probe = &mut self.probe;
             let mut objective = ModuleObjective::new(&self.binding, module, probe, true, evaluate);
+            objective.parts = parts;
             match &mut self.other {
                 Some(other) => self.optimizer.rotate_both(other, &mut objective)?,
                 None => self.optimizer.rotate(&mut objective)?,

@@ -28,8 +28,8 @@ use burn::train::{
 };
 use common::{Batch, Network, batch, config, elements, flex, scalar, shared};
 use dimer::{
-    Base, Config, CurvatureRate, Difference, Dimer, LearningRate, OnPlateau, RateProbe, Schedule,
-    Sgd,
+    Base, Config, CurvatureRate, Difference, Dimer, LearningRate, OnPlateau, Part, RateProbe,
+    Schedule, Sgd,
 };
 use dimer_burn::train::DimerStrategy;
 use dimer_burn::{DimerDevice, DimerOptimizer};
@@ -303,23 +303,83 @@ fn takes_the_steps_of_dimer_optimizer() {
     }
 }
 
+/// With `with_parts`, an event uses a part of the minibatches that a step accumulates, as `DimerOptimizer::step_with_parts`
+/// does: metrics are of that part, and the cost is that of a step, where there are minibatches enough.
+#[test]
+fn events_use_a_part_of_the_accumulated_minibatches() {
+    let _alone = alone();
+    let dimer = Dimer { schedule: Schedule::Every(3), ..Dimer::default() };
+    let config = Config { dimer: Some(dimer), ..config() };
+    for device in [flex(), shared()] {
+        let (folder, record) = (tempfile::tempdir().unwrap(), Record::default());
+        let strategy =
+            DimerStrategy::new(&device, config.clone()).repeat_randomness(7).with_parts();
+        let training = training(folder.path(), 3)
+            .metric_train(record.clone())
+            .metric_train_numeric(strategy.gradient_evaluations())
+            .grads_accumulation(4);
+        let result = launch(training, strategy, Model::new(0.3, &device), rate());
+        assert!(result.error.is_none(), "{:?}", result.error);
+        let losses = record.0.lock().unwrap().clone();
+
+        let model = Model::new(0.3, &device);
+        let mut optimizer =
+            DimerOptimizer::new(model, &device, config.clone()).unwrap().repeat_randomness(7);
+        let (mut expected, mut parts) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            for steps in [0..4, 4..STEPS] {
+                let batches: Vec<Batch> = steps.map(|step| batch(step, &device.burn())).collect();
+                let mut first = Vec::new();
+                let loss = |model: &Model, part: Part| {
+                    let batches = &batches[part.range(batches.len())];
+                    let losses: Vec<_> = batches.iter().map(|it| model.loss(it)).collect();
+                    if first.is_empty() {
+                        first = losses.iter().map(|loss| loss.clone().inner()).collect();
+                        parts.push(part.of);
+                    }
+                    Tensor::cat(losses, 0).sum() * part.of
+                };
+                optimizer.step_with_parts(batches.len() as u32, loss).unwrap();
+                expected.extend(first.into_iter().map(scalar));
+            }
+        }
+        // The third step accumulates 4 minibatches, the sixth 3.
+        assert_eq!(parts, [1, 1, 4, 1, 1, 3]);
+        assert_eq!(losses.len(), 4 + 3 + 1 + 3 + 4 + 1);
+        for (found, expected) in losses.iter().zip(&expected) {
+            let bound = 1e-4 * expected.abs().max(1.0);
+            assert!((found - expected).abs() <= bound, "{losses:?} for {expected:?}");
+        }
+        let log = folder.path().join("train").join("epoch-3").join("Gradient_Evaluations.log");
+        let log = std::fs::read_to_string(log).unwrap();
+        let last: f64 = log.lines().last().unwrap().split(',').next().unwrap().parse().unwrap();
+        assert!((last - (5.0 + 4.0 / 3.0)).abs() < 1e-6, "{log}");
+        assert!((last - optimizer.optimizer().gradient_evaluations()).abs() < 1e-6, "{log}");
+    }
+}
+
 /// A training that is interrupted after two epochs, in another process as far as it can tell, ends with the bits of one that
 /// was not; the model's record of a checkpoint is an ordinary one.
 #[test]
 fn goes_on_with_the_same_bits() {
     let _alone = alone();
-    let configs = [
-        config(),
-        from_curvature(RateProbe::SeparateGradient),
-        from_curvature(RateProbe::RepeatedMinibatch),
+    let cases = [
+        (config(), 1),
+        (from_curvature(RateProbe::SeparateGradient), 1),
+        (from_curvature(RateProbe::RepeatedMinibatch), 1),
+        (config(), 2),
     ];
     for device in [flex(), shared()] {
-        for config in &configs {
+        for (config, accumulation) in &cases {
             let run = |folder: &Path, epochs, from: Option<usize>| {
-                let strategy = DimerStrategy::new(&device, config.clone()).repeat_randomness(3);
+                let mut strategy = DimerStrategy::new(&device, config.clone()).repeat_randomness(3);
                 let mut training = training(folder, epochs)
                     .with_checkpointing_strategy(KeepLastNCheckpoints::new(9))
                     .with_default_checkpointers();
+                if *accumulation > 1 {
+                    strategy = strategy.with_parts();
+                    training = training.grads_accumulation(*accumulation);
+                }
                 if let Some(epoch) = from {
                     training = training.checkpoint(epoch);
                 }
@@ -402,6 +462,10 @@ fn refuses_what_cannot_train() {
     let custom = TrainingStrategy::Custom(Arc::new(strategy()));
     let result = training(folder.path(), 1).with_training_strategy(custom).launch(learner);
     assert!(error_of(&result).contains("DimerStrategy::optimizer"), "{}", error_of(&result));
+
+    // Parts without minibatches that could be these.
+    let error = error_of(&run(strategy().with_parts(), 0.0));
+    assert!(error.contains("grads_accumulation"), "{error}");
 
     // Layers on two devices.
     let mut model = Model::new(0.0, &device);

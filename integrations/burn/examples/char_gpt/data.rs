@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use dimer::Part;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -30,6 +31,13 @@ pub struct Data {
 
 /// Inputs and the characters that follow them, both of shape [batch, context].
 pub type Minibatch = (Tensor<2, Int>, Tensor<2, Int>);
+
+/// A part of a minibatch.
+pub fn part((x, y): &Minibatch, part: Part) -> Minibatch {
+    let [sequences, _] = x.dims();
+    let rows = part.range(sequences);
+    (x.clone().slice([rows.clone()]), y.clone().slice([rows]))
+}
 
 impl Data {
     fn new(text: &str, batch: usize, stride: usize) -> Result<Self, String> {

@@ -61,6 +61,10 @@ struct Arguments {
     /// Steps from one validation loss to the next.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     evaluate_every: u64,
+    /// Parts of the minibatch that events may use one of: with 4 an event costs no gradient more than a step, and with 12
+    /// neither does one of --watch.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    parts: u16,
     /// Follow the sharpness and the softest direction, whatever the optimizer, on 7 gradients of a minibatch in every
     /// interval, which are not counted. Both start anew when a run is taken up again.
     #[arg(long)]
@@ -113,13 +117,14 @@ impl Arguments {
             interval,
             learning_rate,
             evaluate_every,
+            parts,
             watch,
             ..
         } = self;
         let settings = format!(
             "text {text:?}, modulus {modulus}, size {size:?}, steps {steps}, batch {batch}, \
              interval {interval}, learning rate {learning_rate}, evaluated every {evaluate_every}, \
-             watched {watch}\n"
+             parts {parts}, watched {watch}\n"
         );
         std::fs::create_dir_all(&self.out)?;
         let path = self.out.join("settings.txt");
@@ -138,6 +143,10 @@ impl Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
+    if !arguments.batch.is_multiple_of(arguments.parts) {
+        let Arguments { batch, parts, .. } = arguments;
+        return Err(format!("{batch} sequences cannot be cut into {parts} equal parts").into());
+    }
     arguments.claim_folder()?;
     let data = match &arguments.text {
         Some(path) => Data::read(path, arguments.batch.into())?,
@@ -154,6 +163,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         interval: arguments.interval,
         learning_rate: arguments.learning_rate,
         evaluation_interval: arguments.evaluate_every,
+        parts: arguments.parts.into(),
         watch: arguments.watch,
         lanczos: &arguments.lanczos,
         products: arguments.products.into(),

@@ -12,7 +12,7 @@ use dimer_burn::{DimerDevice, DimerOptimizer};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Data, Minibatch};
+use crate::data::{self, Data, Minibatch};
 use crate::method::Method;
 use crate::model::{Gpt, Size};
 use crate::watch::Watch;
@@ -30,6 +30,8 @@ pub struct Experiment<'a> {
     pub learning_rate: f64,
     /// Steps from one validation loss to the next.
     pub evaluation_interval: u64,
+    /// Into how many parts events may cut a minibatch.
+    pub parts: u32,
     /// Whether both ends of the spectrum are followed.
     pub watch: bool,
     /// The steps after which they are compared with Lanczos.
@@ -113,12 +115,16 @@ impl Experiment<'_> {
             bar.set_position(step);
             optimizer.set_rate_factor(cosine_with_warm_up(step, WARM_UP, self.steps, 0.1))?;
             let minibatch = step - u64::from(optimizer.repeats_minibatch());
-            let (x, y) = self.data.minibatch(seed, minibatch, &burn);
-            let loss = optimizer.step(|module| module.loss(x.clone(), y.clone()))?;
+            let minibatch = self.data.minibatch(seed, minibatch, &burn);
+            let loss_of = |module: &Gpt, part| {
+                let (x, y) = data::part(&minibatch, part);
+                module.loss(x, y)
+            };
+            let loss = optimizer.step_with_parts(self.parts, loss_of)?;
             let done = step + 1;
             if let Some(watch) = &mut watch {
                 let module = optimizer.module()?;
-                watch.after_step(module, |module| module.loss(x.clone(), y.clone()))?;
+                watch.after_step(module, self.parts, loss_of)?;
                 if self.lanczos.contains(&done) {
                     watch.compare(done, module, self.data, self.products, &files.ends)?;
                 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use dimer::{Dimer, Mode, Schedule, Telemetry};
+use dimer::{Dimer, Mode, Part, Schedule, Telemetry};
 use dimer_burn::{CurvatureTracker, DimerDevice};
 use nalgebra::DVector;
 use serde::{Deserialize, Serialize};
@@ -62,13 +62,14 @@ impl Watch {
         Ok(Self { tracker, softest: None, stiffest: None, rows })
     }
 
-    /// Call this after every step, with the loss of its minibatch.
+    /// Call this after every step, with the loss of the parts of its minibatch.
     pub fn after_step(
         &mut self,
         module: &Gpt,
-        loss: impl FnMut(&Gpt) -> Tensor<1>,
+        parts: u32,
+        loss: impl FnMut(&Gpt, Part) -> Tensor<1>,
     ) -> Result<(), Box<dyn Error>> {
-        if self.tracker.after_step(module, loss)? {
+        if self.tracker.after_step_with_parts(module, parts, loss)? {
             for record in self.tracker.telemetry()? {
                 *self.record_of(record.seeks) = Some(record);
             }

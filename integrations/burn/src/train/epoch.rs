@@ -3,8 +3,8 @@
 use std::mem;
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
+use burn::optim::GradientsAccumulator;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
-use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::train::train::WorkerFailure;
 use burn::train::{
     EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent, LearnerModel,
@@ -14,6 +14,7 @@ use dimer::{Config, Difference, LearningRate, Schedule, Telemetry};
 
 use super::record::{Saved, own_record};
 use super::strategy::DimerStrategy;
+use crate::collect::Scaled;
 use crate::error::{Error, Result};
 use crate::objective::Evaluated;
 use crate::optimizer::DimerOptimizer;
@@ -24,6 +25,9 @@ type Output<M> = <M as TrainStep>::Output;
 
 /// A minibatch, and how far the loader is with it.
 type Batch<M> = (Input<M>, Progress);
+
+/// What the model gives for one.
+type Evaluation<M> = (Output<M>, Progress);
 
 pub(super) struct Training<'a, M: LearnerModel> {
     strategy: &'a DimerStrategy,
@@ -50,7 +54,7 @@ where
         optimizer: DimerOptimizer<M>,
         learner: Learner<M>,
         saved: Option<Saved>,
-        accumulation: Option<usize>,
+        accumulation: usize,
         processor: SupervisedTrainingEventProcessor<M>,
         interrupter: Interrupter,
     ) -> Self {
@@ -63,7 +67,7 @@ where
             learner,
             processor,
             interrupter,
-            accumulation: accumulation.unwrap_or(1).max(1),
+            accumulation,
             batches: Vec::new(),
             full_rate,
             is_checked,
@@ -101,14 +105,9 @@ where
         while !self.batches.is_empty() && !self.interrupter.should_stop() {
             let outputs = self.step().map_err(|error| failure(&error))?;
             let rate = self.learner.lr_current();
-            for (output, (_, progress)) in outputs.into_iter().zip(&self.batches) {
+            for (output, progress) in outputs {
                 iteration += 1;
-                let item = TrainingItem::new(
-                    output,
-                    progress.clone(),
-                    Some(iteration),
-                    Some(rate.clone()),
-                );
+                let item = TrainingItem::new(output, progress, Some(iteration), Some(rate.clone()));
                 self.processor.process_train(LearnerEvent::ProcessedItem(item))?;
             }
             if !self.optimizer.repeats_minibatch() {
@@ -135,8 +134,9 @@ where
     /// Refuses a model whose gradients on one minibatch are not of one function.
     fn check(&mut self) -> Result<()> {
         let batches = &self.batches;
-        let check =
-            self.optimizer.check_by(false, |model| Ok(evaluate(model, batches, &mut Vec::new())));
+        let check = self
+            .optimizer
+            .check_by(false, |model| Ok(evaluate(model, batches, 1, &mut Vec::new())));
         check.map_err(|error| match error {
             Error::Dimer(dimer::Error::InconsistentObjective { reason, .. }) => {
                 Error::Trainer(format!(
@@ -149,16 +149,18 @@ where
         })
     }
 
-    /// One step on [`Self::batches`]; what the model gives for each of them in the first evaluation, at θ where there is one.
-    fn step(&mut self) -> Result<Vec<Output<M>>> {
+    /// One step on [`Self::batches`]; what the model gives for each of them that it uses in the first evaluation, at θ where
+    /// there is one.
+    fn step(&mut self) -> Result<Vec<Evaluation<M>>> {
         self.learner.lr_step();
         self.set_rate(&self.learner.lr_current())?;
         let mut outputs = Vec::new();
         let batches = mem::take(&mut self.batches);
-        let taken = self.optimizer.step_by(false, |model| {
+        let parts = if self.strategy.cuts_accumulation { batches.len() } else { 1 };
+        let taken = self.optimizer.step_by(false, parts as u32, |model, part| {
             let mut others = Vec::new();
             let into = if outputs.is_empty() { &mut outputs } else { &mut others };
-            Ok(evaluate(model, &batches, into))
+            Ok(evaluate(model, &batches[part.range(batches.len())], part.of, into))
         });
         self.batches = batches;
         taken?;
@@ -288,22 +290,24 @@ pub(super) fn optimizer<M: LearnerModel>(
     Ok(optimizer)
 }
 
-/// The sum of the gradients of `batches`, and what the model gives for each.
+/// The sum of the gradients of `batches`, which are one of so many equal parts of those of a step, as if all of them had such
+/// gradients; and what the model gives for each.
 fn evaluate<M: LearnerModel>(
     model: &M,
     batches: &[Batch<M>],
-    outputs: &mut Vec<Output<M>>,
-) -> Evaluated<GradientsParams>
+    parts: u32,
+    outputs: &mut Vec<Evaluation<M>>,
+) -> Evaluated<Scaled>
 where
     Input<M>: Clone,
 {
     let mut sum = GradientsAccumulator::new();
-    for (batch, _) in batches {
+    for (batch, progress) in batches {
         let output = TrainStep::step(model, batch.clone());
-        outputs.push(output.item);
+        outputs.push((output.item, progress.clone()));
         sum.accumulate(model, output.grads);
     }
-    Evaluated { gradients: sum.grads(), loss: None }
+    Evaluated { gradients: Scaled { gradients: sum.grads(), factor: parts }, loss: None }
 }
 
 /// Whether steps of these settings evaluate a minibatch more than once.

@@ -37,7 +37,13 @@ where
         };
         let saved = self.keeper.take();
         self.latest.reset();
+        let accumulation = components.grad_accumulation.unwrap_or(1).max(1);
         let optimizer = match &saved {
+            _ if self.cuts_accumulation && accumulation == 1 => Err(Error::Trainer(
+                "accumulates no gradients, and `DimerStrategy::with_parts` takes the minibatches of a step as parts; add \
+                 `SupervisedTraining::grads_accumulation`, or leave it out"
+                    .into(),
+            )),
             None if resumes => Err(Error::Trainer(
                 "goes on from a checkpoint without a state of this strategy; make the learner with its `optimizer`, and \
                  save with it"
@@ -62,7 +68,7 @@ where
             optimizer,
             learner,
             saved,
-            components.grad_accumulation,
+            accumulation,
             components.event_processor,
             interrupter.clone(),
         );

@@ -27,7 +27,8 @@ use crate::error::{Error, Result};
 ///   rate from curvature the scheduler's value over its first one is the factor on it. For one that begins lower than it goes,
 ///   such as a warm-up, [`DimerStrategy::with_full_rate`] is needed. A scheduler ends the training where it gives a
 ///   parameter a rate of its own: groups have [`Group::learning_rate_scale`].
-/// - With accumulation, the gradient is the sum over the minibatches of a step, as in Burn, at every point. One step is one of
+/// - With accumulation, the gradient is the sum over the minibatches of a step, as in Burn, at every point; events may use a
+///   part of them ([`DimerStrategy::with_parts`]). One step is one of
 ///   the scheduler, also where it repeats a minibatch.
 /// - [`TrainStep::optimize`](burn::train::TrainStep::optimize) is not called, and there is no loss in the telemetry: the trainer
 ///   keeps it in the output of the model. So [`Schedule::OnPlateau`](dimer::Schedule::OnPlateau), which looks at losses, is
@@ -53,6 +54,8 @@ pub struct DimerStrategy {
     pub(super) groups: Vec<(ParamGroup, Group)>,
     pub(super) seed: Option<u64>,
     pub(super) full_rate: Option<f64>,
+    /// Whether an event may be of some of the minibatches that a step accumulates.
+    pub(super) cuts_accumulation: bool,
     pub(super) keeper: StateKeeper,
     pub(super) latest: Latest,
     pub(super) records: Records,
@@ -89,6 +92,7 @@ impl DimerStrategy {
             groups: Vec::new(),
             seed: None,
             full_rate: None,
+            cuts_accumulation: false,
             keeper: StateKeeper::default(),
             latest: Latest::default(),
             records: Records::default(),
@@ -119,6 +123,15 @@ impl DimerStrategy {
     #[must_use]
     pub fn repeat_randomness(self, seed: u64) -> Self {
         Self { seed: Some(seed), ..self }
+    }
+
+    /// Takes all gradients of an event from a part of the minibatches that a step accumulates (`grads_accumulation`), so that
+    /// with enough of them the event costs no more than another step; see
+    /// [`DimerOptimizer::step_with_parts`](crate::DimerOptimizer::step_with_parts). Its gradient is scaled to the sum over all
+    /// of them, and the metrics of such a step are those of the part.
+    #[must_use]
+    pub fn with_parts(self) -> Self {
+        Self { cuts_accumulation: true, ..self }
     }
 
     /// The value of the scheduler at which the factor on a rate from curvature is 1: for schedulers that begin lower. Default:

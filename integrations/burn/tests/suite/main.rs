@@ -8,5 +8,6 @@ mod bad_input;
 mod equals_flex;
 mod names_and_groups;
 mod order;
+mod parts;
 mod readme;
 mod records;
