@@ -154,7 +154,8 @@ pub trait Objective {
         ))
     }
 
-    /// Into how many equal parts the minibatch can be cut, such as micro-batches; default 1.
+    /// Into how many equal parts the minibatch can be cut, such as micro-batches; default 1. The minibatch needs as many samples
+    /// at least: with fewer, a part may be empty ([`Part::range`]).
     ///
     /// Where it can, all gradients of an event are of one part, chosen at random, and its step is taken by the gradient
     /// of that part. The minibatch is cut into as many parts as the event has gradients or, where that does not divide

@@ -37,7 +37,7 @@ pub(crate) struct ModuleObjective<'a, M, F> {
     pub gives_loss: bool,
     /// Into how many parts the minibatch can be cut.
     pub parts: u32,
-    /// That of the step.
+    /// The part that this step uses.
     part: Part,
     /// What the device's random numbers start from in every evaluation.
     pub seed: Option<u64>,

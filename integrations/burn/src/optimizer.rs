@@ -123,12 +123,16 @@ impl<M: Module> DimerOptimizer<M> {
     }
 
     /// Takes one step as [`DimerOptimizer::step`] does, on a minibatch that can be cut into `parts` equal parts, such as
-    /// micro-batches; 0 counts as 1. With enough of them an event costs no more than another step.
+    /// micro-batches; 0 counts as 1. With enough of them an event costs no more than another step: with 4 for
+    /// [`Rotation::LocallyOptimal`](dimer::Rotation::LocallyOptimal) and forward differences, with others where
+    /// [`dimer::Objective::parts`] says so. That also names the events that always use the whole.
     ///
     /// `loss` is called with the part that it has to be the mean over: [`Part::WHOLE`], or in an event one that is chosen at
-    /// random, the same at every point; see [`dimer::Objective::parts`] for how many parts that takes, and for the events that
-    /// always use the whole. [`Part::range`] says which samples belong to it. The step of such an event is taken by the
-    /// gradient of the part, and returns its loss. [`dimer::Optimizer::gradient_evaluations`] counts in gradients of the whole.
+    /// random, the same at every point. It may be larger than one of `parts`, so take the samples, or micro-batches, that
+    /// [`Part::range`] says. A minibatch with fewer than `parts` of them needs a smaller `parts`: a part of it may be empty.
+    ///
+    /// The step of such an event is taken by the gradient of the part, and returns its loss; what is not in the part is not
+    /// trained on. [`dimer::Optimizer::gradient_evaluations`] counts in gradients of the whole.
     ///
     /// ```
     /// use burn::nn::LinearConfig;

@@ -139,10 +139,10 @@ impl<M: Module> CurvatureTracker<M> {
         self.after_step_with_parts(module, 1, |module, _| loss(module))
     }
 
-    /// The same on a minibatch that can be cut into `parts` equal parts: all evaluations of an event are of one of them, and
-    /// with enough parts cost one gradient of the whole. See
-    /// [`DimerOptimizer::step_with_parts`](crate::DimerOptimizer::step_with_parts). The fewer samples, the less stands out of
-    /// their noise.
+    /// The same on a minibatch that can be cut into `parts` equal parts, as
+    /// [`DimerOptimizer::step_with_parts`](crate::DimerOptimizer::step_with_parts) says: all evaluations of an event are of one
+    /// part, and with 4, or 8 for both ends, they cost at most one gradient of the whole. The fewer samples, the less stands
+    /// out of their noise.
     ///
     /// # Errors
     /// As [`CurvatureTracker::after_step`].

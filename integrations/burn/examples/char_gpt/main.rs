@@ -61,12 +61,11 @@ struct Arguments {
     /// Steps from one validation loss to the next.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     evaluate_every: u64,
-    /// Parts of the minibatch that events may use one of: with 4 an event costs no gradient more than a step, and with 12
-    /// neither does one of --watch.
+    /// Equal parts of the minibatch: an event uses one of them. With 4, its probes cost no gradient more.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     parts: u16,
-    /// Follow the sharpness and the softest direction, whatever the optimizer, on 7 gradients of a minibatch in every
-    /// interval, which are not counted. Both start anew when a run is taken up again.
+    /// Follow the sharpness and the softest direction, whatever the optimizer, on 7 gradients of a minibatch, or of a part
+    /// of it, in every interval, which are not counted. Both start anew when a run is taken up again.
     #[arg(long)]
     watch: bool,
     /// Steps after which both ends are compared with Lanczos over 16 minibatches, in NAME.ends.csv.

@@ -30,7 +30,7 @@ pub struct Experiment<'a> {
     pub learning_rate: f64,
     /// Steps from one validation loss to the next.
     pub evaluation_interval: u64,
-    /// Into how many parts events may cut a minibatch.
+    /// Equal parts of a minibatch, of which an event uses one.
     pub parts: u32,
     /// Whether both ends of the spectrum are followed.
     pub watch: bool,
@@ -48,7 +48,7 @@ pub struct Row {
     pub step: u64,
     /// Gradients evaluated so far, probes included.
     pub gradients: f64,
-    /// Loss of the last minibatch, in nats per character.
+    /// Loss of the last minibatch, or of the part that an event used, in nats per character.
     pub train_loss: f32,
     pub validation_loss: f32,
     /// From curvature, at the height of the schedule; empty with a fixed one.

@@ -26,9 +26,6 @@ type Output<M> = <M as TrainStep>::Output;
 /// A minibatch, and how far the loader is with it.
 type Batch<M> = (Input<M>, Progress);
 
-/// What the model gives for one.
-type Evaluation<M> = (Output<M>, Progress);
-
 pub(super) struct Training<'a, M: LearnerModel> {
     strategy: &'a DimerStrategy,
     optimizer: DimerOptimizer<M>,
@@ -105,9 +102,16 @@ where
         while !self.batches.is_empty() && !self.interrupter.should_stop() {
             let outputs = self.step().map_err(|error| failure(&error))?;
             let rate = self.learner.lr_current();
-            for (output, progress) in outputs {
+            // After the step the loader is past all its minibatches, also if it has used a part of them.
+            let first = self.batches.len() - outputs.len();
+            for (output, (_, progress)) in outputs.into_iter().zip(&self.batches[first..]) {
                 iteration += 1;
-                let item = TrainingItem::new(output, progress, Some(iteration), Some(rate.clone()));
+                let item = TrainingItem::new(
+                    output,
+                    progress.clone(),
+                    Some(iteration),
+                    Some(rate.clone()),
+                );
                 self.processor.process_train(LearnerEvent::ProcessedItem(item))?;
             }
             if !self.optimizer.repeats_minibatch() {
@@ -149,9 +153,9 @@ where
         })
     }
 
-    /// One step on [`Self::batches`]; what the model gives for each of them that it uses in the first evaluation, at θ where
+    /// One step on [`Self::batches`], or on a part of them; what the model gives for each in the first evaluation, at θ where
     /// there is one.
-    fn step(&mut self) -> Result<Vec<Evaluation<M>>> {
+    fn step(&mut self) -> Result<Vec<Output<M>>> {
         self.learner.lr_step();
         self.set_rate(&self.learner.lr_current())?;
         let mut outputs = Vec::new();
@@ -290,21 +294,21 @@ pub(super) fn optimizer<M: LearnerModel>(
     Ok(optimizer)
 }
 
-/// The sum of the gradients of `batches`, which are one of so many equal parts of those of a step, as if all of them had such
-/// gradients; and what the model gives for each.
+/// `parts` times the sum of the gradients of `batches`, which are one of so many equal parts of those of a step; and what the
+/// model gives for each.
 fn evaluate<M: LearnerModel>(
     model: &M,
     batches: &[Batch<M>],
     parts: u32,
-    outputs: &mut Vec<Evaluation<M>>,
+    outputs: &mut Vec<Output<M>>,
 ) -> Evaluated<Scaled>
 where
     Input<M>: Clone,
 {
     let mut sum = GradientsAccumulator::new();
-    for (batch, progress) in batches {
+    for (batch, _) in batches {
         let output = TrainStep::step(model, batch.clone());
-        outputs.push((output.item, progress.clone()));
+        outputs.push(output.item);
         sum.accumulate(model, output.grads);
     }
     Evaluated { gradients: Scaled { gradients: sum.grads(), factor: parts }, loss: None }

@@ -41,7 +41,7 @@ where
         let optimizer = match &saved {
             _ if self.cuts_accumulation && accumulation == 1 => Err(Error::Trainer(
                 "accumulates no gradients, and `DimerStrategy::with_parts` takes the minibatches of a step as parts; add \
-                 `SupervisedTraining::grads_accumulation`, or leave it out"
+                 `SupervisedTraining::grads_accumulation`, or leave `with_parts` out"
                     .into(),
             )),
             None if resumes => Err(Error::Trainer(

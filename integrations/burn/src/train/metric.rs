@@ -86,10 +86,10 @@ impl Metric for DimerMetric {
     fn description(&self) -> Option<String> {
         let description = match self.kind {
             Kind::Curvature(Mode::Stiffest) => {
-                "The largest curvature, of the minibatch of the last event, and whether it is resolved"
+                "The largest curvature, of what the last event has evaluated, and whether it is resolved"
             }
             Kind::Curvature(_) => {
-                "The curvature along the dimer, of the minibatch of the last event, and whether it is resolved"
+                "The curvature along the dimer, of what the last event has evaluated, and whether it is resolved"
             }
             Kind::LearningRate => {
                 "The learning rate of the newest step that is known, from curvature where it comes from there, with its factor"

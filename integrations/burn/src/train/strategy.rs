@@ -45,8 +45,9 @@ use crate::error::{Error, Result};
 /// ordinary one; that of the optimizer holds the parameters as well, and belongs to the settings that it was saved with, but
 /// for the number of a fixed rate.
 ///
-/// To go on from a checkpoint gives the bits of a training that was never interrupted, if the loader gives the same minibatches
-/// in the same epoch: one that shuffles with a generator that is not saved does not.
+/// To go on from a checkpoint gives the bits of a training that was never interrupted, if strategy and accumulation are as they
+/// were, and the loader gives the same minibatches in the same epoch: one that shuffles with a generator that is not saved
+/// does not.
 #[derive(Clone, Debug)]
 pub struct DimerStrategy {
     pub(super) device: DimerDevice,
@@ -125,10 +126,14 @@ impl DimerStrategy {
         Self { seed: Some(seed), ..self }
     }
 
-    /// Takes all gradients of an event from a part of the minibatches that a step accumulates (`grads_accumulation`), so that
-    /// with enough of them the event costs no more than another step; see
-    /// [`DimerOptimizer::step_with_parts`](crate::DimerOptimizer::step_with_parts). Its gradient is scaled to the sum over all
-    /// of them, and the metrics of such a step are those of the part.
+    /// Takes all gradients of an event from a part of the minibatches that a step accumulates, so that with enough of them,
+    /// such as 4, the event costs no more than another step; see
+    /// [`DimerOptimizer::step_with_parts`](crate::DimerOptimizer::step_with_parts), also for the events that always use all. The
+    /// gradient of the part is scaled to the sum over all minibatches; the metrics of such a step are those of the part, and
+    /// the others are not trained on. The last step of an epoch may have fewer minibatches, and then costs more if it is an
+    /// event.
+    ///
+    /// A training without `SupervisedTraining::grads_accumulation` is refused.
     #[must_use]
     pub fn with_parts(self) -> Self {
         Self { cuts_accumulation: true, ..self }
@@ -165,7 +170,8 @@ impl DimerStrategy {
         self.latest.metric(Kind::SkippedSteps)
     }
 
-    /// How many gradients have been evaluated, in those of a whole minibatch.
+    /// How many gradients have been evaluated, in those of a whole step without probes: of all the minibatches that it
+    /// accumulates.
     pub fn gradient_evaluations(&self) -> DimerMetric {
         self.latest.metric(Kind::GradientEvaluations)
     }

@@ -1,18 +1,17 @@
 //! Events on a part of the minibatch.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use crate::common::{BATCH, Network, batch, config, elements, flex, shared};
 use burn::tensor::Tensor;
-use dimer::{Config, CurvatureRate, Dimer, LearningRate, Part, Schedule};
+use dimer::{Config, CurvatureRate, Dimer, LearningRate, Mode, Optimizer, Part, Schedule};
 use dimer_burn::{CurvatureTracker, DimerDevice, DimerOptimizer};
 
-const STEPS: u64 = 24;
+const STEPS: u64 = 40;
 
-/// An event in every third step.
-fn every_third() -> Config {
-    let dimer = Dimer { schedule: Schedule::Every(3), ..Dimer::default() };
+/// An event in every second step.
+fn every_second() -> Config {
+    let dimer = Dimer { schedule: Schedule::Every(2), ..Dimer::default() };
     Config { dimer: Some(dimer), ..config() }
 }
 
@@ -50,30 +49,30 @@ fn bits(module: &Network) -> Vec<u32> {
     all.into_iter().map(f32::to_bits).collect()
 }
 
-/// Every evaluation of an event is of one part, one of at least as many as it has gradients; other steps take the whole; the
-/// cost is that of a step where there are enough, as `gradient_evaluations` says; and every part is used.
+/// Every evaluation of an event is of one part, the largest with which the event is no dearer than a step, if there is one;
+/// other steps take the whole; `gradient_evaluations` counts this; and every part is used.
 #[test]
 fn an_event_is_of_one_part() {
-    let rate = CurvatureRate { interval: 2, burn_in: 0, ..CurvatureRate::default() };
-    let every = every_third();
+    let rate = CurvatureRate { interval: 3, burn_in: 0, ..CurvatureRate::default() };
+    let every = every_second();
     let measured = Config { learning_rate: LearningRate::Curvature(rate), ..every.clone() };
     for device in [flex(), shared()] {
         let cases = [0, 2, 4, 10].map(|parts| (&every, parts));
         for (config, parts) in cases.into_iter().chain([(&measured, 8)]) {
             let (_, _, seen, cost) = run(config, &device, parts);
-            let mut chosen = BTreeSet::new();
+            let mut chosen = Vec::new();
             let mut expected = 0.0;
             for (step, seen) in seen.iter().enumerate() {
                 let gradients = seen.len() as u32;
                 let part = seen[0];
                 assert!(seen.iter().all(|other| *other == part), "step {step}: {seen:?}");
                 let mut of = 1;
-                if (step + 1) % 3 == 0 {
+                if (step + 1) % 2 == 0 {
                     // The least number of parts that makes the event no dearer than a step.
                     let fits = |of: &u32| parts.is_multiple_of(*of);
                     of = (gradients..=parts).find(fits).unwrap_or(parts.max(1));
                     assert!(gradients >= 4, "step {step}: {seen:?}");
-                    chosen.insert((part.of, part.index));
+                    chosen.push(part);
                 }
                 assert_eq!(part.of, of, "step {step}");
                 expected += f64::from(gradients) / f64::from(of);
@@ -82,7 +81,11 @@ fn an_event_is_of_one_part() {
             if parts == 4 {
                 assert_eq!(cost, STEPS as f64);
             }
-            assert!(parts < 2 || chosen.len() > 1, "{chosen:?}");
+            // Events that measure the rate have a gradient more.
+            let several = BTreeSet::from_iter(chosen.iter().map(|part| part.of));
+            assert_eq!(several.len(), if parts == 8 { 2 } else { 1 }, "{chosen:?}");
+            let every = |of: u32| (0..of).all(|index| chosen.contains(&Part { index, of }));
+            assert!(parts == 8 || every(chosen[0].of), "{chosen:?}");
         }
     }
 }
@@ -91,9 +94,9 @@ fn an_event_is_of_one_part() {
 #[test]
 fn its_step_is_that_of_the_part() {
     let device = flex();
-    let (with_parts, losses, seen, cost) = run(&every_third(), &device, 4);
+    let (with_parts, losses, seen, cost) = run(&every_second(), &device, 4);
     let module = Network::new(32, &device.burn());
-    let mut optimizer = DimerOptimizer::new(module, &device, every_third()).unwrap();
+    let mut optimizer = DimerOptimizer::new(module, &device, every_second()).unwrap();
     let mut given = Vec::new();
     for step in 0..STEPS {
         let part = seen[step as usize][0];
@@ -101,35 +104,39 @@ fn its_step_is_that_of_the_part() {
         given.push(taken.unwrap().into_scalar::<f32>());
     }
     let whole_events = optimizer.optimizer().gradient_evaluations();
-    assert_eq!((cost, whole_events), (STEPS as f64, STEPS as f64 + 3.0 * (STEPS / 3) as f64));
+    assert_eq!((cost, whole_events), (STEPS as f64, STEPS as f64 + 3.0 * (STEPS / 2) as f64));
     assert_eq!(losses, given);
     assert_eq!(with_parts, bits(&optimizer.into_module().unwrap()));
-    let (whole, ..) = run(&every_third(), &device, 1);
+    let (whole, ..) = run(&every_second(), &device, 1);
     assert_ne!(whole, with_parts);
 }
 
-/// A tracker of both ends has 7 gradients of one part, which cost less than one of the whole.
+/// A tracker has 4 gradients of one part, and 7 for both ends, which cost no more than one of the whole.
 #[test]
-fn a_tracker_follows_both_ends_on_one_part() {
-    for device in [flex(), shared()] {
+fn a_tracker_follows_the_ends_on_one_part() {
+    for (device, both) in [(flex(), false), (flex(), true), (shared(), true)] {
         let module = Network::new(32, &device.burn());
         let dimer = Dimer { schedule: Schedule::Every(2), ..Dimer::default() };
-        let tracker = CurvatureTracker::new(&module, &device, dimer).unwrap();
-        let mut tracker = tracker.with_other_end().unwrap();
-        let seen = RefCell::new(Vec::new());
+        let mut tracker = CurvatureTracker::new(&module, &device, dimer).unwrap();
+        if both {
+            tracker = tracker.with_other_end().unwrap();
+        }
+        let (gradients, of) = if both { (7, 8) } else { (4, 4) };
+        let mut chosen = Vec::new();
         for step in 0..12 {
-            seen.borrow_mut().clear();
+            let mut seen = Vec::new();
             let event = tracker.after_step_with_parts(&module, 8, |module, part| {
-                seen.borrow_mut().push(part);
+                seen.push(part);
                 loss(module, step, part, &device)
             });
-            let seen = seen.borrow();
-            assert_eq!(seen.len(), if event.unwrap() { 7 } else { 0 });
-            assert!(seen.iter().all(|part| part.of == 8 && *part == seen[0]), "{seen:?}");
+            assert_eq!(seen.len(), if event.unwrap() { gradients } else { 0 });
+            assert!(seen.iter().all(|part| part.of == of && *part == seen[0]), "{seen:?}");
+            chosen.extend(seen.first().copied());
         }
-        let ends = [dimer::Mode::Softest, dimer::Mode::Stiffest];
-        let cost: f64 =
-            ends.map(|end| tracker.end(end).unwrap().gradient_evaluations()).iter().sum();
-        assert!((cost - 6.0 * 7.0 / 8.0).abs() < 1e-9, "{cost}");
+        assert!(chosen.iter().any(|part| *part != chosen[0]), "{chosen:?}");
+        let ends = [Mode::Softest, Mode::Stiffest];
+        let costs = ends.map(|end| tracker.end(end).map_or(0.0, Optimizer::gradient_evaluations));
+        let expected = 6.0 * gradients as f64 / f64::from(of);
+        assert!((costs.iter().sum::<f64>() - expected).abs() < 1e-9, "{costs:?}");
     }
 }
