@@ -261,7 +261,7 @@ class Rate:
         """Lets q go to the geometric mean of the estimates, times the square of what other minibatches see of the slope.
         In the burn-in all estimates count alike, and q does not go beyond the last one; then they count as two. With Adam, an
         update that is shorter than a fiftieth of the longest counts as that long, and where it leads down more steeply than
-        ever, q goes to ten probes, fourfold at most, and the mean begins anew."""
+        ever, or than the last and bends further down, q goes to ten probes, fourfold at most, and the mean begins anew."""
         if not math.isfinite(slope + curvature):
             self.last = None
             return
@@ -279,11 +279,12 @@ class Rate:
         self.longest = max(self.longest, norm)
         shortness = min(1.0, 50 * norm / self.longest) if self.is_adam else 1.0
         steepness, distant = -slope / norm, 10 * shortness * reach
-        steepest = self.is_adam and self.signals and signal >= 0.9 and 0 < self.steepest <= steepness
+        bends = resolved and curvature < 0 and last and slope <= last[0] < 0
+        steeper = self.is_adam and self.signals and signal >= 0.9 and (bends or 0 < self.steepest <= steepness)
         self.steepest = max(self.steepest, steepness)
         if slope < 0 and resolved:
             estimate = shortness * min(max(self.scale * -slope / abs(curvature), 1e-10), 1e3)
-        if slope < 0 and resolved and steepest and self.q < distant:
+        if slope < 0 and resolved and steeper and self.q < distant:
             goal, growth = min(distant, 4 * self.q), 4
             self.log_mean, self.weight = math.log(max(estimate, goal / signal**2)), min(max(self.weight, 1), 2)
         elif slope < 0 and resolved:

@@ -10,8 +10,9 @@
 //   s = distance / |u|, and with REPEATED the rate of the step before. Uphill there is no estimate: q does not grow in the
 //   burn-in, and shrinks where there is no mean. Nor where the curvature is lost in the rounding of g: q then goes to
 //   distance / |u| in the burn-in and without a mean, if it is below.
-//   With Adam, where u leads down at least as steeply as ever, -g.u / |u|, and signal >= 0.9: if q is below 10 distance / |u|,
-//   shortened as the estimate is, it goes there, fourfold at most, and the mean begins anew.
+//   With Adam, where signal >= 0.9 and u leads down at least as steeply as ever, -g.u / |u|, or has u.Hu < 0 and a g.u no
+//   higher than the last one, which led down: if q is below 10 distance / |u|, shortened as the estimate is, it goes there,
+//   fourfold at most, and the mean begins anew.
 //
 // in:  the partials of probe_products, or with REPEATED those of step_products; scalars.rate
 // out: scalars.rate
@@ -74,11 +75,15 @@ fn extend_known(dimer: Dimer) {
     scalars.rate.next_steepest = max(known.steepest, select(0.0, steepness, counts));
 }
 
-// Whether the way down is at least as steep as in every measurement before, and the rate may grow with it.
-fn is_steepest(dimer: Dimer) -> bool {
+// Whether the rate may grow with the slope: the way down is at least as steep as in every measurement before, or as in the
+// last one and bends further down.
+fn grows_steeper(dimer: Dimer) -> bool {
     let known = scalars.rate;
-    let is_known = step.shortest_update > 0.0 && known.steepest > 0.0;
-    return is_known && -dimer.slope >= known.steepest * known.update_norm * dimer.length;
+    let steepest = known.steepest * known.update_norm * dimer.length;
+    let is_steepest = known.steepest > 0.0 && -dimer.slope >= steepest;
+    let bends_down = dimer.change < 0.0 && known.last_slope < 0.0;
+    let is_steeper = bends_down && dimer.slope <= known.last_slope * dimer.length;
+    return step.shortest_update > 0.0 && (is_steepest || is_steeper);
 }
 
 // The geometric mean with one estimate more.
@@ -122,7 +127,7 @@ fn next_rate(dimer: Dimer, q: f32) -> f32 {
     var wanted = share * known.mean_estimate;
     if is_downhill && is_resolved(dimer) {
         let estimate = short * lowest_rate(dimer);
-        if has_signal && signal >= CLEAR_SIGNAL && q < distant && is_steepest(dimer) {
+        if has_signal && signal >= CLEAR_SIGNAL && q < distant && grows_steeper(dimer) {
             let grown = min(distant, MOST_GROWTH_OF_SLOPES * q);
             scalars.rate.next_mean = max(estimate, grown / share);
             scalars.rate.next_estimates = clamp(known.estimates, 1u, BURN_IN_WEIGHT);

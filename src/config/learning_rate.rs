@@ -38,10 +38,11 @@ pub enum LearningRate {
     /// from 10⁻¹⁰ to 10³.
     ///
     /// **Where the slope grows**, with Adam and AdamW. Near a saddle there is hardly a slope, and what curves along u is not
-    /// the way out. If the way down is at least as steep as in every measurement before, −g·u / ‖u‖, the curvature is more
-    /// than rounding, and the signal is known and at least 0.9, then a q below 10 s times the rate at which u leads as far as
-    /// a probe goes there. It grows fourfold at most, and the mean begins anew with the larger of q / signal² and the
-    /// estimate. This counts as one estimate, or as two where there were more.
+    /// the way out. So the rate grows if the way down is at least as steep as in every measurement before, −g·u / ‖u‖, or if
+    /// u·Hu < 0 and g·u is no higher than in the last measurement, which led downhill. The curvature must be more than rounding,
+    /// and the signal known and at least 0.9. Then a q below 10 s times the rate at which u leads as far as a probe goes there.
+    /// It grows fourfold at most, and the mean begins anew with the larger of q / signal² and the estimate. This counts as one
+    /// estimate, or as two where there were more.
     ///
     /// **Where there is no estimate.** The update may lead uphill. In the burn-in q then does not grow; where there is no mean
     /// yet, it is divided by the most that it may grow. Or the gradients g and g′ at the two ends may differ by no more than

@@ -1,6 +1,6 @@
 """Makes tests/oracles/torch_learning_rate.csv: a learning rate from the curvature along the update, around
-PyTorch's optimizers, in f64, on the 4-D Rosenbrock function (scipy.optimize.rosen) and on the minibatches of a
-small network.
+PyTorch's optimizers, in f64, on the 4-D Rosenbrock function (scipy.optimize.rosen), on the minibatches of a
+small network, and on those of a function that turns from a bowl into a hill.
 
 Where rounding to f32 moves a point by half of what the test allows, the point says nothing and is left out: each run
 is taken again several times, with parameters, probes, gradients and rates off by as much as rounding does, at random.
@@ -45,6 +45,15 @@ class Network:
         targets = torch.tensor([math.sin(0.9 * r + 0.5) for r in rows])
         hidden = torch.tanh(points @ x[:16].view(2, 8) + x[16:24])
         return 0.5 * ((hidden @ x[24:32] + x[32] - targets) ** 2).mean()
+
+
+class Hill:
+    """Ten minibatches that are one bowl, and then a maximum in the same place, a twentieth as sharp."""
+
+    start = [0.1, 0.15, 0.2, 0.25]
+
+    def loss(self, x, minibatch):
+        return 0.5 * (1.0 if minibatch < 10 else -0.05) * (x * x).sum()
 
 
 class Rate:
@@ -103,8 +112,8 @@ class Rate:
     def adopt(self, seen, slope, curvature, rounding, growth):
         """q goes to the geometric mean of all estimates times the square of what other minibatches see of the slope; in
         the burn-in not beyond the last estimate, and after it the mean so far counts as two. With Adam, an update below a
-        fiftieth of the longest counts as that long, and where it leads down more steeply than ever, q goes to ten probes,
-        fourfold at most, and the mean begins anew."""
+        fiftieth of the longest counts as that long, and where it leads down more steeply than ever, or than the last and
+        bends further down, q goes to ten probes, fourfold at most, and the mean begins anew."""
         u, previous, reach = seen
         norm = float(u.norm())
         q, burning_in = self.q, self.measured < self.burn_in
@@ -119,11 +128,12 @@ class Rate:
         is_adam = not isinstance(self.optimizer, torch.optim.SGD)
         shortness = min(1.0, 50 * norm / self.longest) if is_adam else 1.0
         steepness, distant = -slope / norm, 10 * shortness * reach
-        steepest = is_adam and self.signals and signal >= 0.9 and 0 < self.steepest <= steepness
+        bends = resolved and curvature < 0 and last and slope <= last[0] < 0
+        steeper = is_adam and self.signals and signal >= 0.9 and (bends or 0 < self.steepest <= steepness)
         self.steepest = max(self.steepest, steepness)
         if slope < 0 and resolved:
             estimate = shortness * min(max(self.scale * -slope / abs(curvature), 1e-10), 1e3)
-        if slope < 0 and resolved and steepest and q < distant:
+        if slope < 0 and resolved and steeper and q < distant:
             goal, growth = min(distant, 4 * q), 4
             self.log_mean, self.weight = math.log(max(estimate, goal / signal**2)), min(max(self.weight, 1), 2)
         elif slope < 0 and resolved:
@@ -181,7 +191,7 @@ class Rate:
 def main():
     torch.set_num_threads(1)
     lines = [f"# torch {torch.__version__}, f64, CPU", "problem,optimizer,probe,step,rate,parameters"]
-    for problem in (Rosenbrock, Network):
+    for problem in (Rosenbrock, Network, Hill):
         for name, make in OPTIMIZERS.items():
             for repeated in (False, True):
                 run = Rate(problem(), make, repeated)

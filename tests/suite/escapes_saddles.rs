@@ -113,12 +113,12 @@ fn adam() {
 }
 
 /// A learning rate from curvature leaves saddles too, from any start: the same problems that Adam leaves at 10⁻², in at
-/// most twice as many gradients. The stiff saddle takes longer from small starts, and Rosenbrock loses a seed from 1.
+/// most twice as many gradients, but for the stiff saddle, which takes a little more. Rosenbrock loses a seed from 1.
 #[test]
 fn adam_with_a_rate_from_curvature() {
     let problems = problems::all();
     let rate = METHODS.iter().find(|method| method.name == "rate from curvature").unwrap();
-    for problem in problems.iter().filter(|problem| problem.name != "stiff saddle") {
+    for problem in &problems {
         let starts: &[f64] = match problem.name {
             "Rosenbrock" => &[1e-6, 1e-3],
             _ => &[1e-6, 1e-3, 1.0],
@@ -132,7 +132,8 @@ fn adam_with_a_rate_from_curvature() {
         println!("{}: {fixed:?} {found:?}", problem.name);
         assert_eq!((fixed.solved, found.solved), (5, 5), "{}", problem.name);
         let ratio = found.gradients.unwrap() as f64 / fixed.gradients.unwrap() as f64;
-        assert!(ratio <= 2.0, "{}: {ratio}", problem.name);
+        let most = if problem.name == "stiff saddle" { 2.5 } else { 2.0 };
+        assert!(ratio <= most, "{}: {ratio}", problem.name);
     }
 }
 

@@ -267,16 +267,20 @@ fn the_unfused_twin_takes_the_same_steps() {
 }
 
 /// Half the mean squared error of 2 inputs, 8 units with tanh and 1 output, on minibatches of 8 out of 24 points;
-/// or the Rosenbrock function. In f64, as PyTorch has it in `oracles/torch_learning_rate.py`.
-struct Oracle {
-    network: bool,
+/// the Rosenbrock function; or a bowl that becomes a hill. In f64, as PyTorch has it in `oracles/torch_learning_rate.py`.
+struct Oracle<'a> {
+    problem: &'a str,
     minibatch: i64,
 }
 
-impl Oracle {
+impl Oracle<'_> {
     fn gradient_at(&self, x: &[f64]) -> Vec<f64> {
         let mut gradient = vec![0.0; x.len()];
-        if !self.network {
+        if self.problem == "hill" {
+            let curvature = if self.minibatch < 10 { 1.0 } else { -0.05 };
+            return x.iter().map(|x| curvature * x).collect();
+        }
+        if self.problem == "rosenbrock" {
             for i in 0..x.len() - 1 {
                 let (valley, offset) = (x[i + 1] - x[i] * x[i], 1.0 - x[i]);
                 gradient[i] += -400.0 * x[i] * valley - 2.0 * offset;
@@ -304,7 +308,7 @@ impl Oracle {
     }
 }
 
-impl Objective for Oracle {
+impl Objective for Oracle<'_> {
     fn begin_step(&mut self, step: StepInfo) -> dimer::Result<()> {
         self.minibatch += i64::from(!step.repeats_minibatch);
         Ok(())
@@ -327,11 +331,11 @@ fn it_takes_the_steps_of_torch() {
         .collect();
     assert!(rows.len() > 60, "{}", rows.len());
     for run in rows.chunk_by(|a, b| a[..3] == b[..3]) {
-        let network = run[0][0] == "network";
-        let start: Vec<f32> = if network {
-            (0..33).map(|i| (0.5 * (1.7 * f64::from(i) + 0.3).sin()) as f32).collect()
-        } else {
-            vec![-1.2, 1.0, -0.5, 0.8]
+        let problem = run[0][0];
+        let start: Vec<f32> = match problem {
+            "network" => (0..33).map(|i| (0.5 * (1.7 * f64::from(i) + 0.3).sin()) as f32).collect(),
+            "hill" => vec![0.1, 0.15, 0.2, 0.25],
+            _ => vec![-1.2, 1.0, -0.5, 0.8],
         };
         let base = match run[0][1] {
             "momentum" => MOMENTUM,
@@ -353,7 +357,7 @@ fn it_takes_the_steps_of_torch() {
             ..Config::default()
         };
         let mut optimizer = flat(config, &start);
-        let mut objective = Oracle { network, minibatch: -1 };
+        let mut objective = Oracle { problem, minibatch: -1 };
         for row in run {
             let steps: u64 = row[3].parse().unwrap();
             while optimizer.steps() < steps {
@@ -1408,22 +1412,25 @@ fn in_a_bowl(base: Base, probe: RateProbe, initial: f64, interval: u32) -> Confi
     Config { base, learning_rate, weight_decay: 0.0, ..Config::default() }
 }
 
-/// Runs the optimizer beside the reference on `bowl`, compares their rates, and returns the records. All terms of all sums
-/// have one sign, so that the bounds of `MEASURED` hold; the minimum is at zero, so that they hold near it as well.
-fn follow_in_a_bowl(config: &Config, h: &[f32], start: &[f32], steps: u64) -> Vec<Telemetry> {
+/// Runs the optimizer beside the reference in one bowl after the other, so many steps in each, compares their rates, and
+/// returns the records. All terms of all sums have one sign, so that the bounds of `MEASURED` hold; the minimum is at zero, so
+/// that they hold near it as well.
+fn follow_in_bowls(config: &Config, bowls: &[(&[f32], u64)], start: &[f32]) -> Vec<Telemetry> {
     let mut optimizer = flat(config.clone(), start);
     let layout = Layout::flat(start.len()).unwrap();
     let mut reference = Reference::new(&layout, config.clone(), &wide(start), &[]);
-    let mut objective = bowl_on_host(h);
     let mut records = Vec::new();
-    for step in 0..steps {
-        optimizer.step(&mut objective).unwrap();
-        reference.step(bowl(h));
-        let record = *optimizer.telemetry().unwrap().last().unwrap();
-        let q = reference.base_learning_rate;
-        let bound = MEASURED * (step + 1) as f64;
-        assert_within("q", record.base_learning_rate.into(), q, bound * q);
-        records.push(record);
+    for &(h, steps) in bowls {
+        let mut objective = bowl_on_host(h);
+        for _ in 0..steps {
+            optimizer.step(&mut objective).unwrap();
+            reference.step(bowl(h));
+            let record = *optimizer.telemetry().unwrap().last().unwrap();
+            let q = reference.base_learning_rate;
+            let bound = MEASURED * (records.len() + 1) as f64;
+            assert_within("q", record.base_learning_rate.into(), q, bound * q);
+            records.push(record);
+        }
     }
     records
 }
@@ -1437,7 +1444,7 @@ fn a_short_update_counts_as_longer() {
     let [h, start] = [0.5..2.0, 1.0..2.0].map(|range| drawn(&mut rng, range));
     for probe in PROBES {
         let config = in_a_bowl(Base::Adam(Adam::default()), probe, 0.02, 5);
-        let records = follow_in_a_bowl(&config, &h, &start, 200);
+        let records = follow_in_bowls(&config, &[(&h, 200)], &start);
         let estimate = |record: &Telemetry| {
             let (slope, curvature) = (record.update_slope, record.update_curvature);
             1.4 * -f64::from(slope) / f64::from(curvature)
@@ -1492,13 +1499,48 @@ fn a_rate_grows_with_the_slope() {
     for (base, initial) in [(Base::Adam(Adam::default()), 1e-7), (sgd, 2e-3)] {
         for probe in PROBES {
             let config = in_a_bowl(base, probe, initial, 2);
-            let records = follow_in_a_bowl(&config, &h, &start, 24);
+            let records = follow_in_bowls(&config, &[(&h, 24)], &start);
             let rates: Vec<f32> = records.iter().map(|record| record.base_learning_rate).collect();
             let fourfold = rates.windows(2).filter(|pair| pair[1] > 3.9 * pair[0]).count();
             println!("{base:?} {probe:?}: {fourfold} times fourfold, {rates:?}");
             let expected = if matches!(base, Base::Sgd(_)) { 0..1 } else { 3..24 };
             assert!(expected.contains(&fourfold), "{base:?} {probe:?}: {rates:?}");
         }
+    }
+}
+
+/// After steep steps in a narrow bowl, near a maximum that is a thousand times as flat: there the rate grows fourfold too, since
+/// it is steeper than in the last measurement and the loss bends down, though it was steeper before. All elements are alike, so
+/// that the terms of a sum have one sign.
+#[test]
+fn a_rate_grows_where_the_loss_bends_down() {
+    use rand::RngExt;
+    let mut rng = rng(160);
+    let (narrow, x) = (rng.random_range(0.5..2.0_f32), rng.random_range(5e-4..2e-3_f32));
+    let flat = -1e-3 * narrow;
+    let bowls: [(&[f32], u64); 2] = [(&[narrow; LEN], 8), (&[flat; LEN], 150)];
+    for probe in PROBES {
+        let config = in_a_bowl(Base::Adam(Adam::default()), probe, 1e-6, 5);
+        let records = follow_in_bowls(&config, &bowls, &[x; LEN]);
+        // −g·u / ‖u‖, since u·Hu is −h ‖u‖².
+        let steepness = |record: &Telemetry, h: f32| {
+            -record.update_slope / (record.update_curvature / h).sqrt()
+        };
+        let steepest =
+            records[..8].iter().map(|record| steepness(record, narrow)).fold(0.0, f32::max);
+        let grown = records[7..].windows(2).filter(|pair| {
+            let (before, after) = (pair[0].base_learning_rate, pair[1].base_learning_rate);
+            after > 3.9 * before && steepness(&pair[1], flat) < 0.5 * steepest
+        });
+        let grown = grown.count();
+        println!(
+            "{probe:?}: {grown} times; {:?}",
+            records
+                .iter()
+                .map(|r| (r.base_learning_rate, r.update_slope, r.update_curvature))
+                .collect::<Vec<_>>()
+        );
+        assert!(grown > 0, "{probe:?}");
     }
 }
 
