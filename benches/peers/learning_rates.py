@@ -243,6 +243,7 @@ class Rate:
         self.measured, self.to_measure = 0, self.burn_in // 2 if probe == "repeated" else self.burn_in
         self.log_mean, self.weight, self.signals, self.last = 0.0, 0, [], None
         self.longest, self.steepest, self.is_adam = 0.0, 0.0, BASES[base].adaptive
+        self.last_slope = 0.0
 
     def steps(self, gradients):
         """How many steps so many gradients are for."""
@@ -260,8 +261,9 @@ class Rate:
     def adopt(self, seen, slope, curvature, rounding, moved=0.0):
         """Lets q go to the geometric mean of the estimates, times the square of what other minibatches see of the slope.
         In the burn-in all estimates count alike, and q does not go beyond the last one; then they count as two. With Adam, an
-        update that is shorter than a fiftieth of the longest counts as that long, and where it leads down more steeply than
-        ever, or than the last and bends further down, q goes to ten probes, fourfold at most, and the mean begins anew."""
+        update that is shorter than a fiftieth of the longest counts as that long; and where it leads down more steeply than
+        ever, or the curvature is negative and the slope no higher than the last, q goes to ten probes, fourfold at most, and
+        the mean begins anew."""
         if not math.isfinite(slope + curvature):
             self.last = None
             return
@@ -279,8 +281,9 @@ class Rate:
         self.longest = max(self.longest, norm)
         shortness = min(1.0, 50 * norm / self.longest) if self.is_adam else 1.0
         steepness, distant = -slope / norm, 10 * shortness * reach
-        bends = resolved and curvature < 0 and last and slope <= last[0] < 0
-        steeper = self.is_adam and self.signals and signal >= 0.9 and (bends or 0 < self.steepest <= steepness)
+        lower = resolved and curvature < 0 and slope <= self.last_slope < 0
+        self.last_slope = slope
+        steeper = self.is_adam and self.signals and signal >= 0.9 and (lower or 0 < self.steepest <= steepness)
         self.steepest = max(self.steepest, steepness)
         if slope < 0 and resolved:
             estimate = shortness * min(max(self.scale * -slope / abs(curvature), 1e-10), 1e3)

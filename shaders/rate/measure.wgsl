@@ -10,9 +10,9 @@
 //   s = distance / |u|, and with REPEATED the rate of the step before. Uphill there is no estimate: q does not grow in the
 //   burn-in, and shrinks where there is no mean. Nor where the curvature is lost in the rounding of g: q then goes to
 //   distance / |u| in the burn-in and without a mean, if it is below.
-//   With Adam, where signal >= 0.9 and u leads down at least as steeply as ever, -g.u / |u|, or has u.Hu < 0 and a g.u no
-//   higher than the last one, which led down: if q is below 10 distance / |u|, shortened as the estimate is, it goes there,
-//   fourfold at most, and the mean begins anew.
+//   With Adam, where the curvature is not lost, signal >= 0.9, and u leads down at least as steeply as ever, -g.u / |u|, or
+//   u.Hu < 0 and g.u is no higher than the last one, if that was below 0: then a q below 10 distance / |u|, shortened as the
+//   estimate is, goes there, fourfold at most, and the mean begins anew.
 //
 // in:  the partials of probe_products, or with REPEATED those of step_products; scalars.rate
 // out: scalars.rate
@@ -75,15 +75,14 @@ fn extend_known(dimer: Dimer) {
     scalars.rate.next_steepest = max(known.steepest, select(0.0, steepness, counts));
 }
 
-// Whether the rate may grow with the slope: the way down is at least as steep as in every measurement before, or as in the
-// last one and bends further down.
+// Whether the rate may grow with the slope: the way down is at least as steep as in every measurement before, or it bends down
+// and g.u is no higher than in the last one.
 fn grows_steeper(dimer: Dimer) -> bool {
     let known = scalars.rate;
     let steepest = known.steepest * known.update_norm * dimer.length;
     let is_steepest = known.steepest > 0.0 && -dimer.slope >= steepest;
-    let bends_down = dimer.change < 0.0 && known.last_slope < 0.0;
-    let is_steeper = bends_down && dimer.slope <= known.last_slope * dimer.length;
-    return step.shortest_update > 0.0 && (is_steepest || is_steeper);
+    let is_lower = known.last_slope < 0.0 && dimer.slope / dimer.length <= known.last_slope;
+    return step.shortest_update > 0.0 && (is_steepest || dimer.change < 0.0 && is_lower);
 }
 
 // The geometric mean with one estimate more.

@@ -5,9 +5,9 @@
 //   signal <- the mean over the burn-in of (previous_slope - last_move last_curvature) / last_slope, from 0 to 1
 //   q <- signal^2 mean, in the burn-in signal^2 times the smaller of mean and estimate, from q / 10 to growth q. Uphill there
 //        is no estimate: q does not grow in the burn-in, and is divided by growth where there is no mean. Nor where the
-//        curvature is lost in rounding: in the burn-in and without a mean q then goes to probe_rate, if it is below. Where
-//        -slope / norm is at least steepest, or curvature < 0 and slope <= last_slope < 0, and shortest is not 0, and signal at
-//        least 0.9, q goes to ten probe_rate, shortened as the estimate is, if it is below, fourfold at most, and the mean
+//        curvature is lost in rounding: in the burn-in and without a mean q then goes to probe_rate, if it is below. Where it
+//        is not lost, -slope / norm is at least steepest, or curvature < 0 and slope <= last_slope < 0, shortest is not 0, and
+//        signal at least 0.9, q goes to ten probe_rate, shortened as the estimate is, if it is below, fourfold at most, and the mean
 //        begins anew. At most bound
 //
 // `left` is the first of these table: scale, growth, burn_in, bound, shortest; `right` of these: slope, curvature, norms,
@@ -49,12 +49,13 @@ fn main() {
     let ten_probes = 10.0 * shortness * table[rule + 5u];
     let is_resolved = abs(curvature) > ROUNDING * table[rule + 2u];
     let is_steepest = table[rule + 16u] > 0.0 && -slope >= table[rule + 16u] * norm;
-    let bends_down = curvature < 0.0 && table[rule + 11u] < 0.0 && slope <= table[rule + 11u];
+    let is_lower = table[rule + 11u] < 0.0 && slope <= table[rule + 11u];
+    let grows_steeper = is_steepest || (curvature < 0.0 && is_lower);
     let is_clear = shortest > 0.0 && table[rule + 9u] > 0.0 && signal >= 0.9;
     let log_estimate = log(shortness * clamp(table[op.left] * -slope / abs(curvature), 1e-10, 1e3));
     var most = growth;
     var wanted = signal * signal * exp(table[rule + 6u]);
-    if is_downhill && is_resolved && is_clear && (is_steepest || bends_down) && q < ten_probes {
+    if is_downhill && is_resolved && is_clear && grows_steeper && q < ten_probes {
         most = 4.0;
         wanted = min(ten_probes, 4.0 * q);
         table[rule + 6u] = max(log_estimate, log(wanted / (signal * signal)));

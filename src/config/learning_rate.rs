@@ -39,8 +39,8 @@ pub enum LearningRate {
     ///
     /// **Where the slope grows**, with Adam and AdamW. Near a saddle there is hardly a slope, and what curves along u is not
     /// the way out. So the rate grows if the way down is at least as steep as in every measurement before, −g·u / ‖u‖, or if
-    /// u·Hu < 0 and g·u is no higher than in the last measurement, which led downhill. The curvature must be more than rounding,
-    /// and the signal known and at least 0.9. Then a q below 10 s times the rate at which u leads as far as a probe goes there.
+    /// u·Hu < 0 and g·u is no higher than in the last measurement, if that led downhill. The curvature must be more than
+    /// rounding, and the signal known and at least 0.9. Then a q below 10 s times the rate at which u leads as far as a probe goes there.
     /// It grows fourfold at most, and the mean begins anew with the larger of q / signal² and the estimate. This counts as one
     /// estimate, or as two where there were more.
     ///
@@ -59,8 +59,8 @@ pub enum LearningRate {
     ///
     /// **What it is for.** It was made for Adam and AdamW. On small networks and on a small character GPT it does about as
     /// well as the best of a grid of rates. In short runs of a larger GPT it loses 0.2 to that, since it is too small. On small
-    /// minibatches with wrong labels it is up to twice too large. On seven of eight problems with saddles Adam takes at most
-    /// twice as many gradients as at a rate of 10⁻², but several times as many as at the best rate; there, and with SGD in
+    /// minibatches with wrong labels it is up to twice too large. On seven of eight problems with saddles Adam takes about
+    /// twice as many gradients as at a rate of 10⁻² at most, but several times as many as at the best rate; there, and with SGD in
     /// general, a tuned rate is better. On full batches take a separate gradient. `docs/experiments.md` has the tables.
     Curvature(CurvatureRate),
 }

@@ -64,15 +64,15 @@ const VEC4_ALIGNMENT: u64 = 16;
 /// Bytes of `Alternation`.
 pub(crate) const ALTERNATION: u64 = 32;
 
-/// Bytes of `RateState`, before its `first_rate`, which `last_move` follows, before its `measurements`, which `lost` follows, and
-/// before its `longest`, which `steepest` follows.
+/// Bytes of `RateState`, before its `first_rate`, which `last_move` and `last_slope` follow, before its `measurements`, which
+/// `lost` follows, and before its `longest`, which `steepest` follows.
 pub(crate) const RATE: u64 = 112;
 pub(crate) const FIRST_RATE: u64 = 24;
 pub(crate) const MEASUREMENTS: u64 = 80;
 pub(crate) const LONGEST: u64 = 96;
 
-/// Where `RateState` holds what has moved the parameters since a measurement.
-pub(crate) const MOVES: std::ops::Range<usize> = FIRST_RATE as usize..FIRST_RATE as usize + 8;
+/// Where `RateState` holds what has moved the parameters since a measurement, and the slope that it found.
+pub(crate) const MOVES: std::ops::Range<usize> = FIRST_RATE as usize..FIRST_RATE as usize + 12;
 
 /// Where it holds what it has seen of updates.
 pub(crate) const UPDATES_SEEN: std::ops::Range<usize> = LONGEST as usize..LONGEST as usize + 8;

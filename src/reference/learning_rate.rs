@@ -213,11 +213,12 @@ impl Reference {
             let longest = self.longest_update.max(found.norm);
             let shortness = if is_adam { (50.0 * found.norm / longest).min(1.0) } else { 1.0 };
             let lowest_for_long = shortness * lowest;
-            // Never was the way down as steep, or it bends further down; and a step is below ten probes.
+            // Never was the way down as steep, or it bends down and g·u is no higher than the last time; and a step is below
+            // ten probes.
             let ten_probes = 10.0 * shortness * found.probe_rate;
             let is_steepest = self.steepest > 0.0 && -slope / found.norm >= self.steepest;
-            let is_steeper = last.is_some_and(|last| last.slope < 0.0 && slope <= last.slope);
-            let grows_steeper = is_adam && (is_steepest || curvature < 0.0 && is_steeper);
+            let is_lower = last.is_some_and(|last| last.slope < 0.0 && slope <= last.slope);
+            let grows_steeper = is_adam && (is_steepest || curvature < 0.0 && is_lower);
             if !self.signals.is_empty() && signal >= 0.9 && q < ten_probes && grows_steeper {
                 let grown = ten_probes.min(4.0 * q);
                 let mean = lowest_for_long.max(grown / (signal * signal)).ln();

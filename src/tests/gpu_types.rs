@@ -273,6 +273,7 @@ fn structs_match_the_host() {
     assert_eq!(u64::from(offset("Ritz", "stopped")), RITZ_STOPPED);
     assert_eq!(u64::from(offset("RateState", "first_rate")), FIRST_RATE);
     assert_eq!(u64::from(offset("RateState", "last_move")), FIRST_RATE + 4);
+    assert_eq!(u64::from(offset("RateState", "last_slope")), FIRST_RATE + 8);
     assert_eq!(u64::from(offset("RateState", "measurements")), MEASUREMENTS);
     assert_eq!(u64::from(offset("RateState", "lost")), MEASUREMENTS + 4);
     assert_eq!(u64::from(offset("RateState", "longest")), LONGEST);

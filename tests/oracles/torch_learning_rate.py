@@ -48,12 +48,12 @@ class Network:
 
 
 class Hill:
-    """Ten minibatches that are one bowl, and then a maximum in the same place, a twentieth as sharp."""
+    """Five minibatches that are one bowl, and then a maximum in the same place, a twentieth as sharp."""
 
-    start = [0.1, 0.15, 0.2, 0.25]
+    start = [0.03, 0.045, 0.06, 0.075]
 
     def loss(self, x, minibatch):
-        return 0.5 * (1.0 if minibatch < 10 else -0.05) * (x * x).sum()
+        return 0.5 * (1.0 if minibatch < 5 else -0.05) * (x * x).sum()
 
 
 class Rate:
@@ -112,8 +112,8 @@ class Rate:
     def adopt(self, seen, slope, curvature, rounding, growth):
         """q goes to the geometric mean of all estimates times the square of what other minibatches see of the slope; in
         the burn-in not beyond the last estimate, and after it the mean so far counts as two. With Adam, an update below a
-        fiftieth of the longest counts as that long, and where it leads down more steeply than ever, or than the last and
-        bends further down, q goes to ten probes, fourfold at most, and the mean begins anew."""
+        fiftieth of the longest counts as that long; and where it leads down more steeply than ever, or the curvature is
+        negative and the slope no higher than the last, q goes to ten probes, fourfold at most, and the mean begins anew."""
         u, previous, reach = seen
         norm = float(u.norm())
         q, burning_in = self.q, self.measured < self.burn_in
@@ -128,8 +128,8 @@ class Rate:
         is_adam = not isinstance(self.optimizer, torch.optim.SGD)
         shortness = min(1.0, 50 * norm / self.longest) if is_adam else 1.0
         steepness, distant = -slope / norm, 10 * shortness * reach
-        bends = resolved and curvature < 0 and last and slope <= last[0] < 0
-        steeper = is_adam and self.signals and signal >= 0.9 and (bends or 0 < self.steepest <= steepness)
+        lower = resolved and curvature < 0 and last and slope <= last[0] < 0
+        steeper = is_adam and self.signals and signal >= 0.9 and (lower or 0 < self.steepest <= steepness)
         self.steepest = max(self.steepest, steepness)
         if slope < 0 and resolved:
             estimate = shortness * min(max(self.scale * -slope / abs(curvature), 1e-10), 1e3)
