@@ -82,7 +82,8 @@ fn grows_steeper(dimer: Dimer) -> bool {
     let steepest = known.steepest * known.update_norm * dimer.length;
     let is_steepest = known.steepest > 0.0 && -dimer.slope >= steepest;
     let is_lower = known.last_slope < 0.0 && dimer.slope / dimer.length <= known.last_slope;
-    return step.shortest_update > 0.0 && (is_steepest || dimer.change < 0.0 && is_lower);
+    let bends_down = dimer.change < 0.0 && is_lower;
+    return step.shortest_update > 0.0 && (is_steepest || bends_down);
 }
 
 // The geometric mean with one estimate more.
