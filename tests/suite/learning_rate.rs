@@ -1417,8 +1417,8 @@ fn in_a_bowl(base: Base, probe: RateProbe, initial: f64, interval: u32) -> Confi
 }
 
 /// Runs the optimizer beside the reference and the unfused twin in one bowl after the other, so many steps in each, compares
-/// rates and parameters, and returns the records. All terms of all sums have one sign, so that the bounds of `MEASURED` hold; the minimum is at zero, so
-/// that they hold near it as well.
+/// rates and parameters, and returns the records. All terms of all sums have one sign, so that the bounds of `MEASURED` hold;
+/// the minimum is at zero, so that they hold near it as well.
 fn follow_in_bowls(config: &Config, bowls: &[(&[f32], u64)], start: &[f32]) -> Vec<Telemetry> {
     let mut optimizer = flat(config.clone(), start);
     let layout = Layout::flat(start.len()).unwrap();

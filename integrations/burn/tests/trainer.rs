@@ -216,6 +216,16 @@ fn training(folder: &Path, epochs: usize) -> SupervisedTraining<Model> {
         .renderer(Box::new(CliMetricsRenderer::new()))
 }
 
+/// The last value of a metric in Burn's log of an epoch of training.
+fn last_logged(folder: &Path, epoch: usize, name: &str) -> f64 {
+    let log = folder.join("train").join(format!("epoch-{epoch}"));
+    let names: Vec<_> = std::fs::read_dir(&log).unwrap().collect();
+    let text = std::fs::read_to_string(log.join(format!("{name}.log")))
+        .unwrap_or_else(|error| panic!("{error}: {names:?}"));
+    let line = text.lines().last().unwrap();
+    line.split(',').next().unwrap().parse().unwrap_or_else(|_| panic!("{text}"))
+}
+
 fn launch(
     training: SupervisedTraining<Model>,
     strategy: DimerStrategy,
@@ -359,12 +369,10 @@ fn events_use_a_part_of_the_accumulated_minibatches() {
             let bound = 1e-6 * expected.abs().max(1.0);
             assert!((found - expected).abs() <= bound, "{losses:?} for {expected:?}");
         }
-        let log = folder.path().join("train").join("epoch-3").join("Gradient_Evaluations.log");
-        let log = std::fs::read_to_string(log).unwrap();
-        let last: f64 = log.lines().last().unwrap().split(',').next().unwrap().parse().unwrap();
-        assert!((last - optimizer.optimizer().gradient_evaluations()).abs() < 1e-6, "{log}");
+        let last = last_logged(folder.path(), 3, "Gradient_Evaluations");
+        assert!((last - optimizer.optimizer().gradient_evaluations()).abs() < 1e-6, "{last}");
         if of == [4, 3] {
-            assert!((last - (5.0 + 4.0 / 3.0)).abs() < 1e-6, "{log}");
+            assert!((last - (5.0 + 4.0 / 3.0)).abs() < 1e-6, "{last}");
         }
         let values = |model: &Model| model.values().into_iter().map(f32::from_bits);
         let expected = optimizer.into_module().unwrap();
@@ -693,14 +701,7 @@ fn stops_early_and_logs_what_it_found() {
         assert!(result.error.is_none(), "{:?}", result.error);
         let epochs = std::fs::read_dir(folder.path().join("train")).unwrap().count();
         assert!((3..30).contains(&epochs), "{epochs} epochs");
-        let last = |name: &str| {
-            let log = folder.path().join("train").join(format!("epoch-{epochs}"));
-            let names: Vec<_> = std::fs::read_dir(&log).unwrap().collect();
-            let text = std::fs::read_to_string(log.join(format!("{name}.log")))
-                .unwrap_or_else(|error| panic!("{error}: {names:?}"));
-            let line = text.lines().last().unwrap().to_owned();
-            line.split(',').next().unwrap().parse::<f64>().unwrap_or_else(|_| panic!("{text}"))
-        };
+        let last = |name| last_logged(folder.path(), epochs, name);
         assert!(last("Curvature").is_finite());
         assert!(last("Optimizer_Learning_Rate") > 0.0);
         assert_eq!(last("Skipped_Steps"), 0.0);

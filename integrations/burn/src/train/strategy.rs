@@ -28,8 +28,7 @@ use crate::error::{Error, Result};
 ///   such as a warm-up, [`DimerStrategy::with_full_rate`] is needed. A scheduler ends the training where it gives a
 ///   parameter a rate of its own: groups have [`Group::learning_rate_scale`].
 /// - With accumulation, the gradient is the sum over the minibatches of a step, as in Burn, at every point; events may use a
-///   part of them ([`DimerStrategy::with_parts`]). One step is one of
-///   the scheduler, also where it repeats a minibatch.
+///   part of them ([`DimerStrategy::with_parts`]). One step is one of the scheduler, also where it repeats a minibatch.
 /// - [`TrainStep::optimize`](burn::train::TrainStep::optimize) is not called, and there is no loss in the telemetry: the trainer
 ///   keeps it in the output of the model. So [`Schedule::OnPlateau`](dimer::Schedule::OnPlateau), which looks at losses, is
 ///   refused, and [`Difference::Exact`](dimer::Difference::Exact), for which there are no products.
@@ -128,10 +127,10 @@ impl DimerStrategy {
 
     /// Takes all gradients of an event from a part of the minibatches that a step accumulates, so that with enough of them,
     /// such as 4, the event costs no more than another step; see
-    /// [`DimerOptimizer::step_with_parts`](crate::DimerOptimizer::step_with_parts), also for the events that always use all. The
-    /// gradient of the part is scaled to the sum over all minibatches; the metrics of such a step are those of the part, and
-    /// the others are not trained on. The last step of an epoch may have fewer minibatches, and then costs more if it is an
-    /// event.
+    /// [`DimerOptimizer::step_with_parts`](crate::DimerOptimizer::step_with_parts), which also names the events that always use
+    /// all. The gradient of the part is scaled to the sum over all minibatches; the metrics of such a step are those of the
+    /// part, and the others are not trained on. The last step of an epoch may have fewer minibatches, and then costs more if
+    /// it is an event.
     ///
     /// A training without `SupervisedTraining::grads_accumulation` is refused.
     #[must_use]
