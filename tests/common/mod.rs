@@ -4,27 +4,39 @@
 pub mod checkpoints;
 mod values;
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 
 use dimer::{Config, Gpu, GpuSlice, HostObjective, Layout, Optimizer, Threads};
 
 pub use values::*;
 
-/// The device of this test: one of as many as tests run at once, so that none waits for another's work, and all
-/// find their kernels compiled. Without an adapter the test fails and says what to install.
+/// Tests that share a device: most find their kernels compiled. Under Vulkan's validation layers the calls of a device take
+/// ever longer, some twenty times as long after 300 tests.
+const TESTS_OF_A_DEVICE: usize = 8;
+
+/// The device of this test: one of as many as tests run at once, so that none waits for another's work. Without an
+/// adapter the test fails and says what to install.
 pub fn gpu() -> Gpu {
-    static GPUS: OnceLock<Vec<OnceLock<Gpu>>> = OnceLock::new();
-    static TESTS: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
-        static TEST: usize = TESTS.fetch_add(1, Ordering::Relaxed);
+        static GPU: Gpu = next_gpu();
     }
-    let gpus = GPUS.get_or_init(|| {
-        let count = std::thread::available_parallelism().map_or(1, usize::from);
-        (0..count).map(|_| OnceLock::new()).collect()
-    });
-    let gpu = &gpus[TEST.with(|test| test % gpus.len())];
-    gpu.get_or_init(|| Gpu::new().unwrap_or_else(|error| panic!("{error}"))).clone()
+    GPU.with(Gpu::clone)
+}
+
+/// The device of the test that begins.
+fn next_gpu() -> Gpu {
+    static GPUS: Mutex<VecDeque<(Gpu, usize)>> = Mutex::new(VecDeque::new());
+    let mut gpus = GPUS.lock().unwrap_or_else(PoisonError::into_inner);
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    let (gpu, tests) = match gpus.len() < at_once {
+        true => (Gpu::new().unwrap_or_else(|error| panic!("{error}")), 1),
+        false => gpus.pop_front().map(|(gpu, tests)| (gpu, tests + 1)).expect("one or more"),
+    };
+    if tests < TESTS_OF_A_DEVICE {
+        gpus.push_back((gpu.clone(), tests));
+    }
+    gpu
 }
 
 /// The same with the smallest workgroups: on a software renderer a step of a short vector takes half the time.
