@@ -58,10 +58,11 @@ pub enum LearningRate {
     /// fails and is taken again, leaves no measurement.
     ///
     /// **What it is for.** It was made for Adam and AdamW. On small networks and on a small character GPT it does about as
-    /// well as the best of a grid of rates. In short runs of a larger GPT it loses 0.2 to that, since it is too small. On small
-    /// minibatches with wrong labels it is up to twice too large. On seven of eight problems with saddles Adam takes about
-    /// twice as many gradients as at a rate of 10⁻² at most, but several times as many as at the best rate; there, and with SGD in
-    /// general, a tuned rate is better. On full batches take a separate gradient. `docs/experiments.md` has the tables.
+    /// well as the best of a grid of rates. In short runs of a larger GPT it loses 0.15 to that, since it is too small. On small
+    /// minibatches with wrong labels it is up to twice too large. On full batches take a separate gradient: with it, Adam takes
+    /// at most twice the gradients of a rate of 10⁻² on six or seven of eight problems with saddles and 2.4 times on the others,
+    /// but loses a few runs, and takes several times as many as at the best rate. There, and with SGD in general, a tuned rate is
+    /// better. `docs/experiments.md` has the tables.
     Curvature(CurvatureRate),
 }
 
@@ -113,14 +114,14 @@ impl Default for CurvatureRate {
 #[non_exhaustive]
 pub enum RateProbe {
     /// One gradient more, of the same minibatch, at a probe along the update; then the base rate grows at
-    /// most twofold or shrinks at most tenfold per measurement. Costs 2 % more gradients at the default interval,
+    /// most twofold, or fourfold where the slope grows, or shrinks at most tenfold per measurement. Costs 2 % more gradients at the default interval,
     /// and 20 for the burn-in. Memory: the probe and its gradient, 8 bytes per parameter, which a dimer has
     /// anyway.
     #[default]
     SeparateGradient,
     /// No gradient more: the step after a measured one uses its minibatch again, so that the two ends of
-    /// the dimer are two iterates; then the base rate grows at most threefold or shrinks at most
-    /// tenfold per measurement. Not with [`Difference::Central`](crate::Difference::Central). The
+    /// the dimer are two iterates; then the base rate grows at most threefold, or fourfold where the slope grows, or shrinks
+    /// at most tenfold per measurement. Not with [`Difference::Central`](crate::Difference::Central). The
     /// objective is told by [`StepInfo::repeats_minibatch`](crate::StepInfo::repeats_minibatch). Memory: the
     /// parameters before the step, 4 bytes per parameter.
     RepeatedMinibatch,

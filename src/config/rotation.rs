@@ -63,9 +63,8 @@ pub enum Rotation {
         /// What the loss is like from event to event.
         regime: Regime,
     },
-    /// For a loss whose gradients are all of one function, at no gradient more than the base optimizer takes: every step has
-    /// its one gradient at θ + ΔR·N and at θ − ΔR·N in turn, and none at θ. [`Dimer::alternating`](crate::Dimer::alternating)
-    /// has the settings that go with it.
+    /// For a loss whose gradients are all of one function, at one gradient a step: at θ + ΔR·N and at θ − ΔR·N in turn, and
+    /// none at θ. [`Dimer::alternating`](crate::Dimer::alternating) has the settings that go with it.
     ///
     /// **The product.** The gradient at a probe is predicted as ĝ ± ΔR·HN, from what is known of the gradient at θ and of
     /// HN. The error e that it shows is shared in halves between the two terms: ĝ ← ĝ + e/2, HN ← HN ± e/2ΔR (Kaczmarz

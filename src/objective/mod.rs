@@ -26,9 +26,10 @@ use crate::layout::Layout;
 /// submission without a host wait. One that needs values on the host calls
 /// [`Evaluation::read_params`], or is written as a closure; see [`HostObjective`].
 ///
-/// Gradient accumulation belongs inside `gradient`: sum over the same micro-batches each time
-/// it is called in a step, at whichever point. An objective that can also sum over a part of them says so by
-/// [`Objective::parts`], and with enough of them events cost no more than other steps.
+/// Gradient accumulation belongs inside `gradient`: the mean over the same micro-batches each time
+/// it is called in a step, at whichever point. An objective that can also take the mean over a part of them says so by
+/// [`Objective::parts`], and with enough of them events cost no more than other steps. (One that sums has to scale the
+/// sum over a part up to that over all.)
 ///
 /// An objective in WGSL, ½ Σ hᵢ θᵢ² with its loss:
 ///

@@ -40,7 +40,7 @@ impl Binding {
         if config.dimer.as_ref().is_some_and(alternates) {
             return Err(dimer::Error::unsupported(
                 "Rotation::Alternating",
-                "a module, whose batches change from step to step",
+                "a module, whose closure cannot say that it is the same function in every step",
                 "take another rotation, or an objective of your own that is deterministic",
             )
             .into());

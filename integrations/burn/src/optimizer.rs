@@ -55,7 +55,9 @@ impl<M: Module> DimerOptimizer<M> {
     /// # Errors
     /// [`Error::NothingToTrain`](crate::Error::NothingToTrain);
     /// [`Error::Parameter`](crate::Error::Parameter) for one on another device or of another type;
-    /// [`Error::Dimer`](crate::Error::Dimer) for settings out of range or too little memory.
+    /// [`Error::Dimer`](crate::Error::Dimer) for settings out of range, for
+    /// [`Rotation::Alternating`](dimer::Rotation::Alternating), since a closure cannot say that it is the same function in every
+    /// step, or for too little memory.
     pub fn new(module: M, device: &DimerDevice, config: Config) -> Result<Self> {
         Self::with_groups(module, device, config, &[])
     }

@@ -31,7 +31,8 @@ use crate::error::{Error, Result};
 ///   part of them ([`DimerStrategy::with_parts`]). One step is one of the scheduler, also where it repeats a minibatch.
 /// - [`TrainStep::optimize`](burn::train::TrainStep::optimize) is not called, and there is no loss in the telemetry: the trainer
 ///   keeps it in the output of the model. So [`Schedule::OnPlateau`](dimer::Schedule::OnPlateau), which looks at losses, is
-///   refused, and [`Difference::Exact`](dimer::Difference::Exact), for which there are no products.
+///   refused, and so are [`Difference::Exact`](dimer::Difference::Exact), for which there are no products, and
+///   [`Rotation::Alternating`](dimer::Rotation::Alternating), since minibatches change.
 /// - An epoch does not end between two steps on one minibatch
 ///   ([`RateProbe::RepeatedMinibatch`](dimer::RateProbe::RepeatedMinibatch)), which then counts twice in the metrics. In events
 ///   of [`Difference::Central`](dimer::Difference::Central) that do not evaluate θ, the metrics are those of a probe.
