@@ -82,9 +82,9 @@
 //! On plateaus around saddles, such as those of deep linear networks under momentum SGD, the saddle-free step
 //! saves most of the gradients. On top of Adam it gained nothing on any problem of the escape suite
 //! (`examples/escape`) with its defaults, and 5 % at most with others. Where no curvature is significantly negative the step is
-//! that of the base optimizer to the bit, so all that the dimer then does is measure C, at the cost of its probes; but
-//! alternating evaluations give the base optimizer a gradient beside θ, and [`Objective::parts`] one of a part in events. Projection, the
-//! translation of the paper, takes the softest direction out of the gradient: near a strict saddle that is
+//! that of the base optimizer to the bit, so all that the dimer then does is measure C, at the cost of its probes. (With
+//! alternating evaluations the base optimizer gets a gradient beside θ, and with [`Objective::parts`] that of a part in events.)
+//! Projection, the translation of the paper, takes the softest direction out of the gradient: near a strict saddle that is
 //! the way out, so it slows the escape. It is here for fidelity and is not the default.
 //!
 //! Why these defaults of [`Dimer`]: of those tried on the suite they were the best overall. One event in 50 steps costs at

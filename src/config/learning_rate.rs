@@ -114,8 +114,8 @@ impl Default for CurvatureRate {
 #[non_exhaustive]
 pub enum RateProbe {
     /// One gradient more, of the same minibatch, at a probe along the update; then the base rate grows at
-    /// most twofold, or fourfold where the slope grows, or shrinks at most tenfold per measurement. Costs 2 % more gradients at the default interval,
-    /// and 20 for the burn-in. Memory: the probe and its gradient, 8 bytes per parameter, which a dimer has
+    /// most twofold, or fourfold where the slope grows, or shrinks at most tenfold per measurement. Costs 2 % more
+    /// gradients at the default interval, and 20 for the burn-in. Memory: the probe and its gradient, 8 bytes per parameter, which a dimer has
     /// anyway.
     #[default]
     SeparateGradient,

@@ -29,12 +29,12 @@ fn next_gpu() -> Gpu {
     static GPUS: Mutex<VecDeque<(Gpu, usize)>> = Mutex::new(VecDeque::new());
     let mut gpus = GPUS.lock().unwrap_or_else(PoisonError::into_inner);
     let at_once = std::thread::available_parallelism().map_or(1, usize::from);
-    let (gpu, tests) = match gpus.len() < at_once {
-        true => (Gpu::new().unwrap_or_else(|error| panic!("{error}")), 1),
-        false => gpus.pop_front().map(|(gpu, tests)| (gpu, tests + 1)).expect("one or more"),
-    };
-    if tests < TESTS_OF_A_DEVICE {
-        gpus.push_back((gpu.clone(), tests));
+    // Those that have not had all their tests; the next is the one that has waited longest.
+    let waiting = if gpus.len() < at_once { None } else { gpus.pop_front() };
+    let (gpu, tests) =
+        waiting.unwrap_or_else(|| (Gpu::new().unwrap_or_else(|error| panic!("{error}")), 0));
+    if tests + 1 < TESTS_OF_A_DEVICE {
+        gpus.push_back((gpu.clone(), tests + 1));
     }
     gpu
 }
