@@ -60,7 +60,7 @@ pub enum LearningRate {
     /// **What it is for.** It was made for Adam and AdamW. On small networks and on a small character GPT it does about as
     /// well as the best of a grid of rates. In short runs of a larger GPT it loses 0.15 to that, since it is too small. On small
     /// minibatches with wrong labels it is up to twice too large. On full batches take a separate gradient: with it, Adam takes
-    /// at most twice the gradients of a rate of 10⁻² on six or seven of eight problems with saddles and 2.4 times on the others,
+    /// at most twice the gradients of a rate of 10⁻² on six or seven of eight problems with saddles and up to 2.4 times on the others,
     /// but loses a few runs, and takes several times as many as at the best rate. There, and with SGD in general, a tuned rate is
     /// better. `docs/experiments.md` has the tables.
     Curvature(CurvatureRate),
@@ -115,8 +115,8 @@ impl Default for CurvatureRate {
 pub enum RateProbe {
     /// One gradient more, of the same minibatch, at a probe along the update; then the base rate grows at
     /// most twofold, or fourfold where the slope grows, or shrinks at most tenfold per measurement. Costs 2 % more
-    /// gradients at the default interval, and 20 for the burn-in. Memory: the probe and its gradient, 8 bytes per parameter, which a dimer has
-    /// anyway.
+    /// gradients at the default interval, and 20 for the burn-in. Memory: the probe and its gradient, 8 bytes per
+    /// parameter, which a dimer has anyway.
     #[default]
     SeparateGradient,
     /// No gradient more: the step after a measured one uses its minibatch again, so that the two ends of

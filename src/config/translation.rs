@@ -19,8 +19,8 @@ pub enum Translation {
     /// At a strict saddle this removes the way out; it is here for fidelity to the paper.
     Project(Projection),
     /// The saddle-free step along N (after Dauphin et al. 2014, arXiv 1406.2572), only while the curvature is
-    /// significantly negative; otherwise it is the step of the base optimizer to the bit, with the gradient that it is given. This
-    /// is the one to train with.
+    /// significantly negative; otherwise bit for bit what the base optimizer makes of the gradient at hand. This is the one to
+    /// train with.
     ///
     /// Besides the base optimizer's own step it moves along N by −c/(|C| + damping), with c = g₁·N: downhill,
     /// and far where the loss is flat. C here is the smoothed curvature. The length is at most R and, where c is

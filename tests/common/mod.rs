@@ -11,8 +11,8 @@ use dimer::{Config, Gpu, GpuSlice, HostObjective, Layout, Optimizer, Threads};
 
 pub use values::*;
 
-/// Tests that share a device: most find their kernels compiled. Under Vulkan's validation layers the calls of a device take
-/// ever longer, some twenty times as long after 300 tests.
+/// How many tests have a device in turn. Most then find their kernels compiled; but under Vulkan's validation layers the
+/// calls of a device take ever longer, some twenty times as long after 300 tests.
 const TESTS_OF_A_DEVICE: usize = 8;
 
 /// The device of this test: one of as many as tests run at once, so that none waits for another's work. Without an
@@ -26,10 +26,10 @@ pub fn gpu() -> Gpu {
 
 /// The device of the test that begins.
 fn next_gpu() -> Gpu {
+    /// Those that have tests left, with how many they have had; the first has waited longest.
     static GPUS: Mutex<VecDeque<(Gpu, usize)>> = Mutex::new(VecDeque::new());
     let mut gpus = GPUS.lock().unwrap_or_else(PoisonError::into_inner);
     let at_once = std::thread::available_parallelism().map_or(1, usize::from);
-    // Those that have not had all their tests; the next is the one that has waited longest.
     let waiting = if gpus.len() < at_once { None } else { gpus.pop_front() };
     let (gpu, tests) =
         waiting.unwrap_or_else(|| (Gpu::new().unwrap_or_else(|error| panic!("{error}")), 0));
