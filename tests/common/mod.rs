@@ -4,39 +4,27 @@
 pub mod checkpoints;
 mod values;
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dimer::{Config, Gpu, GpuSlice, HostObjective, Layout, Optimizer, Threads};
 
 pub use values::*;
 
-/// How many tests have a device in turn. Most then find their kernels compiled; but under Vulkan's validation layers the
-/// calls of a device take ever longer, some twenty times as long after 300 tests.
-const TESTS_OF_A_DEVICE: usize = 8;
-
-/// The device of this test: one of as many as tests run at once, so that none waits for another's work. Without an
-/// adapter the test fails and says what to install.
+/// The device of this test: one of as many as tests run at once, so that none waits for another's work, and all
+/// find their kernels compiled. Without an adapter the test fails and says what to install.
 pub fn gpu() -> Gpu {
+    static GPUS: OnceLock<Vec<OnceLock<Gpu>>> = OnceLock::new();
+    static TESTS: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
-        static GPU: Gpu = next_gpu();
+        static TEST: usize = TESTS.fetch_add(1, Ordering::Relaxed);
     }
-    GPU.with(Gpu::clone)
-}
-
-/// The device of the test that begins.
-fn next_gpu() -> Gpu {
-    /// Those that have tests left, with how many they have had; the first has waited longest.
-    static GPUS: Mutex<VecDeque<(Gpu, usize)>> = Mutex::new(VecDeque::new());
-    let mut gpus = GPUS.lock().unwrap_or_else(PoisonError::into_inner);
-    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
-    let waiting = if gpus.len() < at_once { None } else { gpus.pop_front() };
-    let (gpu, tests) =
-        waiting.unwrap_or_else(|| (Gpu::new().unwrap_or_else(|error| panic!("{error}")), 0));
-    if tests + 1 < TESTS_OF_A_DEVICE {
-        gpus.push_back((gpu.clone(), tests + 1));
-    }
-    gpu
+    let gpus = GPUS.get_or_init(|| {
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..count).map(|_| OnceLock::new()).collect()
+    });
+    let gpu = &gpus[TEST.with(|test| test % gpus.len())];
+    gpu.get_or_init(|| Gpu::new().unwrap_or_else(|error| panic!("{error}"))).clone()
 }
 
 /// The same with the smallest workgroups: on a software renderer a step of a short vector takes half the time.
